@@ -1,0 +1,384 @@
+"""The straight line: prune the encoded audio for a question, splice it into the prompt, answer.
+
+Works on any mix of recordings and questions at once; nothing here knows Ray or files.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+
+from speechprune.batching import batches_by_tokens, run_in_batches
+from speechprune.cost import Cost, answer_cost
+from speechprune.encoding import EncodedAudio
+from speechprune.evidence import EvidenceSpan, find_evidence
+from speechprune.measure import PeakMemory, Stopwatch
+from speechprune.models.qwen2_audio import Qwen2Audio
+from speechprune.prompts import (
+    LETTERS,
+    Prompt,
+    PromptError,
+    PromptFormat,
+    QueryText,
+    build_prompt,
+    choice_orders,
+    letter_token_ids,
+)
+from speechprune.pruning import PruningInputs, PruningMethod, PruningResult
+from speechprune.pruning.similarity import token_scores
+
+
+@dataclass(frozen=True, kw_only=True)
+class AnsweringOptions(PromptFormat):
+    """How questions are put and answered.
+
+    Parameters
+    ----------
+    query_text
+        What phase 1 compares the audio with: the question and its choices' texts (choices carry
+        words to listen for), or the question alone.
+    max_new_tokens
+        Limit of an open-ended answer.
+    permute_choices
+        Average the letters' probabilities over this many seeded orders of the choices, to cancel a
+        model's liking for a letter; 1 asks once, in the order given.
+    """
+
+    query_text: QueryText = "question_and_choices"
+    max_new_tokens: int = 64
+    permute_choices: int = 1
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("max_new_tokens", "permute_choices"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}: give at least 1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Item:
+    """One question about one encoded recording.
+
+    Parameters
+    ----------
+    item_id
+        Seeds random methods and orders of choices.
+    choices
+        2 to 26 texts, or None for an open-ended question.
+    """
+
+    item_id: str
+    audio: EncodedAudio
+    question: str
+    choices: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """A prediction, what it was made from and what it cost.
+
+    Parameters
+    ----------
+    prediction
+        The letter of the choice, or the generated text.
+    prediction_text
+        The text of the choice, or the generated text.
+    choice_probabilities
+        Next-token probabilities over the choices' letters, in the order of the choices; sum to one.
+    kept_indices
+        Audio tokens in the prompt, int64, ascending.
+    evidence
+        Spans of the recording, best first; empty for methods that don't look at the question.
+    num_phase1_tokens
+        Tokens that phase 1 left; None without phase 1.
+    cost
+        Both accounts of DESIGN section 4. Encoding is shared evenly by the questions asked together.
+    seconds_prune, seconds_prefill, seconds_generate
+        This answer's even share of the measured time of its batch.
+    peak_memory_bytes
+        Peak during the batch: of the device on CUDA, of the process on CPUs.
+    """
+
+    prediction: str
+    prediction_text: str
+    choice_probabilities: list[float] | None
+    kept_indices: np.ndarray
+    evidence: list[EvidenceSpan]
+    num_audio_tokens: int
+    num_phase1_tokens: int | None
+    num_text_tokens: int
+    num_generated_tokens: int
+    cost: Cost
+    seconds_encode: float
+    seconds_prune: float
+    seconds_prefill: float
+    seconds_generate: float
+    peak_memory_bytes: int
+
+    @property
+    def num_kept_tokens(self) -> int:
+        """K."""
+        return len(self.kept_indices)
+
+
+@dataclass
+class _Draft:
+    """An item on its way to an answer."""
+
+    item: Item
+    prompts: list[Prompt]  # one, or one per order of the choices
+    orders: list[list[int]]
+    pruned: PruningResult
+    evidence: list[EvidenceSpan]
+    prune_flops: int
+    num_sharing: int  # items of this recording in this call
+    letter_logits: dict[int, torch.Tensor] = field(default_factory=dict)  # by number of the order
+    generated_ids: list[int] = field(default_factory=list)
+    seconds_prune: float = 0.0
+    seconds_prefill: float = 0.0
+    seconds_generate: float = 0.0
+    peak_memory_bytes: int = 0
+
+
+def answer_items(
+    model: Qwen2Audio, items: Sequence[Item], method: PruningMethod, options: AnsweringOptions
+) -> list[Answer | Exception]:
+    """Answer all items, batching what can be batched.
+
+    Parameters
+    ----------
+    model
+        The adapter.
+    items
+        Any mix; items whose ``audio`` is the same object share phase 1's product.
+    method
+        What to prune by.
+    options
+        Wording, permutation, limits.
+
+    Returns
+    -------
+    list
+        One per item, in order: an ``Answer``, or the exception that this item alone met.
+    """
+    outcomes: dict[int, Answer | Exception] = {}
+    drafts: dict[int, _Draft] = {}
+    by_recording: dict[int, list[int]] = defaultdict(list)
+    for index, item in enumerate(items):
+        by_recording[id(item.audio)].append(index)
+    for indices in by_recording.values():
+        prompts: dict[int, list[Prompt]] = {}
+        for index in indices:
+            try:
+                prompts[index] = _build_prompts(model, items[index], options)
+            except PromptError as error:
+                outcomes[index] = error
+        if prompts:
+            asked = {index: (items[index], prompts[index]) for index in prompts}
+            drafts |= _prune(model, asked, method, options)
+    for index, draft in list(drafts.items()):
+        num_tokens = len(draft.pruned.kept_indices) + max(p.num_text_tokens for p in draft.prompts)
+        if num_tokens > model.max_prompt_tokens:
+            outcomes[index] = PromptError(
+                f"a prompt of {num_tokens:,} tokens exceeds the {model.max_prompt_tokens:,} that the model "
+                "takes: prune to fewer tokens, or set start and end"
+            )
+            del drafts[index]
+    _score_choices(model, {i: d for i, d in drafts.items() if d.item.choices}, outcomes)
+    _generate(model, {i: d for i, d in drafts.items() if not d.item.choices}, options, outcomes)
+    for index, draft in drafts.items():
+        if index not in outcomes:
+            outcomes[index] = _finish(model, draft)
+    return [outcomes[index] for index in range(len(items))]
+
+
+def _build_prompts(model: Qwen2Audio, item: Item, options: AnsweringOptions) -> list[Prompt]:
+    return [
+        build_prompt(
+            item.question,
+            None if item.choices is None else [item.choices[i] for i in order],
+            wording=options,
+            render_chat=model.render_chat,
+            tokenizer=model.tokenizer,
+            audio_token_id=model.audio_token_id,
+        )
+        for order in _orders(item, options)
+    ]
+
+
+def _orders(item: Item, options: AnsweringOptions) -> list[list[int]]:
+    if item.choices is None:
+        return [[]]
+    if options.permute_choices == 1:
+        return [list(range(len(item.choices)))]
+    return choice_orders(len(item.choices), options.permute_choices, item.item_id)
+
+
+def _prune(
+    model: Qwen2Audio,
+    asked: dict[int, tuple[Item, list[Prompt]]],
+    method: PruningMethod,
+    options: AnsweringOptions,
+) -> dict[int, _Draft]:
+    """Prune one recording for each of its questions."""
+    watch = Stopwatch(model.device)
+    audio = next(iter(asked.values()))[0].audio
+    queries = [model.embed_tokens(prompts[0].query_ids(options.query_text)) for _, prompts in asked.values()]
+    scores = token_scores(audio.embeds, queries) if method.uses_query else [None] * len(queries)
+    drafts = {}
+    for (index, (item, prompts)), T, s in zip(asked.items(), queries, scores, strict=True):
+        inputs = PruningInputs(
+            audio_embeds=audio.embeds,
+            query_embeds=T,
+            token_scores=s,
+            projections=model.projections,
+            frame_tokens=model.frame_tokens,
+            item_id=item.item_id,
+        )
+        pruned = method.prune(inputs)
+        drafts[index] = _Draft(
+            item=item,
+            prompts=prompts,
+            orders=_orders(item, options),
+            pruned=pruned,
+            evidence=[]
+            if s is None
+            else find_evidence(s, pruned.kept_indices, audio.times, model.frame_tokens),
+            prune_flops=method.flops(model.shape, inputs.num_tokens, pruned.num_phase1_tokens),
+            num_sharing=len(asked),
+        )
+    seconds = watch.seconds() / len(drafts)
+    for draft in drafts.values():
+        draft.seconds_prune = seconds
+    return drafts
+
+
+def _splice(model: Qwen2Audio, draft: _Draft, order: int) -> torch.Tensor:
+    """``inputs_embeds`` of the pruned prompt: text, the kept audio tokens, text; (tokens, D)."""
+    S, prompt = draft.item.audio.embeds, draft.prompts[order]
+    kept = torch.from_numpy(draft.pruned.kept_indices).to(S.device)
+    return torch.cat([model.embed_tokens(prompt.prefix_ids), S[kept], model.embed_tokens(prompt.suffix_ids)])
+
+
+def _score_choices(
+    model: Qwen2Audio, drafts: dict[int, _Draft], outcomes: dict[int, Answer | Exception]
+) -> None:
+    """Logits of the choices' letters, one prefill a prompt."""
+    jobs = [(index, order) for index, draft in drafts.items() for order in range(len(draft.prompts))]
+    for batch in _prompt_batches(model, drafts, jobs):
+        watch, memory = Stopwatch(model.device), PeakMemory(model.device)
+
+        def prefill(part: list[tuple[int, int]]) -> list[torch.Tensor]:
+            return list(
+                model.next_token_logits([_splice(model, drafts[i], order) for i, order in part]).cpu()
+            )
+
+        try:
+            logits = run_in_batches([batch], prefill)
+        except Exception as error:
+            outcomes |= {index: error for index, _ in batch}
+            continue
+        seconds, peak = watch.seconds() / len(batch), memory.bytes()
+        for (index, order), row in zip(batch, logits, strict=True):
+            draft = drafts[index]
+            assert draft.item.choices is not None
+            letters = letter_token_ids(model.tokenizer, len(draft.item.choices))
+            draft.letter_logits[order] = row[letters]
+            draft.seconds_prefill += seconds
+            draft.peak_memory_bytes = max(draft.peak_memory_bytes, peak)
+
+
+def _generate(
+    model: Qwen2Audio,
+    drafts: dict[int, _Draft],
+    options: AnsweringOptions,
+    outcomes: dict[int, Answer | Exception],
+) -> None:
+    """Greedy text for the open-ended items."""
+    jobs = [(index, 0) for index in drafts]
+    for batch in _prompt_batches(model, drafts, jobs):
+        watch, memory = Stopwatch(model.device), PeakMemory(model.device)
+        seconds_prefill = 0.0
+
+        def generate(part: list[tuple[int, int]]) -> list[list[int]]:
+            nonlocal seconds_prefill
+            begun = Stopwatch(model.device)
+            prompts = [_splice(model, drafts[i], order) for i, order in part]
+            token_ids, first_token = model.generate(prompts, options.max_new_tokens)
+            seconds_prefill += begun.seconds_until(first_token)
+            return token_ids
+
+        try:
+            generated = run_in_batches([batch], generate)
+        except Exception as error:
+            outcomes |= {index: error for index, _ in batch}
+            continue
+        seconds, peak = watch.seconds(), memory.bytes()
+        for (index, _), token_ids in zip(batch, generated, strict=True):
+            draft = drafts[index]
+            draft.generated_ids = token_ids
+            draft.seconds_prefill = seconds_prefill / len(batch)
+            draft.seconds_generate = (seconds - seconds_prefill) / len(batch)
+            draft.peak_memory_bytes = peak
+
+
+def _prompt_batches(
+    model: Qwen2Audio, drafts: dict[int, _Draft], jobs: list[tuple[int, int]]
+) -> list[list[tuple[int, int]]]:
+    """Batches of (item, number of its prompt) by the model's token budget."""
+    lengths = [
+        drafts[i].prompts[order].num_text_tokens + len(drafts[i].pruned.kept_indices) for i, order in jobs
+    ]
+    return [[jobs[j] for j in batch] for batch in batches_by_tokens(lengths, model.prefill_batch_tokens)]
+
+
+def _finish(model: Qwen2Audio, draft: _Draft) -> Answer:
+    choices = draft.item.choices
+    probabilities: list[float] | None = None
+    if choices is not None:
+        mean = _mean_over_orders(draft)
+        best = int(np.argmax(mean))
+        prediction, text, probabilities = LETTERS[best], choices[best], mean.tolist()
+    else:
+        text = model.tokenizer.decode(draft.generated_ids, skip_special_tokens=True).strip()
+        prediction = text
+    audio = draft.item.audio
+    num_text_tokens = draft.prompts[0].num_text_tokens
+    return Answer(
+        prediction=prediction,
+        prediction_text=text,
+        choice_probabilities=probabilities,
+        kept_indices=draft.pruned.kept_indices,
+        evidence=draft.evidence,
+        num_audio_tokens=len(audio.embeds),
+        num_phase1_tokens=draft.pruned.num_phase1_tokens,
+        num_text_tokens=num_text_tokens,
+        num_generated_tokens=len(draft.generated_ids),
+        cost=answer_cost(
+            model.shape,
+            num_audio_tokens_kept=len(draft.pruned.kept_indices),
+            num_text_tokens=num_text_tokens,
+            encode_flops=audio.num_encoder_flops / draft.num_sharing,
+            prune_flops=draft.prune_flops,
+            num_generated_tokens=len(draft.generated_ids),
+            num_prefills=len(draft.prompts),
+        ),
+        seconds_encode=audio.seconds_encode / draft.num_sharing,
+        seconds_prune=draft.seconds_prune,
+        seconds_prefill=draft.seconds_prefill,
+        seconds_generate=draft.seconds_generate,
+        peak_memory_bytes=draft.peak_memory_bytes,
+    )
+
+
+def _mean_over_orders(draft: _Draft) -> np.ndarray:
+    """Probability of each choice, averaged over the orders in which the choices were put."""
+    assert draft.item.choices is not None
+    total = np.zeros(len(draft.item.choices))
+    for number, order in enumerate(draft.orders):
+        total[order] += torch.softmax(draft.letter_logits[number].double(), dim=0).numpy()
+    return total / len(draft.orders)

@@ -1,0 +1,267 @@
+"""From any recording to 16 kHz mono int16 samples, as a stream, and from samples to 30 s windows.
+
+FFmpeg (inside PyAV's wheel) reads the container from a file-like object by ranged reads, so a
+slice of a recording in object storage costs only its own bytes. Channels are averaged, not matrixed:
+archives hold microphone arrays as well as stereo, and a plain mean treats all of them alike.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+from collections.abc import Iterator
+from typing import IO, TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import av
+
+SAMPLE_RATE = 16_000  # samples a second: what every Whisper-like encoder is fed
+WINDOW_SECONDS = 30  # seconds of audio in one model input
+WINDOW_SAMPLES = WINDOW_SECONDS * SAMPLE_RATE  # 480,000 samples in a window
+MEL_HOP_SAMPLES = 160  # 10 ms a mel frame
+SILENCE_PEAK = 4  # int16 steps: peaks below it (about -78 dBFS) are a muted line, not a recording
+SEEK_PREROLL_SECONDS = 1.0  # decoded before a slice starts: MP3, AAC and Opus need some frames to settle
+READ_BLOCK_BYTES = 1 << 20  # one ranged read of a remote file
+MAX_DAMAGED_SHARE = 0.5  # of a file's packets; with more than that lost there is no honest answer
+
+AudioSource: TypeAlias = str | os.PathLike[str] | bytes | IO[bytes] | tuple[Any, int]
+
+
+class AudioError(ValueError):
+    """A recording that can't be used; the message says what is wrong and what to do."""
+
+
+class AudioNotFound(AudioError):
+    """Nothing is stored at the recording's address."""
+
+
+class AudioUnreadable(AudioError):
+    """What is stored there can't be decoded as sound."""
+
+
+class AudioEmpty(AudioError):
+    """There is sound in principle, but not one sample of it in the part asked for."""
+
+
+class AudioSilent(AudioError):
+    """Every sample is zero or as good as zero."""
+
+
+class AudioTooShort(AudioError):
+    """Fewer samples than one audio token needs."""
+
+
+def decode_audio(source: AudioSource, *, start: float | None = None, end: float | None = None) -> np.ndarray:
+    """Decode a recording, or a slice of it, to 16 kHz mono.
+
+    Memory stays at the returned samples plus one decoded frame: the file is read, decoded,
+    mixed down and resampled as a stream.
+
+    Parameters
+    ----------
+    source
+        Path, URL (``s3://``, ``https://``, whatever fsspec opens), the file's bytes, a binary
+        file object, or ``(waveform, rate)`` with a waveform of shape ``(samples,)`` or
+        ``(samples, channels)`` (or its transpose), float in [-1, 1] or integer PCM.
+    start, end
+        Slice in seconds from the beginning of the recording, by seeking. Default: all of it.
+
+    Returns
+    -------
+    numpy.ndarray
+        int16, shape ``(samples,)``, at ``SAMPLE_RATE``.
+
+    Raises
+    ------
+    AudioError
+        One of its subclasses, with a sentence that names the recording.
+    """
+    if isinstance(source, tuple):
+        samples = _resample_waveform(*source, start=start, end=end)
+        name = "the waveform"
+    else:
+        name = "the recording" if not isinstance(source, str | os.PathLike) else str(source)
+        with _open(source, name) as file:
+            samples = _decode_file(file, name, start, end)
+    if samples.size == 0:
+        where = "" if start is None and end is None else f" between {start or 0:g} s and {_end_text(end)}"
+        raise AudioEmpty(f"{name} holds no sound{where}: check the file, and start and end if set")
+    if max(int(samples.max()), -int(samples.min())) < SILENCE_PEAK:
+        raise AudioSilent(
+            f"{name} is silent throughout: check the microphone or the channel it was taken from"
+        )
+    return samples
+
+
+def _end_text(end: float | None) -> str:
+    return "its end" if end is None else f"{end:g} s"
+
+
+@contextlib.contextmanager
+def _open(source: str | os.PathLike[str] | bytes | IO[bytes], name: str) -> Iterator[IO[bytes]]:
+    """Open any source as a seekable binary file."""
+    if isinstance(source, bytes):
+        yield io.BytesIO(source)
+        return
+    if not isinstance(source, str | os.PathLike):
+        yield source
+        return
+    from speechprune.storage import open_binary
+
+    try:
+        file = open_binary(str(source), block_bytes=READ_BLOCK_BYTES)
+    except FileNotFoundError as error:
+        raise AudioNotFound(f"{name} does not exist: check the manifest's audio column") from error
+    except PermissionError as error:
+        raise AudioUnreadable(f"{name} may not be read ({error}): check its permissions") from error
+    except IsADirectoryError as error:
+        raise AudioUnreadable(f"{name} is a folder, not a recording") from error
+    with file:
+        yield file
+
+
+def _decode_file(file: IO[bytes], name: str, start: float | None, end: float | None) -> np.ndarray:
+    import av
+
+    samples = bytearray()  # grows in place: no second copy of a long recording, at any moment
+    try:
+        with av.open(file, metadata_errors="ignore") as container:
+            if not container.streams.audio:
+                raise AudioUnreadable(f"{name} has no sound track")
+            stream = container.streams.audio[0]
+            stream.thread_type = "NONE"  # one recording a core: the archive is the parallelism
+            resampler: _Resampler | None = None
+            for mono, rate in _mono_frames(container, stream, name, start, end):
+                if resampler is None or resampler.rate != rate:
+                    if resampler is not None:
+                        samples += resampler.finish()
+                    resampler = _Resampler(rate)
+                samples += resampler.push(mono)
+            if resampler is not None:
+                samples += resampler.finish()
+    except (av.FFmpegError, UnicodeDecodeError) as error:
+        # a broken tail is reported after what lies before it was decoded: keep what there is
+        if not samples:
+            reason = getattr(error, "strerror", None) or str(error)
+            raise AudioUnreadable(
+                f"{name} can't be decoded as audio ({reason}): is the file whole?"
+            ) from error
+    return np.frombuffer(samples, dtype=np.int16)
+
+
+def _mono_frames(
+    container: av.container.InputContainer,
+    stream: av.AudioStream,
+    name: str,
+    start: float | None,
+    end: float | None,
+) -> Iterator[tuple[np.ndarray, int]]:
+    """Decoded frames from ``start`` to ``end`` as (float32 mono samples, their rate)."""
+    import av
+
+    if start:
+        _seek(container, stream, start - SEEK_PREROLL_SECONDS)
+    position: float | None = None  # seconds, of the next sample
+    num_packets = num_damaged = 0
+    for packet in container.demux(stream):
+        num_packets += 1
+        try:
+            frames = packet.decode()
+        except av.InvalidDataError:
+            num_damaged += 1
+            continue
+        for frame in frames:
+            if position is None:
+                position = _frame_seconds(frame, stream)
+            mono = _mix_down(frame)
+            rate = frame.sample_rate
+            begin = 0 if start is None else max(0, round((start - position) * rate))
+            stop = len(mono) if end is None else min(len(mono), round((end - position) * rate))
+            position += len(mono) / rate
+            if begin < stop:
+                yield mono[begin:stop], rate
+        if end is not None and position is not None and position >= end:
+            break
+    if num_damaged > MAX_DAMAGED_SHARE * num_packets:
+        raise AudioUnreadable(
+            f"{num_damaged} of {num_packets} packets of {name} are damaged: restore the file"
+        )
+
+
+def _seek(container: av.container.InputContainer, stream: av.AudioStream, seconds: float) -> None:
+    import av
+
+    if seconds <= 0 or stream.time_base is None:
+        return
+    # a format that can't seek is decoded from its beginning instead
+    with contextlib.suppress(av.FFmpegError):
+        container.seek(int(seconds / stream.time_base) + (stream.start_time or 0), stream=stream)
+
+
+def _frame_seconds(frame: av.AudioFrame, stream: av.AudioStream) -> float:
+    if frame.pts is None or frame.time_base is None:
+        return 0.0
+    first = stream.start_time * stream.time_base if stream.start_time and stream.time_base else 0
+    return float(frame.pts * frame.time_base - first)
+
+
+def _mix_down(frame: av.AudioFrame) -> np.ndarray:
+    """Mean of all channels, float32 in [-1, 1], shape ``(samples,)``."""
+    values = frame.to_ndarray()  # planar: (channels, samples); packed: (1, samples x channels)
+    if not frame.format.is_planar:
+        values = values.reshape(-1, frame.layout.nb_channels).T
+    return _to_float(values).mean(axis=0, dtype=np.float32)
+
+
+def _to_float(values: np.ndarray) -> np.ndarray:
+    """PCM of any sample type as float32 in [-1, 1]."""
+    if values.dtype == np.uint8:
+        return (values.astype(np.float32) - 128.0) / 128.0
+    if np.issubdtype(values.dtype, np.integer):
+        return values.astype(np.float32) / -float(np.iinfo(values.dtype).min)
+    return np.nan_to_num(values.astype(np.float32))
+
+
+def _to_int16(mono: np.ndarray) -> np.ndarray:
+    return np.clip(np.rint(mono * 32768.0), -32768, 32767).astype(np.int16)
+
+
+class _Resampler:
+    """float32 mono chunks at ``rate`` in, int16 bytes at 16 kHz out."""
+
+    def __init__(self, rate: int) -> None:
+        import soxr
+
+        self.rate = rate
+        self._stream = (
+            None if rate == SAMPLE_RATE else soxr.ResampleStream(rate, SAMPLE_RATE, 1, dtype="float32")
+        )
+
+    def push(self, mono: np.ndarray) -> bytes:
+        return _to_int16(mono if self._stream is None else self._stream.resample_chunk(mono)).tobytes()
+
+    def finish(self) -> bytes:
+        if self._stream is None:
+            return b""
+        return _to_int16(self._stream.resample_chunk(np.zeros(0, np.float32), last=True)).tobytes()
+
+
+def _resample_waveform(waveform: Any, rate: int, *, start: float | None, end: float | None) -> np.ndarray:
+    values = np.asarray(waveform)
+    if values.ndim == 2:
+        values = _to_float(values).mean(axis=int(np.argmin(values.shape)))
+    if values.ndim != 1:
+        raise AudioUnreadable(f"a waveform has one or two axes, not {values.ndim}")
+    begin = 0 if start is None else round(start * rate)
+    stop = len(values) if end is None else round(end * rate)
+    resampler = _Resampler(int(rate))
+    samples = resampler.push(_to_float(values[begin:stop])) + resampler.finish()
+    return np.frombuffer(samples, dtype=np.int16)
+
+
+def split_windows(samples: np.ndarray) -> list[np.ndarray]:
+    """Cut samples into consecutive windows of 30 s; the last may be short. Views, no copies."""
+    return [samples[i : i + WINDOW_SAMPLES] for i in range(0, len(samples), WINDOW_SAMPLES)]

@@ -1,0 +1,74 @@
+"""Batches under a memory limit: by token budget, and halved when the device runs out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import TypeVar
+
+import torch
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+def batches_by_tokens(lengths: Sequence[int], max_tokens: int) -> list[list[int]]:
+    """Group prompts of like length, so that each padded batch holds at most ``max_tokens``.
+
+    Parameters
+    ----------
+    lengths
+        Tokens of each prompt.
+    max_tokens
+        Padded tokens in a batch; a prompt longer than that makes a batch of its own.
+
+    Returns
+    -------
+    list of list of int
+        Indices into ``lengths``, longest first: the largest batch fails first, if one has to.
+    """
+    batches: list[list[int]] = []
+    for index in sorted(range(len(lengths)), key=lambda i: -lengths[i]):
+        if batches and lengths[batches[-1][0]] * (len(batches[-1]) + 1) <= max_tokens:
+            batches[-1].append(index)
+        else:
+            batches.append([index])
+    return batches
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that the device, or the host's allocator, is out of memory."""
+    if isinstance(error, torch.cuda.OutOfMemoryError | MemoryError):
+        return True
+    return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
+
+
+def run_in_batches(batches: Iterable[list[Item]], run: Callable[[list[Item]], list[Result]]) -> list[Result]:
+    """Run each batch; one that runs out of memory is halved, down to single items.
+
+    Returns
+    -------
+    list
+        The results of all items, in the order of the batches.
+
+    Raises
+    ------
+    torch.cuda.OutOfMemoryError, MemoryError, RuntimeError
+        A single item does not fit.
+    """
+    results: list[Result] = []
+    for batch in batches:
+        results += _run_or_halve(batch, run)
+    return results
+
+
+def _run_or_halve(batch: list[Item], run: Callable[[list[Item]], list[Result]]) -> list[Result]:
+    try:
+        return run(batch)
+    except Exception as error:
+        if len(batch) == 1 or not is_out_of_memory(error):
+            raise
+    # outside the except block, or the traceback would keep the failed batch's tensors alive
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    half = len(batch) // 2
+    return _run_or_halve(batch[:half], run) + _run_or_halve(batch[half:], run)

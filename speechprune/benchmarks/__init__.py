@@ -1,0 +1,1 @@
+"""Readers that turn published benchmarks into manifests, one file per benchmark family."""

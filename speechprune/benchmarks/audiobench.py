@@ -1,0 +1,89 @@
+"""DREAM-TTS and CN-College-Listen: listening comprehension, as AudioBench publishes them.
+
+Hugging Face datasets with a split ``test`` and the columns ``context`` (audio), ``instruction`` (the question),
+``choices`` (all in one string) and ``answer``. The paper keeps the recordings that are longer than 60 s.
+"""
+
+import hashlib
+import io
+from pathlib import Path
+from typing import Any
+
+import av
+import datasets
+
+from speechprune.benchmarks.choices import gold_letter, parse_choices
+from speechprune.benchmarks.rows import Benchmark, Row, read_rows
+
+HUB_SOURCES = {
+    "dream_tts": "AudioLLMs/dream_tts_mcq_test",
+    "cn_college_listen": "AudioLLMs/cn_college_listen_mcq_test",
+}
+COLUMNS = ("context", "instruction", "choices", "answer")
+
+
+def read_audiobench(
+    name: str, output_dir: Path, source: str | None = None, min_seconds: float = 60
+) -> Benchmark:
+    """Read an AudioBench multiple-choice set into manifest rows, its recordings into ``output_dir/audio``.
+
+    A recording with several questions is written once, so that the job encodes it once.
+
+    Parameters
+    ----------
+    name
+        One of `HUB_SOURCES`; the first part of every ``item_id``.
+    output_dir
+        Folder of the manifest: the rows' ``audio`` is relative to it.
+    source
+        Dataset on the hub, or a local folder of the same layout (``data/test-*.parquet``).
+        Default: the one of `HUB_SOURCES`.
+    min_seconds
+        Only recordings longer than this are kept.
+    """
+    source = source or HUB_SOURCES[name]
+    (output_dir / "audio").mkdir(parents=True, exist_ok=True)
+
+    def make_row(numbered_record: tuple[int, dict[str, Any]]) -> Row | None:
+        number, record = numbered_record
+        choices = parse_choices(record["choices"])
+        answer = gold_letter(record["answer"], choices)
+        audio_bytes = record["context"]["bytes"] or Path(record["context"]["path"]).read_bytes()
+        seconds, suffix = duration_and_suffix(audio_bytes)
+        if seconds <= min_seconds:
+            return None
+        audio = f"audio/{hashlib.sha256(audio_bytes).hexdigest()[:16]}{suffix}"
+        (output_dir / audio).write_bytes(audio_bytes)
+        return {
+            "item_id": f"{name}-{number}",
+            "audio": audio,
+            "question": record["instruction"].strip(),
+            "choices": choices,
+            "answer": answer,
+        }
+
+    records = (
+        (f"{source}, row {number}", (number, record)) for number, record in enumerate(load_test_split(source))
+    )
+    return read_rows(records, make_row)
+
+
+def load_test_split(source: str) -> datasets.Dataset:
+    """Load the split ``test`` with its audio undecoded: ``{"bytes": ..., "path": ...}``."""
+    dataset = datasets.load_dataset(source, split="test")
+    if missing := [column for column in COLUMNS if column not in dataset.column_names]:
+        raise ValueError(f"{source} has no column {', '.join(missing)}; its columns: {dataset.column_names}")
+    return dataset.cast_column("context", datasets.Audio(decode=False))
+
+
+def duration_and_suffix(audio_bytes: bytes) -> tuple[float, str]:
+    """Return a recording's seconds, by its header or else by decoding, and its file suffix."""
+    try:
+        with av.open(io.BytesIO(audio_bytes)) as container:
+            suffix = "." + container.format.name.split(",")[0]
+            if container.duration is not None:
+                return container.duration / av.time_base, suffix
+            num_seconds = sum(frame.samples / frame.sample_rate for frame in container.decode(audio=0))
+            return num_seconds, suffix
+    except (av.FFmpegError, IndexError) as error:
+        raise ValueError(f"the audio cannot be decoded ({error})") from error

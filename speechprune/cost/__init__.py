@@ -1,0 +1,34 @@
+"""What an answer costs, in closed form and before the fact: the paper's account and the whole truth.
+
+``python -m speechprune.cost`` prints both for any model configuration, without its weights.
+"""
+
+from speechprune.cost.formulas import (
+    Cost,
+    ModelShape,
+    answer_cost,
+    decode_flops,
+    encode_flops,
+    paper_activation_bytes,
+    paper_kv_cache_bytes,
+    paper_prefill_flops,
+    paper_weights_bytes,
+    phase1_flops,
+    phase2_flops,
+    prefill_flops,
+)
+
+__all__ = [
+    "Cost",
+    "ModelShape",
+    "answer_cost",
+    "decode_flops",
+    "encode_flops",
+    "paper_activation_bytes",
+    "paper_kv_cache_bytes",
+    "paper_prefill_flops",
+    "paper_weights_bytes",
+    "phase1_flops",
+    "phase2_flops",
+    "prefill_flops",
+]

@@ -1,0 +1,31 @@
+"""Which audio tokens to keep for a question. Sees embeddings and weights, nothing else."""
+
+from speechprune.pruning.binarized_attention import FirstLayerProjections
+from speechprune.pruning.methods import (
+    METHODS,
+    FirstPhase,
+    NoPruning,
+    PruningInputs,
+    PruningMethod,
+    PruningResult,
+    RandomCrop,
+    RandomSegments,
+    SecondPhase,
+    SpeechPrune,
+    Truncate,
+)
+
+__all__ = [
+    "METHODS",
+    "FirstLayerProjections",
+    "FirstPhase",
+    "NoPruning",
+    "PruningInputs",
+    "PruningMethod",
+    "PruningResult",
+    "RandomCrop",
+    "RandomSegments",
+    "SecondPhase",
+    "SpeechPrune",
+    "Truncate",
+]

@@ -1,0 +1,308 @@
+"""Pruning methods: each a frozen dataclass of its own settings, by name in ``METHODS``.
+
+A new method is one class here, one line in ``METHODS``, one line in the tests' list of methods.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+import torch
+
+from speechprune.cost import ModelShape, phase1_flops, phase2_flops
+from speechprune.pruning.binarized_attention import (
+    FirstLayerProjections,
+    Scale,
+    keep_highest,
+    second_phase_scores,
+)
+from speechprune.pruning.similarity import Allocation, first_phase
+
+
+@dataclass(frozen=True, kw_only=True)
+class PruningInputs:
+    """What a method may look at: one recording and one question.
+
+    Parameters
+    ----------
+    audio_embeds
+        S, shape ``(N, D)``.
+    query_embeds
+        T, shape ``(L, D)``: the query's own tokens.
+    token_scores
+        s, float32, shape ``(N,)``: phase 1's mean similarity, made for all questions of a recording
+        at once. Methods with ``uses_query = False`` get none.
+    projections
+        W_Q and W_K of the first decoder layer.
+    frame_tokens
+        f, audio tokens a second.
+    item_id
+        Seeds the random methods, so that an item keeps its tokens on any worker.
+    """
+
+    audio_embeds: torch.Tensor
+    query_embeds: torch.Tensor
+    token_scores: np.ndarray | None
+    projections: FirstLayerProjections
+    frame_tokens: int
+    item_id: str
+
+    @property
+    def num_tokens(self) -> int:
+        """N."""
+        return len(self.audio_embeds)
+
+    @property
+    def similarity(self) -> np.ndarray:
+        """The token scores, for the methods that declared to need them."""
+        assert self.token_scores is not None
+        return self.token_scores
+
+
+@dataclass(frozen=True)
+class PruningResult:
+    """The tokens kept, ascending and unique, and how many phase 1 left (None without phase 1)."""
+
+    kept_indices: np.ndarray
+    num_phase1_tokens: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class PruningMethod(ABC):
+    """A rule that chooses the audio tokens an answer is made from.
+
+    Parameters
+    ----------
+    phase1_budget
+        K, tokens that phase 1 leaves and that the pruning rate refers to; 750 is the native
+        30 s of Qwen2-Audio.
+    """
+
+    name: ClassVar[str]
+    uses_query: ClassVar[bool] = False
+
+    phase1_budget: int = 750
+
+    def __post_init__(self) -> None:
+        if self.phase1_budget < 1:
+            raise ValueError(f"phase1_budget is {self.phase1_budget}: give at least 1 token")
+
+    @abstractmethod
+    def num_kept(self, num_tokens: int) -> int:
+        """How many of ``num_tokens`` audio tokens this method keeps with its settings."""
+
+    @abstractmethod
+    def keep(self, inputs: PruningInputs, num_kept: int) -> PruningResult:
+        """Choose exactly ``num_kept`` tokens, 1 to N (``allocation: floor`` may find fewer)."""
+
+    def flops(self, shape: ModelShape, num_tokens: int, num_phase1_tokens: int | None) -> int:
+        """FLOPs of choosing; none for methods that look at nothing."""
+        del shape, num_tokens, num_phase1_tokens
+        return 0
+
+    def prune(self, inputs: PruningInputs) -> PruningResult:
+        """Choose as many tokens as the settings say."""
+        return self.keep(inputs, self.num_kept(inputs.num_tokens))
+
+    @property
+    def rate(self) -> float | None:
+        """The pruning rate, or None where it does not apply."""
+        return None
+
+
+@dataclass(frozen=True, kw_only=True)
+class _RatedMethod(PruningMethod):
+    """A method that keeps k = round((1 - PR)·min(K, N)) tokens.
+
+    Parameters
+    ----------
+    pruning_rate
+        PR, the share of min(K, N) that is dropped, 0 to below 1.
+    """
+
+    pruning_rate: float = 0.2
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 <= self.pruning_rate < 1:
+            raise ValueError(f"pruning_rate is {self.pruning_rate}: give a share from 0 to below 1")
+
+    def num_kept(self, num_tokens: int) -> int:
+        """k, at least one token."""
+        return max(1, round((1 - self.pruning_rate) * min(self.phase1_budget, num_tokens)))
+
+    @property
+    def rate(self) -> float | None:
+        """PR."""
+        return self.pruning_rate
+
+
+@dataclass(frozen=True, kw_only=True)
+class FirstPhase(_RatedMethod):
+    """Phase 1 alone, straight to k tokens (the ablation of Fig. 3).
+
+    Parameters
+    ----------
+    allocation
+        ``fill`` gives every token of the budget away; ``floor`` is Eq 7 as written.
+    """
+
+    name: ClassVar[str] = "first_phase"
+    uses_query: ClassVar[bool] = True
+
+    allocation: Allocation = "fill"
+
+    def keep(self, inputs: PruningInputs, num_kept: int) -> PruningResult:
+        """Keep what phase 1 ranks highest within its frames (Eqs 4 to 9)."""
+        kept = first_phase(inputs.similarity, num_kept, inputs.frame_tokens, self.allocation)
+        return PruningResult(kept, num_phase1_tokens=len(kept))
+
+    def flops(self, shape: ModelShape, num_tokens: int, num_phase1_tokens: int | None) -> int:
+        """One (N, D) by (D,) product."""
+        return phase1_flops(shape, num_tokens)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SecondPhase(_RatedMethod):
+    """Phase 2 alone, over all tokens of the recording (the ablation of Fig. 3): quadratic in length.
+
+    Parameters
+    ----------
+    scale
+        ``sign`` as written, or ``xnor``: times the mean absolute values.
+    """
+
+    name: ClassVar[str] = "second_phase"
+
+    scale: Scale = "sign"
+
+    def keep(self, inputs: PruningInputs, num_kept: int) -> PruningResult:
+        """Keep the tokens that receive most attention (Eqs 10 to 13)."""
+        scores = second_phase_scores(inputs.audio_embeds, inputs.projections, self.scale)
+        return PruningResult(keep_highest(num_kept, scores))
+
+    def flops(self, shape: ModelShape, num_tokens: int, num_phase1_tokens: int | None) -> int:
+        """The binarized attention of all N tokens."""
+        return phase2_flops(shape, num_tokens)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SpeechPrune(FirstPhase):
+    """SpeechPrune (https://arxiv.org/abs/2412.12009): phase 1 to K tokens, phase 2 from there to k.
+
+    Parameters
+    ----------
+    scale
+        ``sign`` as written, or ``xnor``: times the mean absolute values.
+    """
+
+    name: ClassVar[str] = "speechprune"
+
+    scale: Scale = "sign"
+
+    def keep(self, inputs: PruningInputs, num_kept: int) -> PruningResult:
+        """Survivors of phase 1 that receive most attention; ties go by phase 1's score."""
+        budget = max(self.phase1_budget, num_kept)
+        survivors = first_phase(inputs.similarity, budget, inputs.frame_tokens, self.allocation)
+        if num_kept >= len(survivors):
+            return PruningResult(survivors, num_phase1_tokens=len(survivors))
+        S_p1 = inputs.audio_embeds[torch.from_numpy(survivors).to(inputs.audio_embeds.device)]
+        scores = second_phase_scores(S_p1, inputs.projections, self.scale)
+        kept = survivors[keep_highest(num_kept, scores, inputs.similarity[survivors])]
+        return PruningResult(kept, num_phase1_tokens=len(survivors))
+
+    def flops(self, shape: ModelShape, num_tokens: int, num_phase1_tokens: int | None) -> int:
+        """Phase 1 over N tokens, phase 2 over the survivors where it has something to drop."""
+        num_survivors = num_phase1_tokens or 0
+        second = phase2_flops(shape, num_survivors) if self.num_kept(num_tokens) < num_survivors else 0
+        return phase1_flops(shape, num_tokens) + second
+
+
+@dataclass(frozen=True, kw_only=True)
+class RandomSegments(_RatedMethod):
+    """Random audio pruning, RAP: short segments from all over the recording.
+
+    Parameters
+    ----------
+    seed
+        Another seed, other segments.
+    segment_tokens
+        Tokens in a segment; 5 are 0.2 s, about a syllable.
+    """
+
+    name: ClassVar[str] = "random"
+
+    seed: int = 0
+    segment_tokens: int = 5
+
+    def keep(self, inputs: PruningInputs, num_kept: int) -> PruningResult:
+        """Draw segments of a regular grid without replacement; the last drawn is cut to fit."""
+        starts = np.arange(0, inputs.num_tokens, self.segment_tokens)
+        _generator(self.seed, inputs.item_id).shuffle(starts)
+        drawn = (starts[:, None] + np.arange(self.segment_tokens)).ravel()
+        return PruningResult(np.sort(drawn[drawn < inputs.num_tokens][:num_kept]))
+
+
+@dataclass(frozen=True, kw_only=True)
+class RandomCrop(_RatedMethod):
+    """Random audio cropping, RAC: one contiguous segment.
+
+    Parameters
+    ----------
+    seed
+        Another seed, another segment.
+    """
+
+    name: ClassVar[str] = "random_crop"
+
+    seed: int = 0
+
+    def keep(self, inputs: PruningInputs, num_kept: int) -> PruningResult:
+        """Every position of the segment is equally likely."""
+        start = _generator(self.seed, inputs.item_id).integers(inputs.num_tokens - num_kept + 1)
+        return PruningResult(np.arange(start, start + num_kept))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Truncate(PruningMethod):
+    """The paper's Original: the first K tokens, the 30 s that the model takes natively."""
+
+    name: ClassVar[str] = "truncate"
+
+    def num_kept(self, num_tokens: int) -> int:
+        """min(K, N)."""
+        return min(self.phase1_budget, num_tokens)
+
+    def keep(self, inputs: PruningInputs, num_kept: int) -> PruningResult:
+        """The beginning."""
+        return PruningResult(np.arange(num_kept))
+
+
+@dataclass(frozen=True, kw_only=True)
+class NoPruning(PruningMethod):
+    """All tokens: what pruning is measured against."""
+
+    name: ClassVar[str] = "none"
+
+    def num_kept(self, num_tokens: int) -> int:
+        """N."""
+        return num_tokens
+
+    def keep(self, inputs: PruningInputs, num_kept: int) -> PruningResult:
+        """Everything, or evenly spread tokens where a budget is forced on it."""
+        return PruningResult(np.arange(num_kept) * inputs.num_tokens // num_kept)
+
+
+def _generator(seed: int, item_id: str) -> np.random.Generator:
+    digest = hashlib.sha256(f"{seed}:{item_id}".encode()).digest()
+    return np.random.default_rng(int.from_bytes(digest[:8], "big"))
+
+
+METHODS: dict[str, type[PruningMethod]] = {
+    method.name: method
+    for method in (SpeechPrune, FirstPhase, SecondPhase, RandomSegments, RandomCrop, Truncate, NoPruning)
+}

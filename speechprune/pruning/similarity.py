@@ -1,0 +1,202 @@
+"""Phase 1 of SpeechPrune: token-text similarity (section III-B, Eqs 4 to 9).
+
+Shapes: S (N, D) audio embeddings, T (L, D) embeddings of the query's own tokens, f tokens in a
+budget frame (one second), m = ceil(N / f) frames.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+import torch
+
+Allocation = Literal["fill", "floor"]
+
+_ROWS_PER_CHUNK = 8192  # float64 copies of S are made this many rows at a time
+_SMALLEST_NORM = 1e-12
+
+
+def mean_query_direction(query_embeds: torch.Tensor) -> torch.Tensor:
+    """Mean of the normalised query embeddings, t̄ = (1/L) Σ_j T_j / ‖T_j‖ (Eq 4, text side).
+
+    Parameters
+    ----------
+    query_embeds
+        T, shape ``(L, D)``, L at least 1.
+
+    Returns
+    -------
+    torch.Tensor
+        float64, shape ``(D,)``.
+    """
+    T = query_embeds.double()
+    return (T / T.norm(dim=-1, keepdim=True).clamp_min(_SMALLEST_NORM)).mean(dim=0)
+
+
+def token_scores(audio_embeds: torch.Tensor, queries: Sequence[torch.Tensor]) -> np.ndarray:
+    """Mean similarity of every audio token to each query, s_i = mean_j cos(S_i, T_j) (Eqs 4, 5).
+
+    Mean and product commute, so s = Ŝ·t̄: one (N, D) by (D, Q) product for all Q queries of a
+    recording and no (N, L) matrix. Summed in float64 and rounded to float32, so that the scores,
+    and ties between them, don't depend on which other queries are in the batch.
+
+    Parameters
+    ----------
+    audio_embeds
+        S, shape ``(N, D)``.
+    queries
+        Q tensors T, each ``(L, D)``.
+
+    Returns
+    -------
+    numpy.ndarray
+        float32, shape ``(Q, N)``.
+    """
+    if len(audio_embeds) == 0:
+        return np.zeros((len(queries), 0), np.float32)
+    directions = torch.stack([mean_query_direction(T) for T in queries], dim=1).to(audio_embeds.device)
+    chunks = []
+    for rows in audio_embeds.split(_ROWS_PER_CHUNK):
+        S = rows.double()
+        chunks.append((S @ directions) / S.norm(dim=-1, keepdim=True).clamp_min(_SMALLEST_NORM))
+    return torch.cat(chunks).T.float().cpu().numpy()
+
+
+def _as_frames(values: np.ndarray, frame_tokens: int, fill: float) -> np.ndarray:
+    """(N,) as (m, f), the short last frame filled up."""
+    num_frames = -(-len(values) // frame_tokens)
+    frames = np.full(num_frames * frame_tokens, fill, np.float64)
+    frames[: len(values)] = values
+    return frames.reshape(num_frames, frame_tokens)
+
+
+def frame_scores(scores: np.ndarray, frame_tokens: int) -> np.ndarray:
+    """Sum of the token scores of each budget frame, F̂_i = Σ_{j in frame i} s_j (Eq 5).
+
+    Parameters
+    ----------
+    scores
+        s, shape ``(N,)``; the last frame may be short.
+    frame_tokens
+        f, tokens in one second.
+
+    Returns
+    -------
+    numpy.ndarray
+        float64, shape ``(m,)``.
+    """
+    return _as_frames(scores, frame_tokens, 0.0).sum(axis=1)
+
+
+def frame_probabilities(frame_scores: np.ndarray) -> np.ndarray:
+    """P = softmax over the frames' scores (Eq 6), float64, shape ``(m,)``."""
+    weights = np.exp(frame_scores - frame_scores.max())
+    return weights / weights.sum()
+
+
+def frame_budgets(
+    probabilities: np.ndarray, budget: int, capacities: np.ndarray, allocation: Allocation
+) -> np.ndarray:
+    """How many tokens each frame may keep, n_i = ⌊K p_i⌋ (Eq 7).
+
+    The paper leaves the floor's leftover open, and frames whose n_i exceeds the tokens they hold.
+    ``floor`` is the equation as written, cut at what a frame holds: it loses up to a token a frame,
+    which an hour (3,600 frames) turns into everything. ``fill`` gives exactly
+    min(K, N) tokens away: what a full frame can't hold goes to the frames with room in proportion
+    to p, and the fractions go to the largest remainders (ties to the earlier frame).
+
+    Parameters
+    ----------
+    probabilities
+        p, shape ``(m,)``, positive.
+    budget
+        K, tokens to keep in all.
+    capacities
+        Tokens each frame holds, shape ``(m,)``.
+    allocation
+        ``fill`` or ``floor``.
+
+    Returns
+    -------
+    numpy.ndarray
+        int64, shape ``(m,)``.
+
+    Examples
+    --------
+    An hour of even frames, and one among them that matches the question:
+
+    >>> import numpy as np
+    >>> scores = np.zeros(3600)
+    >>> scores[1800] = 5.0
+    >>> p, full = frame_probabilities(scores), np.full(3600, 25)
+    >>> n = frame_budgets(p, 750, full, "floor")
+    >>> int(n.sum()), int(n[1800])
+    (25, 25)
+    >>> n = frame_budgets(p, 750, full, "fill")
+    >>> int(n.sum()), int(n[1800])
+    (750, 25)
+
+    Were no frame to stand out, ``floor`` would keep nothing at all of the hour:
+
+    >>> int(frame_budgets(np.full(3600, 1 / 3600), 750, full, "floor").sum())
+    0
+    """
+    if allocation == "floor":
+        return np.minimum(np.floor(budget * probabilities).astype(np.int64), capacities)
+    budgets = np.zeros(len(probabilities), np.int64)
+    free = np.ones(len(probabilities), bool)
+    left = min(budget, int(capacities.sum()))
+    while left > 0:
+        share = np.where(free, probabilities, 0.0)
+        quota = left * (share / share.sum())
+        overfull = free & (quota >= capacities)
+        if not overfull.any():
+            break
+        budgets[overfull] = capacities[overfull]
+        left -= int(capacities[overfull].sum())
+        free &= ~overfull
+    else:
+        return budgets
+    budgets[free] = np.floor(quota[free]).astype(np.int64)
+    remainder = np.where(free, quota - np.floor(quota), -1.0)
+    num_leftover = left - int(budgets[free].sum())
+    budgets[np.argsort(-remainder, kind="stable")[:num_leftover]] += 1
+    return budgets
+
+
+def keep_by_frame(scores: np.ndarray, budgets: np.ndarray, frame_tokens: int) -> np.ndarray:
+    """The n_i highest-scoring tokens of every frame i, in the order of time (Eqs 8, 9).
+
+    Parameters
+    ----------
+    scores
+        s, shape ``(N,)``.
+    budgets
+        n, shape ``(m,)``, none above what its frame holds.
+    frame_tokens
+        f.
+
+    Returns
+    -------
+    numpy.ndarray
+        int64 token indices, ascending; equal scores go to the earlier token.
+    """
+    frames = _as_frames(scores, frame_tokens, -np.inf)
+    order = np.argsort(-frames, axis=1, kind="stable")
+    chosen = np.zeros(frames.shape, bool)
+    np.put_along_axis(chosen, order, np.arange(frame_tokens) < budgets[:, None], axis=1)
+    return np.flatnonzero(chosen.ravel()[: len(scores)])
+
+
+def first_phase(scores: np.ndarray, budget: int, frame_tokens: int, allocation: Allocation) -> np.ndarray:
+    """Phase 1 whole: token scores (N,) to the indices of the survivors, ascending (Eqs 5 to 9)."""
+    num_tokens = len(scores)
+    if num_tokens == 0:
+        return np.zeros(0, np.int64)
+    frame_starts = np.arange(0, num_tokens, frame_tokens)
+    capacities = np.minimum(frame_tokens, num_tokens - frame_starts)
+    probabilities = frame_probabilities(frame_scores(scores, frame_tokens))
+    budgets = frame_budgets(probabilities, budget, capacities, allocation)
+    return keep_by_frame(scores, budgets, frame_tokens)
