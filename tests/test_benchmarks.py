@@ -1,4 +1,4 @@
-"""Benchmark readers: SPIRAL's real texts, and a small dataset in AudioBench's layout with real audio files."""
+"""Benchmark readers: SPIRAL's real texts, and a small dataset in AudioBench's layout with audio files."""
 
 import importlib.util
 import io
@@ -6,6 +6,7 @@ import json
 from collections import Counter
 from pathlib import Path
 
+import av
 import datasets
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ import soundfile
 from hypothesis import given
 from hypothesis import strategies as st
 
+from speechprune.benchmarks.audiobench import duration_and_suffix
 from speechprune.benchmarks.choices import gold_letter, parse_choices, strip_labels
 
 ROOT = Path(__file__).parents[1]
@@ -252,6 +254,17 @@ def test_a_dataset_of_another_layout_is_named(tmp_path, audiobench_folder, caplo
         make_manifest.main(["dream_tts", "--source", str(audiobench_folder), "--output", str(tmp_path)]) == 2
     )
     assert "no column choices" in caplog_loguru[-1]
+
+
+def test_duration_is_counted_where_the_header_does_not_have_it():
+    """A FLAC file written as a stream leaves the 36 bits of its number of samples at zero."""
+    flac = bytearray(tone(2.5, 300, "FLAC")["bytes"])
+    assert duration_and_suffix(bytes(flac)) == (2.5, ".flac")
+    flac[21] &= 0xF0
+    flac[22:26] = bytes(4)
+    with av.open(io.BytesIO(flac)) as container:
+        assert container.duration is None
+    assert duration_and_suffix(bytes(flac)) == (2.5, ".flac")
 
 
 @pytest.fixture

@@ -1,5 +1,6 @@
 """The demo folder as shipped: archive, manifest and model folder agree with their dialogues."""
 
+import importlib.util
 import json
 from collections import Counter
 from pathlib import Path
@@ -10,11 +11,21 @@ import yaml
 from transformers import AutoConfig, AutoProcessor
 
 DEMO = Path(__file__).parents[1] / "demo"
+
+spec = importlib.util.spec_from_file_location("make_demo", DEMO / "make_demo.py")
+make_demo = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(make_demo)
+
 RECORDINGS = {
     recording["id"]: recording
     for recording in yaml.safe_load((DEMO / "dialogues.yaml").read_text())["recordings"]
 }
 ROWS = [json.loads(line) for line in (DEMO / "manifest.jsonl").read_text().splitlines()]
+
+
+@pytest.fixture(scope="module")
+def espeak():
+    return make_demo.Espeak()
 
 
 def spoken_words(recording: dict) -> str:
@@ -57,13 +68,15 @@ def test_gold_facts_are_spoken_once_among_spoken_distractors(recording):
 
 
 @pytest.mark.parametrize("name", RECORDINGS)
-def test_archive_decodes_to_its_length(name):
+def test_archive_decodes_to_what_the_dialogue_takes_to_speak(name, espeak):
     path = DEMO / f"archive/{name}.opus"
     with av.open(path) as container:
         [stream] = container.streams
         assert stream.codec_context.channels == 1
-        num_samples = sum(frame.samples for frame in container.decode(stream))
-        assert 50 < num_samples / stream.rate < 110
+        seconds = sum(frame.samples for frame in container.decode(stream)) / stream.rate
+    assert 50 < seconds < 110
+    spoken_seconds = len(make_demo.render(RECORDINGS[name], espeak)) / espeak.sample_rate
+    assert abs(seconds - spoken_seconds) < 0.1, "run demo/make_demo.py again"
     assert path.stat().st_size < 250_000
 
 

@@ -1,7 +1,7 @@
 """DREAM-TTS and CN-College-Listen: listening comprehension, as AudioBench publishes them.
 
-Hugging Face datasets with a split ``test`` and the columns ``context`` (audio), ``instruction`` (the question),
-``choices`` (all in one string) and ``answer``. The paper keeps the recordings that are longer than 60 s.
+Hugging Face datasets with a split ``test`` and the columns ``context`` (audio), ``instruction`` (question),
+``choices`` (all in one string) and ``answer``. The paper keeps the recordings longer than 60 s.
 """
 
 import hashlib
@@ -42,6 +42,7 @@ def read_audiobench(
         Only recordings longer than this are kept.
     """
     source = source or HUB_SOURCES[name]
+    dataset = load_test_split(source)
     (output_dir / "audio").mkdir(parents=True, exist_ok=True)
 
     def make_row(numbered_record: tuple[int, dict[str, Any]]) -> Row | None:
@@ -62,9 +63,7 @@ def read_audiobench(
             "answer": answer,
         }
 
-    records = (
-        (f"{source}, row {number}", (number, record)) for number, record in enumerate(load_test_split(source))
-    )
+    records = ((f"{source}, row {number}", (number, record)) for number, record in enumerate(dataset))
     return read_rows(records, make_row)
 
 

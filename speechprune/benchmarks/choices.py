@@ -45,7 +45,7 @@ def _split_at_labels(text: str, label: str) -> list[str]:
     """Return what stands between the labels A, B, C, ...; nothing unless the text begins with A."""
     spans: list[tuple[int, int]] = []
     for match in re.finditer(label, text, re.MULTILINE):
-        if match[1].upper() == ascii_uppercase[len(spans)]:
+        if match[1].upper() == ascii_uppercase[len(spans) : len(spans) + 1]:
             spans.append(match.span())
     if not spans or spans[0][0] != 0:
         return []
