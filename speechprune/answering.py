@@ -5,7 +5,7 @@ Works on any mix of recordings and questions at once; nothing here knows Ray or 
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -135,7 +135,6 @@ class _Draft:
     pruned: PruningResult
     evidence: list[EvidenceSpan]
     prune_flops: int
-    num_sharing: int  # items of this recording in this call
     letter_logits: dict[int, torch.Tensor] = field(default_factory=dict)  # by number of the order
     generated_ids: list[int] = field(default_factory=list)
     seconds_prune: float = 0.0
@@ -175,11 +174,13 @@ def answer_items(
         for index in indices:
             try:
                 prompts[index] = _build_prompts(model, items[index], options)
-            except PromptError as error:
+            except Exception as error:  # a PromptError, or text that the tokenizer refuses
                 outcomes[index] = error
-        if prompts:
-            asked = {index: (items[index], prompts[index]) for index in prompts}
+        asked = {index: (items[index], prompts[index]) for index in prompts}
+        try:
             drafts |= _prune(model, asked, method, options)
+        except Exception as error:  # out of memory, say: this recording's questions fail, the others go on
+            outcomes |= dict.fromkeys(asked, error)
     for index, draft in list(drafts.items()):
         num_tokens = len(draft.pruned.kept_indices) + max(p.num_text_tokens for p in draft.prompts)
         if num_tokens > model.max_prompt_tokens:
@@ -190,9 +191,10 @@ def answer_items(
             del drafts[index]
     _score_choices(model, {i: d for i, d in drafts.items() if d.item.choices}, outcomes)
     _generate(model, {i: d for i, d in drafts.items() if not d.item.choices}, options, outcomes)
-    for index, draft in drafts.items():
-        if index not in outcomes:
-            outcomes[index] = _finish(model, draft)
+    answered = {index: draft for index, draft in drafts.items() if index not in outcomes}
+    num_sharing = Counter(id(draft.item.audio) for draft in answered.values())
+    for index, draft in answered.items():
+        outcomes[index] = _finish(model, draft, num_sharing[id(draft.item.audio)])
     return [outcomes[index] for index in range(len(items))]
 
 
@@ -225,6 +227,8 @@ def _prune(
     options: AnsweringOptions,
 ) -> dict[int, _Draft]:
     """Prune one recording for each of its questions."""
+    if not asked:
+        return {}
     watch = Stopwatch(model.device)
     audio = next(iter(asked.values()))[0].audio
     queries = [model.embed_tokens(prompts[0].query_ids(options.query_text)) for _, prompts in asked.values()]
@@ -249,7 +253,6 @@ def _prune(
             if s is None
             else find_evidence(s, pruned.kept_indices, audio.times, model.frame_tokens),
             prune_flops=method.flops(model.shape, inputs.num_tokens, pruned.num_phase1_tokens),
-            num_sharing=len(asked),
         )
     seconds = watch.seconds() / len(drafts)
     for draft in drafts.values():
@@ -277,13 +280,12 @@ def _score_choices(
                 model.next_token_logits([_splice(model, drafts[i], order) for i, order in part]).cpu()
             )
 
-        try:
-            logits = run_in_batches([batch], prefill)
-        except Exception as error:
-            outcomes |= {index: error for index, _ in batch}
-            continue
+        logits = run_in_batches([batch], prefill)
         seconds, peak = watch.seconds() / len(batch), memory.bytes()
         for (index, order), row in zip(batch, logits, strict=True):
+            if isinstance(row, Exception):
+                outcomes[index] = row
+                continue
             draft = drafts[index]
             assert draft.item.choices is not None
             letters = letter_token_ids(model.tokenizer, len(draft.item.choices))
@@ -312,13 +314,12 @@ def _generate(
             seconds_prefill += begun.seconds_until(first_token)
             return token_ids
 
-        try:
-            generated = run_in_batches([batch], generate)
-        except Exception as error:
-            outcomes |= {index: error for index, _ in batch}
-            continue
+        generated = run_in_batches([batch], generate)
         seconds, peak = watch.seconds(), memory.bytes()
         for (index, _), token_ids in zip(batch, generated, strict=True):
+            if isinstance(token_ids, Exception):
+                outcomes[index] = token_ids
+                continue
             draft = drafts[index]
             draft.generated_ids = token_ids
             draft.seconds_prefill = seconds_prefill / len(batch)
@@ -336,7 +337,8 @@ def _prompt_batches(
     return [[jobs[j] for j in batch] for batch in batches_by_tokens(lengths, model.prefill_batch_tokens)]
 
 
-def _finish(model: Qwen2Audio, draft: _Draft) -> Answer:
+def _finish(model: Qwen2Audio, draft: _Draft, num_sharing: int) -> Answer:
+    """The answer; of the encoding it bears one share, as do the recording's other answers of this call."""
     choices = draft.item.choices
     probabilities: list[float] | None = None
     if choices is not None:
@@ -362,12 +364,12 @@ def _finish(model: Qwen2Audio, draft: _Draft) -> Answer:
             model.shape,
             num_audio_tokens_kept=len(draft.pruned.kept_indices),
             num_text_tokens=num_text_tokens,
-            encode_flops=audio.num_encoder_flops / draft.num_sharing,
+            encode_flops=audio.num_encoder_flops / num_sharing,
             prune_flops=draft.prune_flops,
             num_generated_tokens=len(draft.generated_ids),
             num_prefills=len(draft.prompts),
         ),
-        seconds_encode=audio.seconds_encode / draft.num_sharing,
+        seconds_encode=audio.seconds_encode / num_sharing,
         seconds_prune=draft.seconds_prune,
         seconds_prefill=draft.seconds_prefill,
         seconds_generate=draft.seconds_generate,

@@ -119,6 +119,8 @@ def _open(source: str | os.PathLike[str] | bytes | IO[bytes], name: str) -> Iter
         raise AudioUnreadable(f"{name} may not be read ({error}): check its permissions") from error
     except IsADirectoryError as error:
         raise AudioUnreadable(f"{name} is a folder, not a recording") from error
+    except ValueError as error:  # no such protocol, or no path at all
+        raise AudioUnreadable(f"{name} can't be opened ({error}): check the address") from error
     with file:
         yield file
 
@@ -218,11 +220,13 @@ def _mix_down(frame: av.AudioFrame) -> np.ndarray:
 
 def _to_float(values: np.ndarray) -> np.ndarray:
     """PCM of any sample type as float32 in [-1, 1]."""
-    if values.dtype == np.uint8:
-        return (values.astype(np.float32) - 128.0) / 128.0
     if np.issubdtype(values.dtype, np.integer):
-        return values.astype(np.float32) / -float(np.iinfo(values.dtype).min)
-    return np.nan_to_num(values.astype(np.float32))
+        info = np.iinfo(values.dtype)
+        full_scale = (float(info.max) - float(info.min) + 1) / 2
+        middle = full_scale if info.min == 0 else 0.0  # unsigned PCM is silent in the middle of its range
+        return (values.astype(np.float32) - np.float32(middle)) / np.float32(full_scale)
+    # damaged floats reach 10³⁸, where the resampler's sums overflow
+    return np.clip(np.nan_to_num(values.astype(np.float32)), -1.0, 1.0)
 
 
 def _to_int16(mono: np.ndarray) -> np.ndarray:
@@ -265,3 +269,14 @@ def _resample_waveform(waveform: Any, rate: int, *, start: float | None, end: fl
 def split_windows(samples: np.ndarray) -> list[np.ndarray]:
     """Cut samples into consecutive windows of 30 s; the last may be short. Views, no copies."""
     return [samples[i : i + WINDOW_SAMPLES] for i in range(0, len(samples), WINDOW_SAMPLES)]
+
+
+def header_seconds(uri: str) -> float | None:
+    """Length of a recording as its header states it, without decoding; None where it can't be told."""
+    import av
+
+    try:
+        with _open(uri, uri) as file, av.open(file, metadata_errors="ignore") as container:
+            return None if container.duration is None else container.duration / av.time_base
+    except (AudioError, av.FFmpegError, OSError):
+        return None

@@ -42,33 +42,35 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
 
 
-def run_in_batches(batches: Iterable[list[Item]], run: Callable[[list[Item]], list[Result]]) -> list[Result]:
+def run_in_batches(
+    batches: Iterable[list[Item]], run: Callable[[list[Item]], Sequence[Result]]
+) -> list[Result | Exception]:
     """Run each batch; one that runs out of memory is halved, down to single items.
 
     Returns
     -------
     list
-        The results of all items, in the order of the batches.
-
-    Raises
-    ------
-    torch.cuda.OutOfMemoryError, MemoryError, RuntimeError
-        A single item does not fit.
+        One entry per item, in the order of the batches: its result; the out-of-memory of an item that
+        does not fit even alone; or the error of its batch.
     """
-    results: list[Result] = []
+    results: list[Result | Exception] = []
     for batch in batches:
-        results += _run_or_halve(batch, run)
+        results.extend(_run_or_halve(batch, run))
     return results
 
 
-def _run_or_halve(batch: list[Item], run: Callable[[list[Item]], list[Result]]) -> list[Result]:
+def _run_or_halve(
+    batch: list[Item], run: Callable[[list[Item]], Sequence[Result]]
+) -> Sequence[Result | Exception]:
     try:
         return run(batch)
     except Exception as error:
-        if len(batch) == 1 or not is_out_of_memory(error):
-            raise
-    # outside the except block, or the traceback would keep the failed batch's tensors alive
+        if not is_out_of_memory(error):
+            return [error] * len(batch)
+        if len(batch) == 1:
+            return [error.with_traceback(None)]  # the frames would keep this item's tensors alive
+    # outside the except block, for the same reason
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
     half = len(batch) // 2
-    return _run_or_halve(batch[:half], run) + _run_or_halve(batch[half:], run)
+    return [*_run_or_halve(batch[:half], run), *_run_or_halve(batch[half:], run)]

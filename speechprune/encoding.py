@@ -69,7 +69,11 @@ def encode_recordings(
     ------
     AudioTooShort
         A recording is too short for a single token.
+    torch.cuda.OutOfMemoryError
+        One window alone does not fit.
     """
+    if not recordings:
+        return []
     watch = Stopwatch(model.device)
     windows = [
         (i, j, window)
@@ -93,7 +97,10 @@ def encode_recordings(
         padded = kind + [_FILL] * (-len(kind) % size)
         batches = [padded[k : k + size] for k in range(0, len(padded), size)]
         outputs = run_in_batches(batches, lambda batch: model.encode_windows([w for _, _, w in batch]))
-        embeds |= {(i, j): S for (i, j, _), S in zip(kind, outputs, strict=False)}
+        for (i, j, _), S in zip(kind, outputs, strict=False):
+            if isinstance(S, Exception):
+                raise S
+            embeds[i, j] = S
         num_encoded += len(padded)
     seconds_per_window = watch.seconds() / len(windows)
     flops_per_window = encode_flops(model.shape, num_encoded) / len(windows)

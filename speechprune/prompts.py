@@ -11,6 +11,8 @@ from typing import Any, Literal
 LETTERS = string.ascii_uppercase
 MAX_CHOICES = len(LETTERS)
 
+_MARK = "\ue000"  # of private use: no chat template holds it
+
 QueryText = Literal["question_and_choices", "question"]
 
 
@@ -104,12 +106,15 @@ def build_prompt(
     Raises
     ------
     PromptError
-        The question contains the placeholder itself, or the template alters the question.
+        The question is empty or contains the placeholder itself, or the template alters the question.
     """
+    if not question.strip():
+        raise PromptError("the question is empty: write one")
     user_text, spans = _word(question, choices, wording)
     chat = render_chat(user_text)
-    origin = chat.rfind(user_text)
-    if origin < 0:
+    # found by a mark in its place: the words themselves may also stand elsewhere in the template
+    origin = render_chat(_MARK).index(_MARK)
+    if not chat.startswith(user_text, origin):
         raise PromptError(
             "the chat template changed the question's text: set answering.prompt without edge spaces"
         )

@@ -37,6 +37,11 @@ def parent(uri: str) -> str:
     return uri.rsplit("/", 1)[0] if is_remote(uri) else str(Path(uri).parent)
 
 
+def absolute(uri: str) -> str:
+    """``uri`` with a local path made absolute: workers run in other folders."""
+    return uri if "://" in uri else str(Path(uri).absolute())
+
+
 def resolve(uri: str, base: str) -> str:
     """``uri`` if it is absolute, else its place below the folder ``base``."""
     if "://" in uri or Path(uri).is_absolute():

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import os
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+import fsspec
 import torch
+from huggingface_hub import get_hf_file_metadata, hf_hub_url, try_to_load_from_cache
+from safetensors import SafetensorError
 from transformers import AutoConfig, AutoProcessor, PreTrainedConfig
 
 from speechprune import storage
@@ -25,6 +29,9 @@ _SHIPPED_CONFIGURATIONS = Path(__file__).parent / "configurations"
 _WEIGHT_SUFFIXES = (".safetensors", ".bin")
 _NUM_WEIGHT_SAMPLES = 16  # places at which a weight file is read for its fingerprint
 _WEIGHT_SAMPLE_BYTES = 1 << 16
+_UNREACHABLE = {"ConnectError", "ConnectTimeout", "ConnectionError"}  # of the hub, by any of its HTTP clients
+_REACH_TIMEOUT_SECONDS = 5
+_REACH_PAUSES_SECONDS = (1.0,)  # before each new attempt
 
 
 class ModelError(ValueError):
@@ -89,14 +96,15 @@ def load_config(path: str, revision: str | None = None) -> PreTrainedConfig:
     ModelError
         In one line: missing, gated, or of a family without an adapter.
     """
-    shipped = _SHIPPED_CONFIGURATIONS / f"{path.lower()}.json"
     try:
-        if shipped.is_file():
+        if shipped := _shipped(path):
             config = AutoConfig.from_pretrained(shipped)
         elif storage.is_remote(path):
             config = AutoConfig.from_pretrained(_fetch(path, small_files_only=True))
         else:
             _check_local(path)
+            if not Path(path).exists():
+                _check_hub(path, revision)
             config = AutoConfig.from_pretrained(path, revision=revision)
     except (OSError, ValueError) as error:
         raise _as_model_error(path, error) from error
@@ -105,6 +113,11 @@ def load_config(path: str, revision: str | None = None) -> PreTrainedConfig:
             f"model {path} is a {config.model_type}; supported families: {', '.join(sorted(ADAPTERS))}"
         )
     return config
+
+
+def _shipped(path: str) -> Path | None:
+    file = _SHIPPED_CONFIGURATIONS / f"{path.lower()}.json"
+    return file if file.is_file() else None
 
 
 def model_shape(path: str, revision: str | None = None) -> ModelShape:
@@ -122,6 +135,11 @@ def load_model(options: ModelOptions) -> Qwen2Audio:
         In one line: missing, gated, incomplete, or too large for the device.
     """
     config = load_config(options.path, options.revision)
+    if _shipped(options.path):
+        raise ModelError(
+            f"model.path {options.path} is a configuration alone, without tokenizer and weights: "
+            "give a hub id, a local folder or an s3:// folder"
+        )
     adapter = ADAPTERS[config.model_type]
     device = resolve_device(options.device)
     dtype = resolve_dtype(options.dtype, device)
@@ -131,18 +149,21 @@ def load_model(options: ModelOptions) -> Qwen2Audio:
         if options.random_weights:
             model = _random_model(adapter, config, dtype, device, options.attn_implementation)
         else:
-            model = adapter.model_class.from_pretrained(
+            model, report = adapter.model_class.from_pretrained(
                 folder,
                 revision=options.revision,
                 dtype=dtype,
                 attn_implementation=options.attn_implementation,
                 device_map=options.device_map or {"": device},
+                ignore_mismatched_sizes=True,  # reported with the missing ones
+                output_loading_info=True,
             )
+            _check_complete(options.path, report)
     except torch.cuda.OutOfMemoryError as error:
         raise ModelError(
             f"model {options.path} does not fit on the GPU in {dtype}: set model.device_map=auto to shard it"
         ) from error
-    except (OSError, ValueError, ImportError, RuntimeError) as error:
+    except (OSError, ValueError, ImportError, RuntimeError, SafetensorError) as error:
         raise _as_model_error(options.path, error) from error
     return adapter(
         model.eval().requires_grad_(False),
@@ -151,6 +172,16 @@ def load_model(options: ModelOptions) -> Qwen2Audio:
         encoder_batch_size=options.encoder_batch_size or (8 if device == "cuda" else 1),
         prefill_batch_tokens=options.prefill_batch_tokens or (16_384 if device == "cuda" else 1),
     )
+
+
+def _check_complete(path: str, report: dict[str, Any]) -> None:
+    """Refuse a checkpoint whose gaps transformers would fill with random weights."""
+    faulty = sorted([*report["missing_keys"], *(name for name, *_ in report["mismatched_keys"])])
+    if faulty:
+        raise ModelError(
+            f"model {path} is incomplete: {len(faulty)} weights, such as {faulty[0]}, are missing or not of "
+            "the shape that its config.json says"
+        )
 
 
 def _random_model(
@@ -201,12 +232,11 @@ def fingerprint(options: ModelOptions) -> str:
         commit = getattr(load_config(path, options.revision), "_commit_hash", None)
         digest.update(f"{path}@{commit or options.revision}".encode())
         return digest.hexdigest()[:16]
-    fs, root = storage.filesystem(path)
-    for file in sorted(fs.find(root)):
-        name = os.path.relpath(file, root)
+    fs, root, files = _model_files(path)
+    for file, info in files.items():
+        name, size = os.path.relpath(file, root), info["size"]
         if any(part.startswith(".") for part in Path(name).parts):
             continue
-        size = fs.info(file)["size"]
         digest.update(f"{name}:{size}\n".encode())
         if not name.endswith(_WEIGHT_SUFFIXES):
             digest.update(fs.cat_file(file))
@@ -217,19 +247,25 @@ def fingerprint(options: ModelOptions) -> str:
     return digest.hexdigest()[:16]
 
 
-def _fetch(uri: str, *, small_files_only: bool = False) -> str:
-    """Copy a remote model folder to this node's cache, once however many actors ask for it."""
-    from filelock import FileLock
-
+def _model_files(uri: str) -> tuple[fsspec.AbstractFileSystem, str, dict[str, dict[str, Any]]]:
+    """The file system of a model folder, its path there, and what the store knows of each file."""
     fs, root = storage.filesystem(uri)
     try:
         files = {file: fs.info(file) for file in sorted(fs.find(root))}
-    except OSError as error:
+    except Exception as error:  # an OSError, or whatever the store's client raises without credentials
         raise ModelError(
             f"model.path {uri} can't be listed ({error}): check bucket and credentials"
         ) from error
     if not any(file.endswith("/config.json") for file in files):
         raise ModelError(f"model.path {uri} holds no config.json: give the folder of a saved model")
+    return fs, root, files
+
+
+def _fetch(uri: str, *, small_files_only: bool = False) -> str:
+    """Copy a remote model folder to this node's cache, once however many actors ask for it."""
+    from filelock import FileLock
+
+    fs, root, files = _model_files(uri)
     if small_files_only:
         files = {file: info for file, info in files.items() if not file.endswith(_WEIGHT_SUFFIXES)}
     versions = [(f, i["size"], str(i.get("ETag") or i.get("mtime"))) for f, i in files.items()]
@@ -257,6 +293,28 @@ def _check_local(path: str) -> None:
         )
 
 
+def _check_hub(path: str, revision: str | None) -> None:
+    """Refuse early a model that is not in the cache while the hub can't be reached.
+
+    A download would find out for itself, after half a minute and a dozen printed retries. Whatever else is
+    wrong is for the download to meet, with its retries.
+    """
+    if isinstance(try_to_load_from_cache(path, "config.json", revision=revision), str):
+        return
+    for pause in (*_REACH_PAUSES_SECONDS, None):
+        try:
+            get_hf_file_metadata(
+                hf_hub_url(path, "config.json", revision=revision), timeout=_REACH_TIMEOUT_SECONDS
+            )
+            return
+        except Exception as error:
+            if type(error).__name__ not in _UNREACHABLE:
+                return
+            if pause is None:
+                raise _as_model_error(path, error) from error
+            time.sleep(pause)
+
+
 def _as_model_error(path: str, error: Exception) -> ModelError:
     """One line out of the several screens that a failed hub download prints."""
     if isinstance(error, ModelError):
@@ -272,7 +330,7 @@ def _as_model_error(path: str, error: Exception) -> ModelError:
         return ModelError(
             f"model {path} is not on the hub (or private: set HF_TOKEN): check the name and revision"
         )
-    if {"ConnectionError", "ConnectError", "LocalEntryNotFoundError", "OfflineModeIsEnabled"} & set(causes):
+    if (_UNREACHABLE | {"LocalEntryNotFoundError", "OfflineModeIsEnabled"}) & set(causes):
         return ModelError(
             f"model {path} is neither a folder here nor in the hub cache, and the hub can't be reached: "
             "download it first and give its folder"

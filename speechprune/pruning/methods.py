@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal, get_args, get_origin, get_type_hints
 
 import numpy as np
 import torch
@@ -90,6 +90,10 @@ class PruningMethod(ABC):
     def __post_init__(self) -> None:
         if self.phase1_budget < 1:
             raise ValueError(f"phase1_budget is {self.phase1_budget}: give at least 1 token")
+        for setting, hint in get_type_hints(type(self)).items():
+            if get_origin(hint) is Literal and getattr(self, setting) not in get_args(hint):
+                choices = " or ".join(get_args(hint))
+                raise ValueError(f"{setting} is {getattr(self, setting)!r}: give {choices}")
 
     @abstractmethod
     def num_kept(self, num_tokens: int) -> int:
@@ -238,6 +242,11 @@ class RandomSegments(_RatedMethod):
 
     seed: int = 0
     segment_tokens: int = 5
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.segment_tokens < 1:
+            raise ValueError(f"segment_tokens is {self.segment_tokens}: give at least 1 token")
 
     def keep(self, inputs: PruningInputs, num_kept: int) -> PruningResult:
         """Draw segments of a regular grid without replacement; the last drawn is cut to fit."""

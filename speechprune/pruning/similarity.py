@@ -16,6 +16,7 @@ Allocation = Literal["fill", "floor"]
 
 _ROWS_PER_CHUNK = 8192  # float64 copies of S are made this many rows at a time
 _SMALLEST_NORM = 1e-12
+_SCORE_STEP = 2.0**-24  # scores lie in [-1, 1]: float32 holds every multiple of this exactly
 
 
 def mean_query_direction(query_embeds: torch.Tensor) -> torch.Tensor:
@@ -39,8 +40,9 @@ def token_scores(audio_embeds: torch.Tensor, queries: Sequence[torch.Tensor]) ->
     """Mean similarity of every audio token to each query, s_i = mean_j cos(S_i, T_j) (Eqs 4, 5).
 
     Mean and product commute, so s = Ŝ·t̄: one (N, D) by (D, Q) product for all Q queries of a
-    recording and no (N, L) matrix. Summed in float64 and rounded to float32, so that the scores,
-    and ties between them, don't depend on which other queries are in the batch.
+    recording and no (N, L) matrix. Summed in float64 and rounded to multiples of 2⁻²⁴, so that the
+    scores, and ties between them, don't depend on which other queries are in the batch (float32's own
+    rounding would keep float64's noise where a score cancels to zero).
 
     Parameters
     ----------
@@ -60,7 +62,8 @@ def token_scores(audio_embeds: torch.Tensor, queries: Sequence[torch.Tensor]) ->
     chunks = []
     for rows in audio_embeds.split(_ROWS_PER_CHUNK):
         S = rows.double()
-        chunks.append((S @ directions) / S.norm(dim=-1, keepdim=True).clamp_min(_SMALLEST_NORM))
+        scores = (S @ directions) / S.norm(dim=-1, keepdim=True).clamp_min(_SMALLEST_NORM)
+        chunks.append((scores / _SCORE_STEP).round() * _SCORE_STEP)
     return torch.cat(chunks).T.float().cpu().numpy()
 
 

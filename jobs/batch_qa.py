@@ -1,0 +1,59 @@
+"""Answer questions about an archive of recordings.
+
+    python jobs/batch_qa.py [CONFIG.yaml] [section.key=value ...]
+
+Without a config it runs the demo. Exit codes: 0 done, 1 done with too many failures,
+2 config, manifest, model or output can't be used, 130 stopped by Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from loguru import logger
+
+from speechprune.config import load_config
+from speechprune.pipeline.batch_qa import StartError, run_batch_qa
+from speechprune.pipeline.progress import log_to_terminal
+
+DEMO_CONFIG = Path(__file__).parent.parent / "configs" / "demo.yaml"
+
+
+def main(arguments: list[str]) -> int:
+    """Run the job and say how it went by the exit code."""
+    log_to_terminal()
+    if {"-h", "--help"} & set(arguments):
+        print(__doc__)
+        return 0
+    configs = [argument for argument in arguments if "=" not in argument]
+    overrides = [argument for argument in arguments if "=" in argument]
+    if len(configs) > 1:
+        logger.error(
+            "give one config file, not {}: overrides are written section.key=value", " and ".join(configs)
+        )
+        return 2
+    try:
+        config = load_config(configs[0] if configs else str(DEMO_CONFIG), overrides)
+        summary = run_batch_qa(config)
+    except (ValueError, StartError) as error:
+        logger.error("{}", error)
+        return 2
+    except KeyboardInterrupt:
+        logger.warning("stopped; what is answered stays, the same command continues")
+        return 130
+    summary.show()
+    if config.model.random_weights:
+        print("The model has random weights: these answers mean nothing.")
+    if summary.failed_fraction > config.output.max_failed_fraction:
+        logger.error(
+            "{:.1%} of the items failed, more than output.max_failed_fraction={:g}",
+            summary.failed_fraction,
+            config.output.max_failed_fraction,
+        )
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

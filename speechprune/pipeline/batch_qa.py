@@ -1,0 +1,185 @@
+"""The main job: a manifest of (recording, question) items to answers, over a Ray cluster."""
+
+from __future__ import annotations
+
+import logging
+import os
+import warnings
+from functools import partial
+from typing import Any
+
+import pyarrow as pa
+import ray
+from loguru import logger
+
+from speechprune import storage
+from speechprune.config import BatchQAConfig, ConfigError
+from speechprune.manifest import read_manifest
+from speechprune.models.loading import model_shape
+from speechprune.pipeline.attempts import AttemptLedger
+from speechprune.pipeline.preview import estimate_hours
+from speechprune.pipeline.progress import Progress
+from speechprune.pipeline.run_directory import RunDirectory
+from speechprune.pipeline.stages import AnswerStage, decode_recording, write_answers
+from speechprune.pipeline.tasks import make_tasks, split_blocks
+from speechprune.reports.summary import Summary, summarise
+
+# different fractions of a CPU keep Ray from fusing decoding into the answer actor, where it would wait for it
+DECODE_CPUS = 1.0
+ANSWER_CPUS = 0.5
+WRITE_CPUS = 0.25
+
+
+class StartError(RuntimeError):
+    """The workers can't start; one line says why."""
+
+
+def run_batch_qa(config: BatchQAConfig) -> Summary:
+    """Answer every item of the manifest that is not answered yet.
+
+    Parameters
+    ----------
+    config
+        The whole job.
+
+    Returns
+    -------
+    Summary
+        Of the run directory as it now stands, earlier launches included.
+
+    Raises
+    ------
+    ValueError
+        Config, manifest, model or output can't be used (ConfigError, ManifestError, ModelError,
+        StorageError); raised before any worker starts.
+    StartError
+        The workers can't load the model.
+    """
+    shape = model_shape(config.model.path, config.model.revision)
+    run = RunDirectory(config.output.path)
+    manifest = read_manifest(config.input, storage.join(run.path, "audio"))
+    run.claim(config)
+    answered = run.settle()
+    tasks = make_tasks(manifest, answered)
+    item_ids = manifest.items.column("item_id").to_pylist()
+    todo = [item_id for item_id in item_ids if item_id not in answered]
+    _announce(config, manifest.items, manifest.num_repeated, num_done=len(item_ids) - len(todo))
+    progress = Progress(num_items=len(todo))
+    if todo:
+        run.forget_failures(todo)
+        logger.info("to do: {}", estimate_hours(tasks))
+        _start_ray()
+        try:
+            _run_stages(config, tasks, run.path, progress)
+        except ray.exceptions.RayError as error:
+            raise StartError(_root_cause(error)) from error
+        run.settle()
+    summary = summarise(run, set(item_ids), shape, progress.throughput())
+    run.write_summary(summary.values)
+    return summary
+
+
+def _announce(config: BatchQAConfig, items: pa.Table, num_repeated: int, num_done: int) -> None:
+    num_recordings = len(
+        set(zip(*(items.column(n).to_pylist() for n in ("audio", "start", "end")), strict=True))
+    )
+    logger.info(
+        "{}: {:,} recordings, {:,} questions, {:,} of them already answered",
+        config.input.manifest,
+        num_recordings,
+        len(items),
+        num_done,
+    )
+    if num_repeated:
+        logger.info("{:,} rows of the manifest repeat an earlier one and count once", num_repeated)
+    random = ", RANDOM WEIGHTS: the answers mean nothing" if config.model.random_weights else ""
+    logger.info(
+        "model {} ({}{}), pruning by {}",
+        config.model.path,
+        config.model.dtype,
+        random,
+        config.pruning.build(),
+    )
+
+
+def _start_ray() -> None:
+    """Join the cluster of RAY_ADDRESS or of this machine, or start one here; without its chatter."""
+    warnings.filterwarnings("ignore", module="ray")
+    # read by the C++ side when it starts: its warnings speak of Ray's own internals
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "error")
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    if not ray.is_initialized():
+        ray.init(log_to_driver=False, logging_level=logging.ERROR, include_dashboard=False)
+    context = ray.data.DataContext.get_current()
+    context.enable_progress_bars = False
+    context.print_on_execution_start = False
+    context.execution_no_progress_timeout_s = -1  # three hours of audio may well take half an hour
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
+
+
+def _run_stages(config: BatchQAConfig, tasks: pa.Table, run_path: str, progress: Progress) -> None:
+    """Build the straight line and pull the answers through it."""
+    options = config.ray
+    pool = _actor_pool(config)
+    ledger = ray.remote(AttemptLedger).options(num_cpus=0).remote()
+    dataset = ray.data.from_arrow(list(split_blocks(tasks, options.recordings_per_block)))
+    dataset = dataset.map_batches(
+        decode_recording,
+        batch_size=1,
+        batch_format="pyarrow",
+        num_cpus=DECODE_CPUS,
+        fn_kwargs={"ledger": ledger, "max_attempts": options.max_attempts},
+    )
+    dataset = dataset.map_batches(
+        AnswerStage,
+        batch_size=options.recordings_per_block,
+        batch_format="pyarrow",
+        compute=ray.data.ActorPoolStrategy(min_size=pool["min"], max_size=pool["max"]),
+        num_cpus=ANSWER_CPUS,
+        num_gpus=pool["gpus"],
+        fn_constructor_kwargs={
+            "model": config.model,
+            "method": config.pruning.build(),
+            "options": config.answering,
+            "ledger": ledger,
+            "max_attempts": options.max_attempts,
+            "num_threads": pool["threads"],
+        },
+    )
+    dataset = dataset.map_batches(
+        partial(write_answers, run_path=run_path),
+        batch_size=None,
+        batch_format="pyarrow",
+        num_cpus=WRITE_CPUS,
+    )
+    with progress:
+        for report in dataset.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
+            for row in report.to_pylist():
+                progress.add(row)
+
+
+def _actor_pool(config: BatchQAConfig) -> dict[str, Any]:
+    """Size of the pool and share of each actor, from the config and what the cluster has."""
+    resources = ray.cluster_resources()
+    num_gpus = resources.get("GPU", 0)
+    gpus = config.ray.gpus_per_actor
+    if gpus is None:
+        gpus = 1.0 if num_gpus and config.model.device != "cpu" else 0.0
+    if gpus > num_gpus:
+        raise ConfigError(f"ray.gpus_per_actor is {gpus:g}, but the cluster has {num_gpus:g} GPUs")
+    most = config.ray.max_actors or max(config.ray.min_actors or 1, int(num_gpus // gpus) if gpus else 1)
+    least = config.ray.min_actors or (1 if config.ray.max_actors else most)
+    num_nodes = sum(node["Alive"] for node in ray.nodes())
+    actors_per_node = -(-most // num_nodes)
+    return {
+        "min": least,
+        "max": most,
+        "gpus": gpus or None,
+        "threads": max(1, int(resources.get("CPU", 1) / num_nodes) // actors_per_node),
+    }
+
+
+def _root_cause(error: BaseException) -> str:
+    """The last line of what a worker died of."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1] if lines else type(error).__name__

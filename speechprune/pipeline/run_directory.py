@@ -1,0 +1,210 @@
+"""A run directory, local or in object storage: answers are its only state.
+
+``answers/status=ok/*.parquet`` and ``answers/status=failed/*.parquet`` hold one row an item,
+``run.json`` what made them, ``summary.json`` what came out, ``set_aside/`` files that can't be read.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import io
+import json
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from importlib.metadata import version
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from loguru import logger
+
+from speechprune import storage
+from speechprune.config import BatchQAConfig, ConfigError
+from speechprune.models.loading import fingerprint
+from speechprune.schema import ANSWER_COLUMNS, ITEM_COLUMNS
+
+STATUSES = ("ok", "failed")
+NUM_READERS = 16  # files read at a time: object stores answer slowly, but many at once
+# these spread the work and move rounding at most; all other model settings can change an answer
+FREE_MODEL_SETTINGS = {
+    "path",
+    "revision",
+    "device",
+    "device_map",
+    "encoder_batch_size",
+    "prefill_batch_tokens",
+}
+
+
+class RunDirectory:
+    """Reads and writes one run directory.
+
+    Parameters
+    ----------
+    path
+        Local folder or any fsspec URL; made when first written to.
+    """
+
+    def __init__(self, path: str) -> None:
+        self.path = storage.absolute(path)
+        self._fs, self._root = storage.filesystem(self.path)
+
+    def claim(self, config: BatchQAConfig) -> None:
+        """Write ``run.json``, or check that the run already there was made with the same settings.
+
+        Raises
+        ------
+        ConfigError
+            Answers of other settings are there (the sentence names the first that differs), or the
+            place can't be written to.
+        """
+        settings = answer_settings(config)
+        uri = storage.join(self.path, "run.json")
+        try:
+            earlier = json.loads(storage.read_text(uri))
+        except FileNotFoundError:
+            earlier = None
+        except (OSError, ValueError) as error:
+            raise ConfigError(f"output.path {self.path} can't be used: {error}") from error
+        if earlier is not None:
+            for name, value in settings.items():
+                before = earlier["settings"].get(name)
+                if before != value:
+                    raise ConfigError(
+                        f"{name} is {value!r}, but the answers in {self.path} were made with {before!r}: "
+                        "give another output.path, or the same setting to continue"
+                    )
+            return
+        if self._files("ok"):
+            raise ConfigError(
+                f"output.path {self.path} holds answers but no run.json: give another output.path"
+            )
+        packages = ("speechprune", "ray", "torch", "transformers", "pyarrow")
+        record = {
+            "settings": settings,
+            "config": dataclasses.asdict(config),
+            "versions": {name: version(name) for name in packages},
+            "created_at": datetime.now(UTC).isoformat(timespec="seconds"),
+        }
+        try:
+            storage.write_bytes(uri, json.dumps(record, indent=2).encode())
+        except OSError as error:
+            raise ConfigError(f"output.path {self.path} can't be written to: {error}") from error
+
+    def settle(self) -> set[str]:
+        """Put the answers in order, and say which items are answered.
+
+        Files that can't be read are set aside. A worker that outlived its killed driver may have
+        written an item again, and an item that failed once may be answered by now: one row stays.
+
+        Returns
+        -------
+        set of str
+            Ids of the items under ``status=ok``.
+        """
+        answered: set[str] = set()
+        self._keep_first_rows("ok", seen=answered)
+        self._keep_first_rows("failed", seen=set(answered))
+        return answered
+
+    def _keep_first_rows(self, status: str, seen: set[str]) -> None:
+        for file, ids in self._read_ids(status):
+            keep = []
+            for item_id in ids:
+                keep.append(item_id not in seen)
+                seen.add(item_id)
+            if not all(keep):
+                self._rewrite(file, pa.array(keep, pa.bool_()))
+
+    def forget_failures(self, item_ids: Iterable[str]) -> None:
+        """Drop the failed rows of items that are about to be tried again."""
+        again = pa.array(list(item_ids), pa.string())
+        for file, ids in self._read_ids("failed"):
+            self._rewrite(file, pc.invert(pc.is_in(pa.array(ids, pa.string()), value_set=again)))
+
+    def _rewrite(self, file: str, keep: pa.Array) -> None:
+        if not pc.any(keep).as_py():
+            self._fs.rm_file(file)
+        elif not pc.all(keep).as_py():
+            table = pq.read_table(io.BytesIO(self._fs.cat_file(file))).filter(keep)
+            storage.write_bytes(self._fs.unstrip_protocol(file), _as_parquet(table))
+
+    def _read_ids(self, status: str) -> Iterator[tuple[str, list[str]]]:
+        """Every readable answers file and the ids in it; the others are set aside."""
+        with ThreadPoolExecutor(NUM_READERS) as pool:
+            files = self._files(status)
+            for file, table in zip(files, pool.map(lambda f: self._read(f, ["item_id"]), files), strict=True):
+                if table is None:
+                    aside = storage.join(self._root, "set_aside", file.rsplit("/", 1)[-1])
+                    self._fs.makedirs(storage.parent(aside), exist_ok=True)
+                    self._fs.mv(file, aside)
+                    logger.warning("set aside {}: it is not a whole Parquet file; its items run again", file)
+                else:
+                    yield file, table.column("item_id").to_pylist()
+
+    def _read(self, file: str, columns: list[str]) -> pa.Table | None:
+        with self._fs.open(file, "rb", block_size=1 << 20) as handle:
+            try:
+                return pq.read_table(handle, columns=columns)
+            except (pa.ArrowInvalid, OSError):
+                if self._fs.exists(file):  # and not a lost connection
+                    return None
+                raise
+
+    def _files(self, status: str) -> list[str]:
+        files: list[str] = sorted(self._fs.glob(f"{self._root}/answers/status={status}/*.parquet"))
+        return files
+
+    def read_answers(self, status: str, columns: list[str]) -> pa.Table:
+        """Some columns of all rows of a status."""
+        files = self._files(status)
+        with ThreadPoolExecutor(NUM_READERS) as pool:
+            tables = [
+                table for table in pool.map(lambda f: self._read(f, columns), files) if table is not None
+            ]
+        if tables:
+            return pa.concat_tables(tables, promote_options="permissive")
+        kinds = {field.name: field.type for field in (*ITEM_COLUMNS, *ANSWER_COLUMNS)}
+        return pa.schema([(name, kinds[name]) for name in columns]).empty_table()
+
+    def write_answers(self, status: str, table: pa.Table) -> None:
+        """Publish rows as one file, in one step.
+
+        The file is named by the items in it: a retried task writes over its own file.
+        """
+        ids = "\n".join(sorted(table.column("item_id").to_pylist()))
+        name = hashlib.sha256(ids.encode()).hexdigest()[:24]
+        uri = storage.join(self.path, "answers", f"status={status}", f"{name}.parquet")
+        storage.write_bytes(uri, _as_parquet(table))
+
+    def write_summary(self, summary: dict[str, Any]) -> None:
+        """Write ``summary.json``."""
+        uri = storage.join(self.path, "summary.json")
+        storage.write_bytes(uri, json.dumps(summary, indent=2).encode())
+
+    def read_run(self) -> dict[str, Any]:
+        """``run.json``."""
+        record: dict[str, Any] = json.loads(storage.read_text(storage.join(self.path, "run.json")))
+        return record
+
+
+def answer_settings(config: BatchQAConfig) -> dict[str, Any]:
+    """All that can change an answer, by dotted name: a run directory holds answers of one such set."""
+    settings: dict[str, Any] = {"model.path (fingerprint of its content)": fingerprint(config.model)}
+    for name, value in dataclasses.asdict(config.model).items():
+        if name not in FREE_MODEL_SETTINGS:
+            settings[f"model.{name}"] = value
+    method = config.pruning.build()
+    settings["pruning.method"] = method.name
+    settings |= {f"pruning.{name}": value for name, value in dataclasses.asdict(method).items()}
+    settings |= {f"answering.{name}": value for name, value in dataclasses.asdict(config.answering).items()}
+    return settings
+
+
+def _as_parquet(table: pa.Table) -> bytes:
+    sink = io.BytesIO()
+    pq.write_table(table, sink, compression="zstd")
+    return sink.getvalue()

@@ -1,0 +1,127 @@
+"""Answers for a person to look at: what was asked, what came out, and where to listen."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from speechprune.audio import SAMPLE_RATE, decode_audio
+from speechprune.prompts import LETTERS
+from speechprune.reports.summary import AnswersSource
+from speechprune.schema import ANSWER_COLUMNS, ITEM_COLUMNS
+
+BAR_CHARACTERS = 20  # of a probability of one
+
+Row = dict[str, Any]
+
+
+class AnswerNotFound(ValueError):
+    """No item, or more than one, has an id that begins so."""
+
+
+def list_answers(run: AnswersSource, *, only_failed: bool) -> None:
+    """Print a line an item: answered ones first, then the failed."""
+    table = Table("item", "question", "answer", "gold", "evidence")
+    if not only_failed:
+        for row in _rows(
+            run, "ok", "item_id", "question", "prediction", "prediction_text", "answer", "evidence"
+        ):
+            table.add_row(
+                row["item_id"],
+                row["question"],
+                _answered(row),
+                row["answer"] or "",
+                _spans(row["evidence"][:2]),
+            )
+    for row in _rows(run, "failed", "item_id", "question", "error"):
+        table.add_row(row["item_id"], row["question"], f"[red]failed:[/red] {row['error']}", "", "")
+    if table.row_count == 0:
+        raise AnswerNotFound(f"{run.path} holds no answers: is it the output.path of a run?")
+    Console().print(table)
+
+
+def find_answer(run: AnswersSource, item_id: str) -> Row:
+    """The row of an item, by its id or the beginning of it.
+
+    Raises
+    ------
+    AnswerNotFound
+        None begins so, or several do; the sentence lists some.
+    """
+    columns = [field.name for field in (*ITEM_COLUMNS, *ANSWER_COLUMNS)]
+    rows = [row for status in ("ok", "failed") for row in _rows(run, status, *columns)]
+    exact = [row for row in rows if row["item_id"] == item_id]
+    matching = exact or [row for row in rows if row["item_id"].startswith(item_id)]
+    if len(matching) == 1:
+        return matching[0]
+    some = ", ".join(row["item_id"] for row in (matching or rows)[:5])
+    if matching:
+        raise AnswerNotFound(f"{len(matching)} items begin with {item_id}: {some}, ...")
+    raise AnswerNotFound(f"{run.path} has no item {item_id}" + (f"; it has {some}, ..." if rows else ""))
+
+
+def show_answer(row: Row) -> None:
+    """Print one item whole."""
+    console = Console()
+    console.print(f"[bold]{row['question']}[/bold]")
+    console.print(row["audio"], style="dim")
+    if row["error"] is not None:
+        console.print(f"[red]failed[/red] ({row['error_type']}): {row['error']}")
+        return
+    if row["choices"] is None:
+        console.print(f"\n{row['prediction_text']}\n")
+    else:
+        table = Table(show_header=False, box=None)
+        choices = zip(LETTERS, row["choices"], row["choice_probabilities"], strict=False)
+        for letter, text, probability in choices:
+            mark = "answer" if letter == row["prediction"] else ""
+            mark += " (gold)" if letter == row["answer"] else ""
+            table.add_row(letter, text, f"{probability:.1%}", "█" * round(BAR_CHARACTERS * probability), mark)
+        console.print(table)
+    if row["evidence"]:
+        table = Table("listen from", "to", "similarity", title="evidence", title_justify="left")
+        for span in row["evidence"]:
+            table.add_row(_clock(span["start"]), _clock(span["end"]), f"{span['score']:.3f}")
+        console.print(table)
+    rate = "" if row["pruning_rate"] is None else f", pruning rate {row['pruning_rate']:g}"
+    console.print(
+        f"{row['num_kept_tokens']:,} of {row['num_audio_tokens']:,} audio tokens kept by {row['method']}{rate}; "
+        f"{row['tflops_total']:.3g} TFLOPs in all, prefill {row['seconds_prefill'] * 1000:.0f} ms",
+        style="dim",
+    )
+
+
+def write_clips(row: Row, folder: str) -> list[str]:
+    """Write each evidence span as a 16 kHz WAV file; returns the paths."""
+    import soundfile
+
+    paths = []
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    for number, span in enumerate(row["evidence"] or [], start=1):
+        samples = decode_audio(row["audio"], start=span["start"], end=span["end"])
+        path = Path(folder) / f"{row['item_id']}-{number}-{span['start']:.1f}s.wav"
+        soundfile.write(path, samples, SAMPLE_RATE)
+        paths.append(str(path))
+    return paths
+
+
+def _rows(run: AnswersSource, status: str, *columns: str) -> list[Row]:
+    rows: list[Row] = run.read_answers(status, list(columns)).to_pylist()
+    return sorted(rows, key=lambda row: row["item_id"])
+
+
+def _answered(row: Row) -> str:
+    same = row["prediction"] == row["prediction_text"]
+    return row["prediction_text"] if same else f"{row['prediction']}. {row['prediction_text']}"
+
+
+def _spans(spans: list[Row]) -> str:
+    return ", ".join(f"{_clock(span['start'])}-{_clock(span['end'])}" for span in spans)
+
+
+def _clock(seconds: float) -> str:
+    minutes, seconds = divmod(seconds, 60)
+    return f"{int(minutes)}:{seconds:04.1f}"

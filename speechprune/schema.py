@@ -1,0 +1,81 @@
+"""Rows out: the schema of an answers file, one comment and a unit per column."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pyarrow as pa
+
+EVIDENCE = pa.list_(pa.struct([("start", pa.float64()), ("end", pa.float64()), ("score", pa.float64())]))
+
+
+def _column(name: str, kind: pa.DataType, comment: str, unit: str = "") -> pa.Field:
+    return pa.field(name, kind, metadata={"comment": comment, "unit": unit})
+
+
+# what the manifest says of an item
+ITEM_COLUMNS: tuple[pa.Field, ...] = (
+    _column("item_id", pa.string(), "the manifest's, or a hash of the row"),
+    _column("audio", pa.string(), "URI of the recording"),
+    _column("question", pa.string(), "as asked"),
+    _column("choices", pa.list_(pa.string()), "texts of the choices; null for an open-ended question"),
+    _column("answer", pa.string(), "gold: letter of the choice, or free text"),
+    _column("start", pa.float64(), "begin of the slice of the recording that was asked about", "s"),
+    _column("end", pa.float64(), "end of that slice", "s"),
+)
+
+ANSWER_COLUMNS: tuple[pa.Field, ...] = (
+    _column("prediction", pa.string(), "letter of the choice, or generated text"),
+    _column("prediction_text", pa.string(), "text of the choice, or generated text"),
+    _column("choice_probabilities", pa.list_(pa.float64()), "next-token probabilities over the letters"),
+    _column("correct", pa.bool_(), "prediction is the gold letter; null without one, and for free text"),
+    _column("evidence", EVIDENCE, "spans that phase 1 ranked highest and that survived, best first", "s"),
+    _column("audio_seconds", pa.float64(), "length of the audio that was encoded", "s"),
+    _column("method", pa.string(), "pruning method"),
+    _column("pruning_rate", pa.float64(), "null for methods without one"),
+    _column("num_audio_tokens", pa.int64(), "N, before pruning", "tokens"),
+    _column("num_phase1_tokens", pa.int64(), "left by phase 1; null without one", "tokens"),
+    _column("num_kept_tokens", pa.int64(), "k, in the prompt", "tokens"),
+    _column("num_text_tokens", pa.int64(), "the prompt's other tokens", "tokens"),
+    _column("num_generated_tokens", pa.int64(), "0 where the choices' letters were scored", "tokens"),
+    _column(
+        "tflops_prefill", pa.float64(), "the paper's account: LLM prefill without attention", "10^12 FLOPs"
+    ),
+    _column("tflops_encode", pa.float64(), "this item's even share of encoding its recording", "10^12 FLOPs"),
+    _column("tflops_prune", pa.float64(), "both phases", "10^12 FLOPs"),
+    _column("tflops_total", pa.float64(), "whole truth: encode, prune, prefill, decode", "10^12 FLOPs"),
+    _column("weights_bytes", pa.int64(), "the paper's account: decoder layers in half precision", "bytes"),
+    _column("kv_cache_bytes", pa.int64(), "the paper's account: of the prompt", "bytes"),
+    _column("activation_bytes", pa.int64(), "the paper's account: one layer's in the prefill", "bytes"),
+    _column("peak_memory_bytes", pa.int64(), "peak of the batch: device on CUDA, process on CPU", "bytes"),
+    _column("seconds_decode_audio", pa.float64(), "even share of its recording's", "s"),
+    _column("seconds_encode", pa.float64(), "even share of its recording's", "s"),
+    _column("seconds_prune", pa.float64(), "even share of its recording's questions'", "s"),
+    _column("seconds_prefill", pa.float64(), "even share of its batch's", "s"),
+    _column("seconds_generate", pa.float64(), "even share of its batch's, after the first token", "s"),
+    _column("model", pa.string(), "model.path"),
+    _column("error_type", pa.string(), "kind of failure; null where answered"),
+    _column("error", pa.string(), "what was wrong and what to do; null where answered"),
+    _column("finished_at", pa.timestamp("us", tz="UTC"), "when the row was made"),
+)
+
+COLUMN_NAMES = frozenset(field.name for field in (*ITEM_COLUMNS, *ANSWER_COLUMNS))
+RESERVED_NAMES = COLUMN_NAMES | {"status"}  # status is the partition: answers/status=ok, status=failed
+
+
+def answers_table(rows: list[dict[str, Any]], items: pa.Table) -> pa.Table:
+    """Rows of answers joined to their items, item columns first, carried columns last.
+
+    Parameters
+    ----------
+    rows
+        One dict of ``ANSWER_COLUMNS`` an item, in the items' order; absent columns become null.
+    items
+        ``ITEM_COLUMNS`` and whatever other columns the manifest had.
+    """
+    made = pa.Table.from_pylist(rows, schema=pa.schema(ANSWER_COLUMNS))
+    own = items.select([field.name for field in ITEM_COLUMNS]).cast(pa.schema(ITEM_COLUMNS))
+    carried = [name for name in items.column_names if name not in COLUMN_NAMES]
+    columns = [*own.columns, *made.columns, *(items.column(name) for name in carried)]
+    fields = [*own.schema, *made.schema, *(items.schema.field(name) for name in carried)]
+    return pa.table(columns, schema=pa.schema(fields))
