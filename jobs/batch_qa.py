@@ -15,14 +15,14 @@ from loguru import logger
 
 from speechprune.config import load_config
 from speechprune.pipeline.batch_qa import StartError, run_batch_qa
-from speechprune.pipeline.progress import log_to_terminal
+from speechprune.pipeline.terminal import divert_framework_output, log_to_screen
 
 DEMO_CONFIG = Path(__file__).parent.parent / "configs" / "demo.yaml"
 
 
 def main(arguments: list[str]) -> int:
     """Run the job and say how it went by the exit code."""
-    log_to_terminal()
+    log_to_screen()
     if {"-h", "--help"} & set(arguments):
         print(__doc__)
         return 0
@@ -35,9 +35,13 @@ def main(arguments: list[str]) -> int:
         return 2
     try:
         config = load_config(configs[0] if configs else str(DEMO_CONFIG), overrides)
-        summary = run_batch_qa(config)
-    except (ValueError, StartError) as error:
+        with divert_framework_output() as log:
+            summary = run_batch_qa(config)
+    except ValueError as error:
         logger.error("{}", error)
+        return 2
+    except StartError as error:
+        logger.error("{} (all that Ray said: {})", error, log)
         return 2
     except KeyboardInterrupt:
         logger.warning("stopped; what is answered stays, the same command continues")

@@ -12,14 +12,14 @@ import sys
 
 from loguru import logger
 
-from speechprune.pipeline.progress import log_to_terminal
 from speechprune.pipeline.run_directory import RunDirectory
+from speechprune.pipeline.terminal import log_to_screen
 from speechprune.reports.answers import AnswerNotFound, find_answer, list_answers, show_answer, write_clips
 
 
 def main(arguments: list[str]) -> int:
     """Print what was asked for."""
-    log_to_terminal()
+    log_to_screen()
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -67,7 +67,8 @@ def decode_audio(source: AudioSource, *, start: float | None = None, end: float 
         file object, or ``(waveform, rate)`` with a waveform of shape ``(samples,)`` or
         ``(samples, channels)`` (or its transpose), float in [-1, 1] or integer PCM.
     start, end
-        Slice in seconds from the beginning of the recording, by seeking. Default: all of it.
+        Slice in seconds from the beginning of the recording, by seeking (MP3, which has no index, is
+        read but not decoded up to there). Default: all of it.
 
     Returns
     -------
@@ -130,6 +131,9 @@ def _decode_file(file: IO[bytes], name: str, start: float | None, end: float | N
 
     samples = bytearray()  # grows in place: no second copy of a long recording, at any moment
     try:
+        if not file.seek(0, os.SEEK_END):
+            raise AudioUnreadable(f"{name} is an empty file: restore it")
+        file.seek(0)
         with av.open(file, metadata_errors="ignore") as container:
             if not container.streams.audio:
                 raise AudioUnreadable(f"{name} has no sound track")
@@ -151,6 +155,11 @@ def _decode_file(file: IO[bytes], name: str, start: float | None, end: float | N
             raise AudioUnreadable(
                 f"{name} can't be decoded as audio ({reason}): is the file whole?"
             ) from error
+    except AudioError:
+        raise
+    except (OSError, ValueError) as error:
+        # reading failed, not decoding: what came before would pass for the whole recording
+        raise AudioUnreadable(f"{name} can't be read ({error}): check the storage, try again") from error
     return np.frombuffer(samples, dtype=np.int16)
 
 
@@ -226,7 +235,7 @@ def _to_float(values: np.ndarray) -> np.ndarray:
         middle = full_scale if info.min == 0 else 0.0  # unsigned PCM is silent in the middle of its range
         return (values.astype(np.float32) - np.float32(middle)) / np.float32(full_scale)
     # damaged floats reach 10³⁸, where the resampler's sums overflow
-    return np.clip(np.nan_to_num(values.astype(np.float32)), -1.0, 1.0)
+    return np.clip(np.nan_to_num(values), -1.0, 1.0).astype(np.float32)
 
 
 def _to_int16(mono: np.ndarray) -> np.ndarray:
@@ -255,6 +264,8 @@ class _Resampler:
 
 def _resample_waveform(waveform: Any, rate: int, *, start: float | None, end: float | None) -> np.ndarray:
     values = np.asarray(waveform)
+    if values.size == 0:
+        return np.zeros(0, np.int16)
     if values.ndim == 2:
         values = _to_float(values).mean(axis=int(np.argmin(values.shape)))
     if values.ndim != 1:

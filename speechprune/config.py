@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -142,7 +143,7 @@ class RayOptions:
                 raise ValueError(f"{name} is {value}: give at least 1")
         if self.min_actors and self.max_actors and self.min_actors > self.max_actors:
             raise ValueError(f"min_actors is {self.min_actors}, more than max_actors, {self.max_actors}")
-        if self.gpus_per_actor is not None and self.gpus_per_actor < 0:
+        if self.gpus_per_actor is not None and not 0 <= self.gpus_per_actor < math.inf:
             raise ValueError(f"gpus_per_actor is {self.gpus_per_actor}: give 0 or more")
 
 
@@ -194,8 +195,9 @@ def parse_config(values: dict[str, Any]) -> BatchQAConfig:
         See ``load_config``.
     """
     _refuse_unknown_keys(values)
+    empty: dict[str, Any] = {f.name: {} for f in dataclasses.fields(BatchQAConfig)}
     try:
-        return TypeAdapter(BatchQAConfig).validate_python(values)
+        return TypeAdapter(BatchQAConfig).validate_python(empty | values)
     except ValidationError as error:
         raise ConfigError(_first_problem(error)) from error
 
@@ -205,14 +207,14 @@ def _refuse_unknown_keys(values: dict[str, Any]) -> None:
     sections = {
         f.name: [g.name for g in dataclasses.fields(hints[f.name])] for f in dataclasses.fields(BatchQAConfig)
     }
-    for section, settings in values.items():
+    for section, settings in ((str(name), value) for name, value in values.items()):
         if section not in sections:
             owners = [owner for owner, keys in sections.items() if section in keys]
             nearest = f"did you mean {owners[0]}.{section}?" if owners else _nearest(section, list(sections))
             raise ConfigError(f"unknown section {section}: {nearest}")
         if not isinstance(settings, dict):
             raise ConfigError(f"section {section} must hold keys and values, not {settings!r}")
-        for key in settings:
+        for key in map(str, settings):
             if key not in sections[section]:
                 owners = [owner for owner, keys in sections.items() if key in keys]
                 nearest = (
@@ -224,7 +226,7 @@ def _refuse_unknown_keys(values: dict[str, Any]) -> None:
 
 
 def _nearest(name: str, valid: Sequence[str], prefix: str = "") -> str:
-    close = difflib.get_close_matches(name, valid, n=1)
+    close = difflib.get_close_matches(name, valid, n=1) or [word for word in valid if name in word]
     return f"did you mean {prefix}{close[0]}?" if close else f"valid here: {', '.join(valid)}"
 
 
@@ -239,7 +241,11 @@ def _apply_override(values: dict[str, Any], override: str) -> None:
         value = yaml.safe_load(text)
     except yaml.YAMLError:
         value = text
-    values.setdefault(section, {})[key] = value
+    if isinstance(value, dict | list):  # no setting is one: this is text with braces, such as a prompt
+        value = text
+    settings = values.setdefault(section, {})
+    if isinstance(settings, dict):  # if not, parse_config says so
+        settings[key] = value
 
 
 def _first_problem(error: ValidationError) -> str:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import io
 import json
-from collections.abc import Iterable
+import math
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -16,17 +14,11 @@ import pyarrow.parquet as pq
 
 from speechprune import storage
 from speechprune.config import InputOptions
+from speechprune.manifest_sources import ManifestError, Row, read_source
 from speechprune.prompts import LETTERS, MAX_CHOICES
 from speechprune.schema import ITEM_COLUMNS, RESERVED_NAMES
 
 NUM_PROBLEMS_SHOWN = 5
-
-# a row of the manifest, by column
-Row = dict[str, Any]
-
-
-class ManifestError(ValueError):
-    """A manifest that can't be run; the message names rows and columns."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +57,8 @@ def read_manifest(options: InputOptions, audio_folder: str) -> Manifest:
         Unreadable, empty, without ``audio`` or ``question``, a choice list of one, a gold answer
         that matches no choice, two different items with one id: rows and values are named.
     """
-    rows, base = _read_rows(options)
+    source = read_source(options)
+    rows = source.rows
     if not rows:
         raise ManifestError(f"{options.manifest} has no rows: there is nothing to ask")
     for column in ("audio", "question"):
@@ -89,6 +82,9 @@ def read_manifest(options: InputOptions, audio_folder: str) -> Manifest:
         except ManifestError as error:
             problems.append(f"row {number}: {error}")
             continue
+        except UnicodeEncodeError:  # half of a surrogate pair, which JSON can spell
+            problems.append(f"row {number}: its text is not valid Unicode")
+            continue
         item_id = item["item_id"]
         if item_id in items:
             if _question_of(item) != _question_of(items[item_id]):
@@ -107,8 +103,13 @@ def read_manifest(options: InputOptions, audio_folder: str) -> Manifest:
         )
         raise ManifestError(f"{options.manifest}: {shown}{more}")
     for item in items.values():
-        item["audio"] = _locate(item["audio"], base, audio_folder)
-    return Manifest(_as_table(list(items.values())), malformed, num_repeated)
+        try:
+            item["audio"] = _locate(item["audio"], source.base, audio_folder)
+        except storage.StorageError as error:
+            raise ManifestError(
+                f"{options.manifest}: its embedded audio can't be written to {error}"
+            ) from error
+    return Manifest(_as_table(list(items.values()), source.column_types), malformed, num_repeated)
 
 
 def _check_row(row: Row) -> Row:
@@ -186,7 +187,7 @@ def _malformed(item: Row) -> str | None:
     if not item["question"] or not item["question"].strip():
         return "question is empty: give its text"
     start, end = item["start"] or 0.0, item["end"]
-    if start < 0 or (end is not None and end <= start):
+    if not 0 <= start < (math.inf if end is None else end) or end == math.inf:
         return f"start {item['start']} and end {end} are no slice: give 0 <= start < end"
     return None
 
@@ -219,104 +220,24 @@ def _locate(audio: Any, base: str, audio_folder: str) -> str:
     return uri
 
 
-def _as_table(items: list[Row]) -> pa.Table:
+def _as_table(items: list[Row], column_types: dict[str, pa.DataType]) -> pa.Table:
     fields = [pa.field(field.name, field.type) for field in ITEM_COLUMNS]
-    names = dict.fromkeys(name for item in items for name in item)
     columns = [pa.array([item[field.name] for item in items], field.type) for field in fields]
+    names = dict.fromkeys(name for item in items for name in item)
     for name in list(names)[len(fields) :]:
-        values = [item.get(name) for item in items]
-        try:
-            column = pa.array(values)
-        except (pa.ArrowInvalid, pa.ArrowTypeError):  # of mixed types: keep every value, as JSON
-            column = pa.array([None if v is None else json.dumps(v, default=str) for v in values])
-        if pa.types.is_null(column.type):
-            column = column.cast(pa.string())
+        column = _carried_column([item.get(name) for item in items], column_types.get(name))
         columns.append(column)
         fields.append(pa.field(name, column.type))
     return pa.table(columns, schema=pa.schema(fields))
 
 
-def _read_rows(options: InputOptions) -> tuple[list[Row], str]:
-    """All rows of a manifest, and the folder that its relative audio paths start from."""
-    uri = options.manifest
-    suffix = Path(uri).suffix.lower()
-    readers = {".parquet": _read_parquet, ".jsonl": _read_jsonl, ".json": _read_jsonl, ".csv": _read_csv}
-    if suffix not in readers and not storage.is_remote(uri) and not Path(uri).is_dir():
-        return _read_dataset(options), storage.absolute(".")
-    fs, path = storage.filesystem(uri)
+def _carried_column(values: list[Any], kind: pa.DataType | None) -> pa.Array:
+    """A column in the type it came with, or as JSON where Parquet has no type for all of its values."""
     try:
-        if suffix in readers:
-            return readers[suffix](fs.cat_file(path)), storage.parent(storage.absolute(uri))
-        files = sorted(fs.glob(f"{path}/*.parquet"))
-        if files:
-            rows = [row for file in files for row in _read_parquet(fs.cat_file(file))]
-            return rows, storage.absolute(uri)
-    except FileNotFoundError as error:
-        raise ManifestError(f"input.manifest {uri} does not exist") from error
-    except (OSError, pa.ArrowInvalid, UnicodeDecodeError) as error:
-        raise ManifestError(f"input.manifest {uri} can't be read: {error}") from error
-    return _read_dataset(options), storage.absolute(uri)
-
-
-def _read_parquet(data: bytes) -> list[Row]:
-    rows: list[Row] = pq.read_table(io.BytesIO(data)).to_pylist()
-    return rows
-
-
-def _read_jsonl(data: bytes) -> list[Row]:
-    rows = []
-    for number, line in enumerate(data.decode().splitlines(), start=1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except ValueError as error:
-            raise ManifestError(f"line {number} of the manifest is not JSON: {error}") from error
-        if not isinstance(row, dict):
-            raise ManifestError(f"line {number} of the manifest is not a JSON object")
-        rows.append(row)
-    return _with_all_columns(rows)
-
-
-def _read_csv(data: bytes) -> list[Row]:
-    reader = csv.DictReader(io.StringIO(data.decode("utf-8-sig")))
-    rows = []
-    for row in reader:
-        if None in row:
-            raise ManifestError(f"line {reader.line_num} of the manifest has more cells than the header")
-        rows.append({name: value if value != "" else None for name, value in row.items()})
-    return rows
-
-
-def _with_all_columns(rows: list[Row]) -> list[Row]:
-    names = dict.fromkeys(name for row in rows for name in row)
-    return [{name: row.get(name) for name in names} for row in rows]
-
-
-def _read_dataset(options: InputOptions) -> list[Row]:
-    import datasets
-
-    name = options.manifest
-    try:
-        datasets.disable_progress_bars()
-        if (Path(name) / "state.json").is_file() or (Path(name) / "dataset_dict.json").is_file():
-            loaded = datasets.load_from_disk(name)
-            dataset = loaded[options.split] if isinstance(loaded, datasets.DatasetDict) else loaded
-        else:
-            dataset = datasets.load_dataset(name, split=options.split)
-    except Exception as error:  # the hub client raises many kinds: all mean that there is no such manifest
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise ManifestError(
-            f"input.manifest {name} is neither a file here nor a dataset that can be loaded ({reason})"
-        ) from error
-    for column, feature in dataset.features.items():
-        if isinstance(feature, datasets.Audio):
-            dataset = dataset.cast_column(column, datasets.Audio(decode=False))
-    return list(_limited(dataset, options.limit))
-
-
-def _limited(rows: Iterable[Row], limit: int | None) -> Iterable[Row]:
-    for number, row in enumerate(rows):
-        if number == limit:
-            return
-        yield row
+        column = pa.array(values, kind)
+        if pa.types.is_null(column.type):
+            column = column.cast(pa.string())
+        pq.write_table(pa.schema([("carried", column.type)]).empty_table(), io.BytesIO())
+        return column
+    except (pa.ArrowException, OverflowError, UnicodeEncodeError):
+        return pa.array([None if value is None else json.dumps(value, default=str) for value in values])

@@ -6,11 +6,17 @@ Endpoints and credentials come from the environment or the instance's role, as b
 
 from __future__ import annotations
 
+import contextlib
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any, cast
 
 import fsspec
+from botocore.exceptions import BotoCoreError, ClientError
+
+# what a store raises where it can't be read or written: botocore's own kinds are no OSErrors
+STORE_ERRORS = (OSError, BotoCoreError, ClientError)
 
 # s3fs retries what botocore does not; both back off between attempts
 _STORAGE_OPTIONS: dict[str, dict[str, Any]] = {
@@ -39,7 +45,7 @@ def parent(uri: str) -> str:
 
 def absolute(uri: str) -> str:
     """``uri`` with a local path made absolute: workers run in other folders."""
-    return uri if "://" in uri else str(Path(uri).absolute())
+    return uri if is_remote(uri) else str(Path(uri.removeprefix("file://")).absolute())
 
 
 def resolve(uri: str, base: str) -> str:
@@ -47,6 +53,23 @@ def resolve(uri: str, base: str) -> str:
     if "://" in uri or Path(uri).is_absolute():
         return uri
     return join(base, uri) if is_remote(base) else str(Path(base) / uri)
+
+
+@contextlib.contextmanager
+def storage_errors(uri: str) -> Iterator[None]:
+    """Turn what a store's client raises for want of bucket, network or credentials into one line.
+
+    A missing file stays ``FileNotFoundError``.
+    """
+    try:
+        yield
+    except FileNotFoundError:
+        raise
+    except STORE_ERRORS as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise StorageError(
+            f"{uri}: {reason}. Check that it exists, its endpoint and your credentials"
+        ) from error
 
 
 def filesystem(uri: str) -> tuple[fsspec.AbstractFileSystem, str]:
@@ -63,6 +86,20 @@ def filesystem(uri: str) -> tuple[fsspec.AbstractFileSystem, str]:
     return fs, path
 
 
+def files_in(folder: str, suffix: str) -> list[str]:
+    """Addresses of the files in ``folder`` that end in ``suffix``; none without a folder.
+
+    Not a glob: a folder may have brackets or stars in its name.
+    """
+    fs, path = filesystem(folder)
+    files: list[str] = []
+    with storage_errors(folder), contextlib.suppress(FileNotFoundError):
+        files = fs.ls(path, detail=False)
+    if is_remote(folder):
+        files = [fs.unstrip_protocol(file) for file in files]
+    return sorted(file for file in files if file.endswith(suffix))
+
+
 def open_binary(uri: str, *, block_bytes: int) -> IO[bytes]:
     """Open ``uri`` for random access; remote files are fetched in ranges of about ``block_bytes``."""
     if not is_remote(uri):
@@ -71,10 +108,16 @@ def open_binary(uri: str, *, block_bytes: int) -> IO[bytes]:
     return cast(IO[bytes], fs.open(path, "rb", block_size=block_bytes, cache_type="readahead"))
 
 
-def read_text(uri: str) -> str:
-    """The whole of a small text file."""
+def read_bytes(uri: str) -> bytes:
+    """The whole of a file; FileNotFoundError where there is none."""
     fs, path = filesystem(uri)
-    return cast(str, fs.cat_file(path).decode())
+    with storage_errors(uri):
+        return cast(bytes, fs.cat_file(path))
+
+
+def read_text(uri: str) -> str:
+    """The whole of a small text file; FileNotFoundError where there is none."""
+    return read_bytes(uri).decode()
 
 
 def write_bytes(uri: str, data: bytes) -> None:
@@ -83,11 +126,15 @@ def write_bytes(uri: str, data: bytes) -> None:
     Object stores publish an object when its upload ends; a local file is renamed into place.
     """
     fs, path = filesystem(uri)
-    if is_remote(uri):
-        fs.pipe_file(path, data)
-        return
-    target = Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    half_written = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-    half_written.write_bytes(data)
-    half_written.replace(target)
+    try:
+        with storage_errors(uri):
+            if is_remote(uri):
+                fs.pipe_file(path, data)
+                return
+            target = Path(path)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            half_written = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+            half_written.write_bytes(data)
+            half_written.replace(target)
+    except FileNotFoundError as error:  # no such bucket, no such drive
+        raise StorageError(f"{uri}: there is no such place to write to ({error})") from error

@@ -31,7 +31,8 @@ _NUM_WEIGHT_SAMPLES = 16  # places at which a weight file is read for its finger
 _WEIGHT_SAMPLE_BYTES = 1 << 16
 _UNREACHABLE = {"ConnectError", "ConnectTimeout", "ConnectionError"}  # of the hub, by any of its HTTP clients
 _REACH_TIMEOUT_SECONDS = 5
-_REACH_PAUSES_SECONDS = (1.0,)  # before each new attempt
+_REACH_ATTEMPTS = 2
+_REACH_PAUSE_SECONDS = 1.0
 
 
 class ModelError(ValueError):
@@ -103,9 +104,9 @@ def load_config(path: str, revision: str | None = None) -> PreTrainedConfig:
             config = AutoConfig.from_pretrained(_fetch(path, small_files_only=True))
         else:
             _check_local(path)
-            if not Path(path).exists():
-                _check_hub(path, revision)
-            config = AutoConfig.from_pretrained(path, revision=revision)
+            config = AutoConfig.from_pretrained(
+                path, revision=revision, local_files_only=_cache_only(path, revision)
+            )
     except (OSError, ValueError) as error:
         raise _as_model_error(path, error) from error
     if config.model_type not in ADAPTERS:
@@ -120,10 +121,39 @@ def _shipped(path: str) -> Path | None:
     return file if file.is_file() else None
 
 
+def _refuse_shipped(path: str) -> None:
+    if _shipped(path):
+        raise ModelError(
+            f"model.path {path} is a configuration alone, without tokenizer and weights: "
+            "give a hub id, a local folder or an s3:// folder"
+        )
+
+
 def model_shape(path: str, revision: str | None = None) -> ModelShape:
     """The sizes that the cost account needs, from a configuration alone (see ``load_config``)."""
     config = load_config(path, revision)
     return ADAPTERS[config.model_type].shape_of(config)
+
+
+def check_model(options: ModelOptions) -> ModelShape:
+    """Find out, without loading it, whether a model can be loaded.
+
+    Raises
+    ------
+    ModelError
+        In one line: missing, gated, of a family without an adapter, or a folder without weights.
+    """
+    shape = model_shape(options.path, options.revision)
+    _refuse_shipped(options.path)
+    if options.random_weights or not (storage.is_remote(options.path) or Path(options.path).is_dir()):
+        return shape
+    fs, root = storage.filesystem(options.path)
+    if not any(file.endswith(_WEIGHT_SUFFIXES) for file in fs.find(root)):
+        raise ModelError(
+            f"model.path {options.path} holds no weights (*.safetensors): give the folder of a saved model, "
+            "or set model.random_weights=true for a load test"
+        )
+    return shape
 
 
 def load_model(options: ModelOptions) -> Qwen2Audio:
@@ -135,23 +165,23 @@ def load_model(options: ModelOptions) -> Qwen2Audio:
         In one line: missing, gated, incomplete, or too large for the device.
     """
     config = load_config(options.path, options.revision)
-    if _shipped(options.path):
-        raise ModelError(
-            f"model.path {options.path} is a configuration alone, without tokenizer and weights: "
-            "give a hub id, a local folder or an s3:// folder"
-        )
+    _refuse_shipped(options.path)
     adapter = ADAPTERS[config.model_type]
     device = resolve_device(options.device)
     dtype = resolve_dtype(options.dtype, device)
     try:
         folder = _fetch(options.path) if storage.is_remote(options.path) else options.path
-        processor = AutoProcessor.from_pretrained(folder, revision=options.revision)
+        source = {
+            "pretrained_model_name_or_path": folder,
+            "revision": options.revision,
+            "local_files_only": _cache_only(folder, options.revision),
+        }
+        processor = AutoProcessor.from_pretrained(**source)
         if options.random_weights:
             model = _random_model(adapter, config, dtype, device, options.attn_implementation)
         else:
             model, report = adapter.model_class.from_pretrained(
-                folder,
-                revision=options.revision,
+                **source,
                 dtype=dtype,
                 attn_implementation=options.attn_implementation,
                 device_map=options.device_map or {"": device},
@@ -293,26 +323,44 @@ def _check_local(path: str) -> None:
         )
 
 
-def _check_hub(path: str, revision: str | None) -> None:
-    """Refuse early a model that is not in the cache while the hub can't be reached.
+def _cache_only(path: str, revision: str | None) -> bool:
+    """Whether a hub model is to be taken from the cache alone, because the hub can't be reached.
 
-    A download would find out for itself, after half a minute and a dozen printed retries. Whatever else is
-    wrong is for the download to meet, with its retries.
+    Left to itself, the hub's client would find that out for every file anew, each time after half a minute
+    of printed retries.
+
+    Raises
+    ------
+    ModelError
+        The hub can't be reached, and the model is not in the cache.
     """
+    if Path(path).exists() or _hub_answers(path, revision):
+        return False
     if isinstance(try_to_load_from_cache(path, "config.json", revision=revision), str):
-        return
-    for pause in (*_REACH_PAUSES_SECONDS, None):
+        return True
+    raise _unreachable(path)
+
+
+def _hub_answers(path: str, revision: str | None) -> bool:
+    """Whether a connection comes about; what else may be wrong is for the download to meet."""
+    for attempt in range(_REACH_ATTEMPTS):
+        if attempt:
+            time.sleep(_REACH_PAUSE_SECONDS)
         try:
-            get_hf_file_metadata(
-                hf_hub_url(path, "config.json", revision=revision), timeout=_REACH_TIMEOUT_SECONDS
-            )
-            return
+            url = hf_hub_url(path, "config.json", revision=revision)
+            get_hf_file_metadata(url, timeout=_REACH_TIMEOUT_SECONDS)
+            return True
         except Exception as error:
             if type(error).__name__ not in _UNREACHABLE:
-                return
-            if pause is None:
-                raise _as_model_error(path, error) from error
-            time.sleep(pause)
+                return True
+    return False
+
+
+def _unreachable(path: str) -> ModelError:
+    return ModelError(
+        f"model {path} is neither a folder here nor in the hub cache, and the hub can't be reached: "
+        "download it first and give its folder"
+    )
 
 
 def _as_model_error(path: str, error: Exception) -> ModelError:
@@ -331,9 +379,6 @@ def _as_model_error(path: str, error: Exception) -> ModelError:
             f"model {path} is not on the hub (or private: set HF_TOKEN): check the name and revision"
         )
     if (_UNREACHABLE | {"LocalEntryNotFoundError", "OfflineModeIsEnabled"}) & set(causes):
-        return ModelError(
-            f"model {path} is neither a folder here nor in the hub cache, and the hub can't be reached: "
-            "download it first and give its folder"
-        )
+        return _unreachable(path)
     first_line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
     return ModelError(f"model {path} can't be loaded: {first_line}")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 import warnings
-from functools import partial
 from typing import Any
 
 import pyarrow as pa
@@ -15,7 +14,7 @@ from loguru import logger
 from speechprune import storage
 from speechprune.config import BatchQAConfig, ConfigError
 from speechprune.manifest import read_manifest
-from speechprune.models.loading import model_shape
+from speechprune.models.loading import check_model
 from speechprune.pipeline.attempts import AttemptLedger
 from speechprune.pipeline.preview import estimate_hours
 from speechprune.pipeline.progress import Progress
@@ -55,7 +54,7 @@ def run_batch_qa(config: BatchQAConfig) -> Summary:
     StartError
         The workers can't load the model.
     """
-    shape = model_shape(config.model.path, config.model.revision)
+    shape = check_model(config.model)
     run = RunDirectory(config.output.path)
     manifest = read_manifest(config.input, storage.join(run.path, "audio"))
     run.claim(config)
@@ -105,8 +104,6 @@ def _announce(config: BatchQAConfig, items: pa.Table, num_repeated: int, num_don
 def _start_ray() -> None:
     """Join the cluster of RAY_ADDRESS or of this machine, or start one here; without its chatter."""
     warnings.filterwarnings("ignore", module="ray")
-    # read by the C++ side when it starts: its warnings speak of Ray's own internals
-    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "error")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     if not ray.is_initialized():
         ray.init(log_to_driver=False, logging_level=logging.ERROR, include_dashboard=False)
@@ -147,10 +144,11 @@ def _run_stages(config: BatchQAConfig, tasks: pa.Table, run_path: str, progress:
         },
     )
     dataset = dataset.map_batches(
-        partial(write_answers, run_path=run_path),
+        write_answers,
         batch_size=None,
         batch_format="pyarrow",
         num_cpus=WRITE_CPUS,
+        fn_kwargs={"run_path": run_path},
     )
     with progress:
         for report in dataset.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
@@ -182,4 +180,6 @@ def _actor_pool(config: BatchQAConfig) -> dict[str, Any]:
 def _root_cause(error: BaseException) -> str:
     """The last line of what a worker died of."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[-1] if lines else type(error).__name__
+    return (
+        lines[-1].removeprefix("speechprune.models.loading.ModelError: ") if lines else type(error).__name__
+    )

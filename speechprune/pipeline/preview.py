@@ -28,7 +28,10 @@ def estimate_hours(tasks: pa.Table) -> str:
 
 
 def _slice_seconds(row: dict[str, float | str | None]) -> float | None:
-    whole = header_seconds(str(row["audio"]))
+    try:
+        whole = header_seconds(str(row["audio"]))
+    except Exception:  # a store out of reach, say: the recording's own row will tell
+        return None
     if whole is None:
         return None
     end = whole if row["end"] is None else min(whole, float(row["end"]))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from types import TracebackType
 from typing import Any
@@ -11,6 +10,8 @@ from loguru import logger
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as RichProgress
+
+from speechprune.pipeline.terminal import screen
 
 SECONDS_BETWEEN_LINES = 10.0
 NUM_FAILURES_TOLD = 10
@@ -38,7 +39,7 @@ class Progress:
 
     def __enter__(self) -> Progress:
         self._begun = self._last_line = time.monotonic()
-        console = Console(stderr=True)
+        console = Console(file=screen())
         if console.is_terminal:
             self._bar = RichProgress(
                 TextColumn("answering"),
@@ -97,17 +98,3 @@ def _duration(seconds: float) -> str:
     minutes, seconds = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
-
-
-def log_to_terminal() -> None:
-    """Lines a person can read: the time, the level where it is not plain information, the message."""
-    logger.remove()
-    logger.add(
-        sys.stderr,
-        level="INFO",
-        format=lambda record: (
-            "<dim>{time:HH:mm:ss}</dim> "
-            + ("" if record["level"].name == "INFO" else "<level>{level.name}</level> ")
-            + "{message}\n"
-        ),
-    )

@@ -67,9 +67,14 @@ class RunDirectory:
             earlier = json.loads(storage.read_text(uri))
         except FileNotFoundError:
             earlier = None
-        except (OSError, ValueError) as error:
-            raise ConfigError(f"output.path {self.path} can't be used: {error}") from error
-        if earlier is not None:
+        except ValueError as error:  # no such bucket, no credentials, not JSON
+            raise ConfigError(f"output.path can't be used: {error}") from error
+        has_answers = bool(self._files("ok"))
+        if has_answers and earlier is None:
+            raise ConfigError(
+                f"output.path {self.path} holds answers but no run.json: give another output.path"
+            )
+        if has_answers:
             for name, value in settings.items():
                 before = earlier["settings"].get(name)
                 if before != value:
@@ -78,10 +83,6 @@ class RunDirectory:
                         "give another output.path, or the same setting to continue"
                     )
             return
-        if self._files("ok"):
-            raise ConfigError(
-                f"output.path {self.path} holds answers but no run.json: give another output.path"
-            )
         packages = ("speechprune", "ray", "torch", "transformers", "pyarrow")
         record = {
             "settings": settings,
@@ -91,8 +92,8 @@ class RunDirectory:
         }
         try:
             storage.write_bytes(uri, json.dumps(record, indent=2).encode())
-        except OSError as error:
-            raise ConfigError(f"output.path {self.path} can't be written to: {error}") from error
+        except storage.StorageError as error:
+            raise ConfigError(f"output.path can't be written to: {error}") from error
 
     def settle(self) -> set[str]:
         """Put the answers in order, and say which items are answered.
@@ -155,8 +156,7 @@ class RunDirectory:
                 raise
 
     def _files(self, status: str) -> list[str]:
-        files: list[str] = sorted(self._fs.glob(f"{self._root}/answers/status={status}/*.parquet"))
-        return files
+        return storage.files_in(storage.join(self.path, "answers", f"status={status}"), ".parquet")
 
     def read_answers(self, status: str, columns: list[str]) -> pa.Table:
         """Some columns of all rows of a status."""

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
+from rich.markup import escape
+from rich.table import Column, Table
 
-from speechprune.audio import SAMPLE_RATE, decode_audio
+from speechprune.audio import SAMPLE_RATE, AudioSilent, decode_audio
 from speechprune.prompts import LETTERS
 from speechprune.reports.summary import AnswersSource
 from speechprune.schema import ANSWER_COLUMNS, ITEM_COLUMNS
@@ -24,11 +26,10 @@ class AnswerNotFound(ValueError):
 
 def list_answers(run: AnswersSource, *, only_failed: bool) -> None:
     """Print a line an item: answered ones first, then the failed."""
-    table = Table("item", "question", "answer", "gold", "evidence")
+    table = Table(Column("item", overflow="fold"), "question", "answer", "gold", "evidence")
     if not only_failed:
-        for row in _rows(
-            run, "ok", "item_id", "question", "prediction", "prediction_text", "answer", "evidence"
-        ):
+        columns = ("item_id", "question", "prediction", "prediction_text", "answer", "evidence")
+        for row in _rows(run, "ok", *columns):
             table.add_row(
                 row["item_id"],
                 row["question"],
@@ -37,7 +38,13 @@ def list_answers(run: AnswersSource, *, only_failed: bool) -> None:
                 _spans(row["evidence"][:2]),
             )
     for row in _rows(run, "failed", "item_id", "question", "error"):
-        table.add_row(row["item_id"], row["question"], f"[red]failed:[/red] {row['error']}", "", "")
+        table.add_row(
+            row["item_id"],
+            escape(row["question"] or ""),
+            f"[red]failed:[/red] {escape(row['error'])}",
+            "",
+            "",
+        )
     if table.row_count == 0:
         raise AnswerNotFound(f"{run.path} holds no answers: is it the output.path of a run?")
     Console().print(table)
@@ -66,20 +73,22 @@ def find_answer(run: AnswersSource, item_id: str) -> Row:
 def show_answer(row: Row) -> None:
     """Print one item whole."""
     console = Console()
-    console.print(f"[bold]{row['question']}[/bold]")
-    console.print(row["audio"], style="dim")
+    console.print(f"[bold]{escape(row['question'] or '')}[/bold]")
+    console.print(escape(row["audio"]), style="dim")
     if row["error"] is not None:
-        console.print(f"[red]failed[/red] ({row['error_type']}): {row['error']}")
+        console.print(f"[red]failed[/red] ({row['error_type']}): {escape(row['error'])}")
         return
     if row["choices"] is None:
-        console.print(f"\n{row['prediction_text']}\n")
+        console.print(f"\n{escape(row['prediction_text'])}\n")
     else:
         table = Table(show_header=False, box=None)
         choices = zip(LETTERS, row["choices"], row["choice_probabilities"], strict=False)
         for letter, text, probability in choices:
             mark = "answer" if letter == row["prediction"] else ""
             mark += " (gold)" if letter == row["answer"] else ""
-            table.add_row(letter, text, f"{probability:.1%}", "█" * round(BAR_CHARACTERS * probability), mark)
+            table.add_row(
+                letter, escape(text), f"{probability:.1%}", "█" * round(BAR_CHARACTERS * probability), mark
+            )
         console.print(table)
     if row["evidence"]:
         table = Table("listen from", "to", "similarity", title="evidence", title_justify="left")
@@ -88,8 +97,8 @@ def show_answer(row: Row) -> None:
         console.print(table)
     rate = "" if row["pruning_rate"] is None else f", pruning rate {row['pruning_rate']:g}"
     console.print(
-        f"{row['num_kept_tokens']:,} of {row['num_audio_tokens']:,} audio tokens kept by {row['method']}{rate}; "
-        f"{row['tflops_total']:.3g} TFLOPs in all, prefill {row['seconds_prefill'] * 1000:.0f} ms",
+        f"{row['num_kept_tokens']:,} of {row['num_audio_tokens']:,} audio tokens kept by {row['method']}{rate};"
+        f" {row['tflops_total']:.3g} TFLOPs in all, prefill {row['seconds_prefill'] * 1000:.0f} ms",
         style="dim",
     )
 
@@ -99,10 +108,14 @@ def write_clips(row: Row, folder: str) -> list[str]:
     import soundfile
 
     paths = []
+    name = re.sub(r"[^\w.-]+", "_", row["item_id"])
     Path(folder).mkdir(parents=True, exist_ok=True)
     for number, span in enumerate(row["evidence"] or [], start=1):
-        samples = decode_audio(row["audio"], start=span["start"], end=span["end"])
-        path = Path(folder) / f"{row['item_id']}-{number}-{span['start']:.1f}s.wav"
+        try:
+            samples = decode_audio(row["audio"], start=span["start"], end=span["end"])
+        except AudioSilent:  # a pause can rank high by chance; there is nothing to hear
+            continue
+        path = Path(folder) / f"{name}-{number}-{span['start']:.1f}s.wav"
         soundfile.write(path, samples, SAMPLE_RATE)
         paths.append(str(path))
     return paths

@@ -64,7 +64,7 @@ class Summary:
     @property
     def failed_fraction(self) -> float:
         """Share of the manifest's items that have no answer."""
-        return self.values["num_failed"] / max(1, self.values["num_items"])
+        return 1 - self.values["num_ok"] / max(1, self.values["num_items"])
 
     def show(self) -> None:
         """Print the table that ends a run."""

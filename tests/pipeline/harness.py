@@ -1,0 +1,140 @@
+"""The job as tests handle it: launches in this process or in another, its folder, its rows."""
+
+import importlib.util
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+import soundfile
+import yaml
+from loguru import logger
+
+from speechprune.audio import SAMPLE_RATE
+
+JOB = Path(__file__).parents[2] / "jobs/batch_qa.py"
+POLL_SECONDS = 0.05
+
+spec = importlib.util.spec_from_file_location("batch_qa_job", JOB)
+batch_qa_job = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(batch_qa_job)
+
+
+@dataclass(frozen=True)
+class Launch:
+    """How a launch of the job went: its exit code, and its lines on the screen."""
+
+    code: int
+    lines: list[str]
+
+
+def launch(*arguments: str) -> Launch:
+    """The job in this process; it joins the Ray that runs here."""
+    lines: list[str] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(batch_qa_job, "log_to_screen", lambda: None)
+        sink = logger.add(lambda message: lines.append(message.record["message"]), level="INFO")
+        try:
+            return Launch(batch_qa_job.main(list(arguments)), lines)
+        finally:
+            logger.remove(sink)
+
+
+class JobProcess:
+    """The job in a process of its own, on the session's Ray unless another environment says otherwise."""
+
+    def __init__(self, arguments: list[str], environment: dict[str, str]) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, str(JOB), *arguments],
+            env=os.environ | environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
+    def send(self, number: signal.Signals) -> None:
+        self._process.send_signal(number)
+
+    def wait(self) -> Launch:
+        """Its end."""
+        output, _ = self._process.communicate(timeout=120)
+        return Launch(self._process.returncode, output.splitlines())
+
+    def wait_until(self, happened: Callable[[], bool]) -> None:
+        """Something that it does; fails if it ends before."""
+        wait_until(lambda: happened() or self._process.poll() is not None)
+        assert happened(), self.wait().lines
+
+
+def wait_until(happened: Callable[[], bool], timeout_seconds: float = 120) -> None:
+    give_up = time.monotonic() + timeout_seconds
+    while not happened():
+        assert time.monotonic() < give_up, "timed out"
+        time.sleep(POLL_SECONDS)
+
+
+@dataclass(frozen=True)
+class Job:
+    """A folder with a manifest, a config and a run directory."""
+
+    folder: Path
+
+    @property
+    def config(self) -> str:
+        return str(self.folder / "config.yaml")
+
+    @property
+    def run(self) -> Path:
+        return self.folder / "run"
+
+    def write(self, items: list[dict], model: str, **sections: dict[str, Any]) -> None:
+        """Write manifest and config."""
+        self.write_manifest(items)
+        values = {
+            "input": {"manifest": str(self.folder / "manifest.jsonl")},
+            "model": {"path": model, "dtype": "float32", "device": "cpu"},
+            "output": {"path": str(self.run)},
+            "answering": {"max_new_tokens": 3},
+        }
+        for section, settings in sections.items():
+            values[section] = values.get(section, {}) | settings
+        Path(self.config).write_text(yaml.safe_dump(values))
+
+    def write_manifest(self, items: list[dict]) -> None:
+        """Write the items anew."""
+        lines = "\n".join(json.dumps(item) for item in items)
+        (self.folder / "manifest.jsonl").write_text(lines)
+
+    def items(self) -> list[dict]:
+        """The manifest's."""
+        return [json.loads(line) for line in (self.folder / "manifest.jsonl").read_text().splitlines()]
+
+    def files(self, status: str) -> list[Path]:
+        """Answers files."""
+        return sorted((self.run / f"answers/status={status}").glob("*.parquet"))
+
+    def rows(self, status: str) -> dict[str, dict]:
+        """All rows of a status by id, each there once."""
+        rows = [
+            row for file in self.files(status) for row in pq.read_table(file, partitioning=None).to_pylist()
+        ]
+        by_id = {row["item_id"]: row for row in rows}
+        assert len(by_id) == len(rows), "an item has two rows"
+        return by_id
+
+    def summary(self) -> dict[str, Any]:
+        return json.loads((self.run / "summary.json").read_text())
+
+
+def write_sound(path: Path, samples, **options) -> str:
+    """int16 samples at 16 kHz as a file; its name, for a manifest beside it."""
+    soundfile.write(path, samples, SAMPLE_RATE, **options)
+    return path.name

@@ -1,0 +1,346 @@
+"""The job from its manifest to its rows: good items, every kind of bad one, and a relaunch that mends."""
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from harness import Job, Launch, launch, write_sound
+
+from speechprune import AnsweringOptions, SpeechPrune
+from speechprune.audio import SAMPLE_RATE
+from speechprune.pipeline import batch_qa
+from speechprune.schema import ANSWER_COLUMNS, ITEM_COLUMNS
+
+CHOICES = ["Monday", "Tuesday", "Thursday", "Friday"]
+METHOD = SpeechPrune(pruning_rate=0.5, phase1_budget=100)
+NUM_DAMAGED = 40  # bytes that are flipped in each damaged copy of a recording
+
+
+def good_items(folder: Path, speech) -> list[dict]:
+    """Three recordings, one in two windows, one sliced; questions of every kind, carried columns."""
+    short = write_sound(folder / "short.flac", speech(4.0))
+    long = write_sound(folder / "long.wav", speech(33.0, start=60.0))
+    stereo = write_sound(folder / "stereo.wav", np.stack([speech(6.0, 20.0), speech(6.0, 120.0)], axis=1))
+    days = {"question": "Which day?", "choices": CHOICES}
+    return [
+        {"item_id": "short-1", "audio": short, **days, "answer": "Friday"},
+        {"item_id": "short-2", "audio": short, "question": "Who?", "choices": ["Anna", "Bert"], "answer": 0},
+        {"item_id": "long-1", "audio": long, **days, "answer": "c", "team": 7},
+        {"item_id": "long-2", "audio": long, "question": "What is planned?", "answer": "a review"},
+        {"item_id": "sliced", "audio": long, **days, "start": 5, "end": 12.5},
+        {"item_id": "stereo", "audio": stereo, **days, "tags": ["x", "y"]},
+    ]
+
+
+def bad_items(folder: Path, speech) -> list[dict]:
+    """Items that can't be answered; they carry the ``error_type`` that they should get."""
+    write_sound(folder / "silent.wav", np.zeros(SAMPLE_RATE, np.int16))
+    write_sound(folder / "20ms.wav", speech(0.02, 10.0))
+    (folder / "text.wav").write_text("This is a letter, not a recording. " * 100)
+    (folder / "empty.mp3").touch()
+    (folder / "folder.wav").mkdir()
+    write_sound(folder / "whole.flac", speech(3.0))
+    (folder / "truncated.flac").write_bytes((folder / "whole.flac").read_bytes()[:60])
+    by_kind = {
+        "missing": ("AudioNotFound", {"audio": "missing.wav"}),
+        "silent": ("AudioSilent", {"audio": "silent.wav"}),
+        "20ms": ("AudioTooShort", {"audio": "20ms.wav"}),
+        "text": ("AudioUnreadable", {"audio": "text.wav"}),
+        "empty": ("AudioUnreadable", {"audio": "empty.mp3"}),
+        "folder": ("AudioUnreadable", {"audio": "folder.wav"}),
+        "truncated": ("AudioUnreadable", {"audio": "truncated.flac"}),
+        "beyond": ("AudioEmpty", {"audio": "short.flac", "start": 50}),
+        "no-question": ("MalformedRow", {"audio": "short.flac", "question": " "}),
+        "no-audio": ("MalformedRow", {"audio": ""}),
+        "no-slice": ("MalformedRow", {"audio": "short.flac", "start": 3, "end": 2}),
+        "placeholder": ("PromptError", {"audio": "short.flac", "question": "What is <|AUDIO|>?"}),
+        "no-protocol": ("AudioUnreadable", {"audio": "gopher://host/a.wav"}),
+    }
+    return [
+        {"item_id": name, "question": "Who?", "expected_error": kind} | change
+        for name, (kind, change) in by_kind.items()
+    ]
+
+
+def shared_items(folder: Path, recordings: list[Path]) -> list[dict]:
+    """Every shared recording whole, and truncated, bit-flipped and renamed copies of it."""
+    items = []
+    random = np.random.default_rng(0)
+    for recording in recordings:
+        data = recording.read_bytes()
+        flipped = np.frombuffer(data, np.uint8).copy()
+        flipped[random.integers(0, len(flipped), NUM_DAMAGED)] ^= random.integers(
+            1, 256, NUM_DAMAGED, np.uint8
+        )
+        copies = {
+            f"cut-{recording.name}": data[: int(len(data) * random.uniform(0.05, 0.95))],
+            f"flipped-{recording.name}": flipped.tobytes(),
+            f"renamed-{recording.name}.wav": data,
+        }
+        items.append({"item_id": f"whole-{recording.name}", "audio": str(recording.resolve())})
+        for name, content in copies.items():
+            (folder / name).write_bytes(content)
+            items.append({"item_id": name, "audio": name})
+    return [item | {"question": "What is said?", "choices": CHOICES} for item in items]
+
+
+@pytest.fixture(scope="module")
+def recordings() -> list[Path]:
+    folder = Path(__file__).parents[2] / "../shared/audio"
+    return sorted(folder.iterdir()) if folder.is_dir() else []
+
+
+@pytest.fixture(scope="module")
+def job(tmp_path_factory, tiny_model_folder, speech, recordings) -> Job:
+    """Good, bad and foreign items in one manifest, in brackets: nothing in a path is a pattern."""
+    folder = tmp_path_factory.mktemp("job") / "[1] job"
+    folder.mkdir()
+    job = Job(folder)
+    items = [
+        *good_items(folder, speech),
+        *bad_items(folder, speech),
+        *shared_items(folder, recordings),
+    ]
+    job.write(
+        items,
+        tiny_model_folder,
+        pruning={"pruning_rate": METHOD.pruning_rate, "phase1_budget": METHOD.phase1_budget},
+    )
+    return job
+
+
+@pytest.fixture(scope="module")
+def first_launch(job, ray_address) -> Launch:
+    return launch(job.config, "output.max_failed_fraction=0.02")
+
+
+@pytest.fixture(scope="module")
+def answered(job, first_launch) -> dict[str, dict]:
+    return job.rows("ok")
+
+
+@pytest.fixture(scope="module")
+def failed(job, first_launch) -> dict[str, dict]:
+    return job.rows("failed")
+
+
+def test_more_failures_than_allowed_exit_with_1_after_everything_is_written(job, first_launch):
+    assert first_launch.code == 1
+    assert job.summary()["num_failed"] > 0.02 * job.summary()["num_items"]
+
+
+def test_rows_out_are_items_in(job, answered, failed):
+    asked = [item["item_id"] for item in job.items()]
+    assert sorted([*answered, *failed]) == sorted(asked)
+
+
+def test_answers_equal_those_of_the_library_called_directly(job, answered, tiny_lm, speech):
+    for item in good_items(job.folder, speech):
+        audio = tiny_lm.encode(str(job.folder / item["audio"]), start=item.get("start"), end=item.get("end"))
+        answer = tiny_lm.answer(
+            audio,
+            item["question"],
+            item.get("choices"),
+            method=METHOD,
+            options=AnsweringOptions(max_new_tokens=3),
+        )
+        row = answered[item["item_id"]]
+        assert (row["prediction"], row["prediction_text"]) == (answer.prediction, answer.prediction_text)
+        for count in ("num_audio_tokens", "num_phase1_tokens", "num_kept_tokens", "num_text_tokens"):
+            assert row[count] == getattr(answer, count)
+        if answer.choice_probabilities is None:
+            assert row["choice_probabilities"] is None
+            assert row["num_generated_tokens"] == answer.num_generated_tokens > 0
+        else:
+            np.testing.assert_allclose(row["choice_probabilities"], answer.choice_probabilities, atol=1e-5)
+        assert [span["start"] for span in row["evidence"]] == [span.start for span in answer.evidence]
+        assert row["audio_seconds"] == audio.seconds
+
+
+def test_rows_hold_the_item_as_asked_and_how_it_was_judged(job, answered):
+    assert [answered[name]["answer"] for name in ("short-1", "short-2", "long-1", "long-2")] == [
+        "D",
+        "A",
+        "C",
+        "a review",
+    ]
+    for name in ("short-1", "short-2", "long-1"):
+        assert answered[name]["correct"] == (answered[name]["prediction"] == answered[name]["answer"])
+    assert answered["long-2"]["correct"] is None  # free text
+    assert answered["sliced"]["correct"] is None  # no gold answer
+    assert answered["long-1"]["team"] == 7
+    assert answered["stereo"]["tags"] == ["x", "y"]
+    assert answered["short-1"]["audio"] == str(job.folder / "short.flac")
+    assert (answered["sliced"]["start"], answered["sliced"]["end"]) == (5.0, 12.5)
+    assert all(5.0 <= span["start"] < span["end"] <= 12.6 for span in answered["sliced"]["evidence"])
+
+
+def test_a_recordings_encoding_is_shared_evenly_by_its_questions(answered):
+    first, second = answered["long-1"], answered["long-2"]
+    assert first["tflops_encode"] == second["tflops_encode"] > 0
+    # sliced is a recording of its own of one window; long has two windows and two questions
+    assert first["tflops_encode"] == pytest.approx(answered["sliced"]["tflops_encode"])
+    assert first["seconds_decode_audio"] == second["seconds_decode_audio"] > 0
+
+
+def test_files_follow_the_schema_with_carried_columns_last(job, first_launch):
+    expected = [*ITEM_COLUMNS, *ANSWER_COLUMNS]
+    for file in (*job.files("ok"), *job.files("failed")):
+        schema = pq.read_schema(file)
+        assert [(field.name, field.type) for field in schema][: len(expected)] == [
+            (field.name, field.type) for field in expected
+        ]
+        assert {"team", "tags"} <= set(schema.names[len(expected) :])
+        assert schema.field("audio_seconds").metadata[b"unit"] == b"s"
+
+
+def test_bad_items_become_rows_with_their_kind_and_a_sentence(job, speech, failed):
+    bad = {name: row for name, row in failed.items() if row["expected_error"]}
+    assert {name: row["error_type"] for name, row in bad.items()} == {
+        name: row["expected_error"] for name, row in bad.items()
+    }
+    assert len(bad) == 13
+    for row in bad.values():
+        assert len(row["error"]) > 20
+        assert "\n" not in row["error"]
+        assert row["prediction"] is None
+        assert row["finished_at"] is not None
+    assert str(job.folder / "missing.wav") in bad["missing"]["error"]
+
+
+def test_a_bad_question_does_not_harm_its_recordings_others(answered, failed):
+    assert failed["placeholder"]["audio"] == answered["short-1"]["audio"]
+
+
+def test_every_shared_recording_is_answered_whole_and_renamed(recordings, answered, failed):
+    if not recordings:
+        pytest.skip("no shared recordings beside this checkout")
+    for recording in recordings:
+        assert f"whole-{recording.name}" in answered
+    renamed = [name for name in (*answered, *failed) if name.startswith("renamed-")]
+    assert len(renamed) == len(recordings)
+    assert set(renamed) <= set(answered)  # containers are recognised by content
+    for name, row in failed.items():
+        if not row["expected_error"]:
+            assert name.startswith(("cut-", "flipped-"))
+            assert row["error_type"].startswith("Audio")
+
+
+def test_the_summary_counts_what_the_rows_say(job, answered, failed):
+    summary = job.summary()
+    assert (summary["num_ok"], summary["num_failed"]) == (len(answered), len(failed))
+    assert summary["failures"]["AudioUnreadable"] >= 4
+    judged = [row for row in answered.values() if row["correct"] is not None]
+    assert summary["num_judged"] == len(judged)
+    assert summary["accuracy"] == pytest.approx(np.mean([row["correct"] for row in judged]))
+    assert summary["totals"]["tflops_total"] == pytest.approx(
+        sum(row["tflops_total"] for row in answered.values())
+    )
+    recordings = {(row["audio"], row["start"], row["end"]): row["audio_seconds"] for row in answered.values()}
+    assert summary["audio_hours"] == pytest.approx(sum(recordings.values()) / 3600)
+
+
+def test_the_screen_says_what_runs_and_what_failed(first_launch):
+    text = "\n".join(first_launch.lines)
+    assert "0 of them already answered" in text
+    assert "of audio" in text
+    assert "pruning by SpeechPrune" in text
+    assert "failed: missing: " in text
+    assert "items failed, more than output.max_failed_fraction=0.02" in text
+
+
+# the same command again, after a recording was mended, an answers file half-written, another doubled
+# by a worker that outlived its driver, and the manifest widened
+
+
+@dataclass(frozen=True)
+class Relaunch:
+    """What the second launch found, and how it went."""
+
+    before: dict[str, dict]
+    lost: set[str]
+    result: Launch
+
+
+@pytest.fixture(scope="module")
+def relaunch(job, answered, failed, speech) -> Relaunch:
+    write_sound(job.folder / "missing.wav", speech(3.0, 40.0))
+    half_written, doubled, *_ = job.files("ok")
+    lost = set(pq.read_table(half_written, partitioning=None).column("item_id").to_pylist())
+    half_written.write_bytes(half_written.read_bytes()[:-100])
+    shutil.copy(doubled, doubled.with_name("0.parquet"))
+    added = {"item_id": "added", "audio": "short.flac", "question": "Is it new?", "choices": ["yes", "no"]}
+    job.write_manifest([*job.items(), added])
+    return Relaunch(answered, lost, launch(job.config, "output.max_failed_fraction=1"))
+
+
+def test_what_is_answered_is_skipped(job, relaunch):
+    kept = set(relaunch.before) - relaunch.lost
+    after = job.rows("ok")
+    assert kept
+    assert {name: after[name] for name in kept} == {name: relaunch.before[name] for name in kept}
+    assert f"{len(kept)} of them already answered" in "\n".join(relaunch.result.lines)
+
+
+def test_a_half_written_file_is_set_aside_and_its_items_answered_again(job, relaunch):
+    assert len(list((job.run / "set_aside").iterdir())) == 1
+    after = job.rows("ok")
+    assert relaunch.lost
+    for name in relaunch.lost:
+        assert after[name]["finished_at"] > relaunch.before[name]["finished_at"]
+        assert after[name]["prediction"] == relaunch.before[name]["prediction"]
+        assert after[name]["num_kept_tokens"] == relaunch.before[name]["num_kept_tokens"]
+
+
+def test_failed_items_are_tried_again_and_added_ones_answered(job, relaunch, failed):
+    assert set(job.rows("ok")) == {*relaunch.before, "missing", "added"}
+    after = job.rows("failed")
+    assert set(after) == set(failed) - {"missing"}
+    for name, row in after.items():
+        assert row["finished_at"] > failed[name]["finished_at"]
+        assert row["error_type"] == failed[name]["error_type"]
+
+
+def test_few_enough_failures_exit_with_0(job, relaunch):
+    assert relaunch.result.code == 0
+    summary = job.summary()
+    assert summary["num_items"] == summary["num_ok"] + summary["num_failed"] == len(job.items())
+
+
+def test_a_complete_run_starts_nothing(job, relaunch, monkeypatch):
+    monkeypatch.setattr(batch_qa, "_start_ray", lambda: pytest.fail("Ray was started"))
+    before = job.rows("ok")
+    result = launch(job.config, "input.limit=6", "ray.recordings_per_block=1", "model.prefill_batch_tokens=9")
+    assert result.code == 0
+    assert job.rows("ok") == before
+    assert (job.summary()["num_items"], job.summary()["num_ok"]) == (6, 6)
+
+
+@pytest.mark.parametrize(
+    ("override", "name", "before"),
+    [
+        ("pruning.pruning_rate=0.4", "pruning.pruning_rate is 0.4", "0.5"),
+        ("pruning.method=random", "pruning.method is 'random'", "'speechprune'"),
+        ("model.dtype=bfloat16", "model.dtype is 'bfloat16'", "'float32'"),
+        ("answering.permute_choices=2", "answering.permute_choices is 2", "1"),
+        ("model.random_weights=true", "model.path (fingerprint of its content) is", "made with"),
+    ],
+)
+def test_settings_that_would_change_answers_are_refused_by_name(
+    job, relaunch, monkeypatch, override, name, before
+):
+    monkeypatch.setattr(batch_qa, "_start_ray", lambda: pytest.fail("Ray was started"))
+    result = launch(job.config, override)
+    assert result.code == 2
+    (line,) = result.lines
+    assert name in line
+    assert f"were made with {before}" in line or before in line
+    assert job.summary()["num_items"] == 6  # as the launch before it left it
+
+
+def test_zz_print(job, first_launch, relaunch):
+    print(first_launch, relaunch.result, job.summary())
+    assert 0

@@ -1,0 +1,287 @@
+"""What every pruning method promises, and what tells each from the others."""
+
+import subprocess
+import sys
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from speechprune.cost import ModelShape, phase1_flops, phase2_flops
+from speechprune.pruning import (
+    METHODS,
+    FirstLayerProjections,
+    FirstPhase,
+    NoPruning,
+    PruningInputs,
+    RandomCrop,
+    RandomSegments,
+    SecondPhase,
+    SpeechPrune,
+    Truncate,
+)
+from speechprune.pruning.binarized_attention import second_phase_scores
+from speechprune.pruning.similarity import first_phase, token_scores
+
+FRAME_TOKENS = 5
+EVERY_METHOD = [
+    SpeechPrune(phase1_budget=20),
+    SpeechPrune(phase1_budget=20, scale="xnor"),
+    FirstPhase(phase1_budget=20),
+    SecondPhase(phase1_budget=20),
+    SecondPhase(phase1_budget=20, scale="xnor"),
+    RandomSegments(phase1_budget=20),
+    RandomSegments(phase1_budget=20, segment_tokens=1),
+    RandomCrop(phase1_budget=20),
+    Truncate(phase1_budget=20),
+    NoPruning(phase1_budget=20),
+]
+RATED_METHODS = [SpeechPrune, FirstPhase, SecondPhase, RandomSegments, RandomCrop]
+RANDOM_METHODS = [RandomSegments, RandomCrop]
+
+
+def make_inputs(num_tokens, seed=0, item_id="meeting.wav#0"):
+    generator = torch.Generator().manual_seed(seed)
+    audio_embeds, query_embeds = (torch.randn(rows, 16, generator=generator) for rows in (num_tokens, 6))
+    return PruningInputs(
+        audio_embeds=audio_embeds,
+        query_embeds=query_embeds,
+        token_scores=token_scores(audio_embeds, [query_embeds])[0],
+        projections=FirstLayerProjections(
+            query_weight=torch.randn(16, 16, generator=generator),
+            key_weight=torch.randn(8, 16, generator=generator),
+            num_heads=4,
+            num_key_value_heads=2,
+        ),
+        frame_tokens=FRAME_TOKENS,
+        item_id=item_id,
+    )
+
+
+def only_what_it_declares(method, inputs):
+    """The inputs as the caller makes them: scores for the methods that use the query, else none."""
+    return inputs if method.uses_query else replace(inputs, token_scores=None)
+
+
+def assert_kept_indices(kept, num_tokens):
+    assert kept.dtype == np.int64
+    assert (np.diff(kept) > 0).all()  # ascending, each once
+    assert len(kept) == 0 or (kept[0] >= 0 and kept[-1] < num_tokens)
+
+
+# ------------------------------------------------------------------------------------------------------------
+# Every method
+
+
+def test_no_method_is_left_out_here():
+    assert {type(method) for method in EVERY_METHOD} == set(METHODS.values())
+    assert all(METHODS[method.name] is type(method) for method in EVERY_METHOD)
+
+
+@pytest.mark.parametrize("method", EVERY_METHOD, ids=repr)
+@pytest.mark.parametrize("num_tokens", [1, 4, 20, 53])
+def test_every_budget_is_met_exactly(method, num_tokens):
+    inputs = only_what_it_declares(method, make_inputs(num_tokens))
+    for num_kept in range(1, num_tokens + 1):
+        kept = method.keep(inputs, num_kept).kept_indices
+        assert_kept_indices(kept, num_tokens)
+        assert len(kept) == num_kept
+
+
+@pytest.mark.parametrize("method_class", [SpeechPrune, FirstPhase])
+@given(st.integers(1, 60), st.integers(1, 60), st.integers(0, 99))
+def test_the_floor_keeps_at_most_the_budget(method_class, num_tokens, num_kept, seed):
+    result = method_class(phase1_budget=20, allocation="floor").keep(make_inputs(num_tokens, seed), num_kept)
+    assert_kept_indices(result.kept_indices, num_tokens)
+    assert len(result.kept_indices) <= min(num_kept, num_tokens)
+
+
+@pytest.mark.parametrize("method_class", RATED_METHODS)
+@pytest.mark.parametrize("pruning_rate", [0.0, 0.2, 0.4, 0.5, 0.6, 0.8, 0.99])
+@pytest.mark.parametrize("num_tokens", [1, 30, 53])
+def test_the_rate_refers_to_the_budget_and_not_to_the_recording(method_class, pruning_rate, num_tokens):
+    method = method_class(pruning_rate=pruning_rate, phase1_budget=40)
+    num_kept = max(1, round((1 - pruning_rate) * min(40, num_tokens)))
+    assert method.rate == pruning_rate
+    assert method.num_kept(num_tokens) == num_kept
+    assert len(method.prune(make_inputs(num_tokens)).kept_indices) == num_kept
+
+
+def test_the_papers_rates_keep_the_papers_tokens():
+    rates = {0.2: 600, 0.4: 450, 0.6: 300, 0.8: 150}
+    assert {rate: SpeechPrune(pruning_rate=rate).num_kept(2_200) for rate in rates} == rates
+    assert Truncate().num_kept(2_200) == 750
+    assert NoPruning().num_kept(2_200) == 2_200
+    assert Truncate().rate is None
+    assert NoPruning().rate is None
+
+
+@pytest.mark.parametrize(
+    ("setting", "method_class", "value"),
+    [
+        *(("phase1_budget", method_class, 0) for method_class in METHODS.values()),
+        *(("pruning_rate", method_class, 1.0) for method_class in RATED_METHODS),
+        *(("pruning_rate", method_class, -0.1) for method_class in RATED_METHODS),
+        ("pruning_rate", SpeechPrune, float("nan")),
+        ("allocation", SpeechPrune, "ceil"),
+        ("allocation", FirstPhase, None),
+        ("scale", SpeechPrune, "binary"),
+        ("scale", SecondPhase, ""),
+        ("segment_tokens", RandomSegments, 0),
+    ],
+)
+def test_an_impossible_setting_is_refused_by_name(setting, method_class, value):
+    with pytest.raises(ValueError, match=rf"^{setting} is .*: give "):
+        method_class(**{setting: value})
+
+
+# ------------------------------------------------------------------------------------------------------------
+# SpeechPrune and its two phases alone
+
+
+@given(st.integers(1, 60), st.integers(1, 40), st.floats(0, 0.95), st.integers(0, 99))
+def test_the_second_phase_chooses_among_the_survivors_of_the_first(num_tokens, budget, rate, seed):
+    inputs = make_inputs(num_tokens, seed)
+    result = SpeechPrune(pruning_rate=rate, phase1_budget=budget).prune(inputs)
+    survivors = first_phase(inputs.similarity, budget, FRAME_TOKENS, "fill")
+    assert set(result.kept_indices) <= set(survivors)
+    assert result.num_phase1_tokens == len(survivors) == min(budget, num_tokens)
+
+
+@given(st.integers(1, 60), st.integers(0, 99))
+def test_without_a_rate_a_short_recording_stays_whole(num_tokens, seed):
+    result = SpeechPrune(pruning_rate=0, phase1_budget=60).prune(make_inputs(num_tokens, seed))
+    assert result.kept_indices.tolist() == list(range(num_tokens))
+
+
+def test_each_phase_alone_reaches_the_same_number_of_tokens():
+    inputs = make_inputs(60)
+    results = [
+        method(pruning_rate=0.5, phase1_budget=30).prune(inputs)
+        for method in (SpeechPrune, FirstPhase, SecondPhase)
+    ]
+    assert [len(result.kept_indices) for result in results] == [15, 15, 15]
+    assert [result.num_phase1_tokens for result in results] == [30, 15, None]
+    assert len({tuple(result.kept_indices) for result in results}) == 3
+
+
+def test_with_room_for_all_speechprune_is_its_second_phase():
+    inputs = make_inputs(60)
+    both = SpeechPrune(pruning_rate=0.5, phase1_budget=60).prune(inputs)
+    second = SecondPhase(pruning_rate=0.5, phase1_budget=60).prune(inputs)
+    np.testing.assert_array_equal(both.kept_indices, second.kept_indices)
+
+
+def test_where_the_softmax_saturates_the_first_phase_decides():
+    """One head over many dimensions gives most survivors an attention of exactly zero."""
+    generator = torch.Generator().manual_seed(0)
+    audio_embeds = torch.randn(90, 2048, generator=generator)
+    weights = torch.randn(2, 64, 2048, generator=generator)
+    inputs = replace(
+        make_inputs(90),
+        audio_embeds=audio_embeds,
+        token_scores=torch.randint(0, 3, (90,), generator=generator).numpy() / np.float32(8),
+        projections=FirstLayerProjections(*weights, num_heads=1, num_key_value_heads=1),
+    )
+    survivors = first_phase(inputs.similarity, 60, FRAME_TOKENS, "fill")
+    received = second_phase_scores(audio_embeds[survivors], inputs.projections, "sign")
+    assert (received == 0).sum() > 15
+    ranked = sorted(range(60), key=lambda i: (-received[i], -inputs.similarity[survivors[i]], survivors[i]))
+    for num_kept in range(1, 61):
+        kept = SpeechPrune(phase1_budget=60).keep(inputs, num_kept).kept_indices
+        assert kept.tolist() == sorted(survivors[ranked[:num_kept]].tolist())
+
+
+def test_flops_are_those_of_the_phases_that_ran():
+    shape = ModelShape(
+        hidden_size=16,
+        intermediate_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        head_dim=4,
+        vocab_size=100,
+        encoder_hidden_size=8,
+        encoder_layers=1,
+        encoder_attention_heads=2,
+        encoder_ffn_dim=16,
+        num_mel_bins=80,
+        encoder_positions=1500,
+    )
+    first, second = phase1_flops(shape, 60), phase2_flops(shape, 30)
+    assert SpeechPrune(pruning_rate=0.5, phase1_budget=30).flops(shape, 60, 30) == first + second
+    assert SpeechPrune(pruning_rate=0, phase1_budget=30).flops(shape, 60, 30) == first
+    assert FirstPhase(phase1_budget=30).flops(shape, 60, 24) == first
+    assert SecondPhase(phase1_budget=30).flops(shape, 60, None) == phase2_flops(shape, 60)
+    for method in (RandomSegments(), RandomCrop(), Truncate(), NoPruning()):
+        assert method.flops(shape, 60, None) == 0
+
+
+# ------------------------------------------------------------------------------------------------------------
+# Baselines
+
+
+@pytest.mark.parametrize("method_class", RANDOM_METHODS)
+def test_item_and_seed_decide_alone(method_class):
+    method, inputs = method_class(phase1_budget=100), make_inputs(2_000)
+    kept = method.prune(inputs).kept_indices
+    np.random.seed(7)
+    torch.manual_seed(7)
+    np.testing.assert_array_equal(method.prune(make_inputs(2_000, seed=1)).kept_indices, kept)
+    others = [
+        method_class(phase1_budget=100, seed=1).prune(inputs),
+        method.prune(replace(inputs, item_id="meeting.wav#1")),
+    ]
+    assert all(other.kept_indices.tolist() != kept.tolist() for other in others)
+
+
+WORKER = """
+import torch
+from speechprune.pruning import PruningInputs, RandomCrop, RandomSegments
+inputs = PruningInputs(audio_embeds=torch.zeros(500, 1), query_embeds=torch.zeros(1, 1), token_scores=None,
+                       projections=None, frame_tokens=5, item_id="meeting.wav#0")
+for method_class in (RandomSegments, RandomCrop):
+    print(method_class(phase1_budget=20).prune(inputs).kept_indices.tolist())
+"""
+
+
+def test_any_worker_draws_the_same_tokens():
+    """Python's own hash of a string differs from process to process; the seeds must not."""
+    inputs = make_inputs(500)
+    here = [method_class(phase1_budget=20).prune(inputs).kept_indices for method_class in RANDOM_METHODS]
+    there = subprocess.run([sys.executable, "-c", WORKER], capture_output=True, text=True, check=True)
+    assert there.stdout.splitlines() == [str(kept.tolist()) for kept in here]
+
+
+def test_random_keeps_short_segments_from_all_over():
+    kept = RandomSegments(phase1_budget=100, pruning_rate=0.2).prune(make_inputs(2_000)).kept_indices
+    segments = np.split(kept, np.flatnonzero(np.diff(kept) > 1) + 1)
+    assert len(segments) > 10  # 16 drawn, neighbours run together
+    assert all(len(segment) % 5 == 0 for segment in segments)
+    assert kept[0] < 500
+    assert kept[-1] >= 1_500
+
+
+def test_random_crop_keeps_one_segment_that_may_lie_anywhere():
+    inputs = make_inputs(6)
+    starts = set()
+    for seed in range(60):
+        kept = RandomCrop(phase1_budget=5, seed=seed).prune(inputs).kept_indices
+        assert kept.tolist() == list(range(kept[0], kept[0] + 4))
+        starts.add(int(kept[0]))
+    assert starts == {0, 1, 2}
+
+
+def test_random_segments_may_lie_anywhere():
+    drawn = [RandomSegments(phase1_budget=10, seed=seed).prune(make_inputs(23)) for seed in range(60)]
+    assert set(np.concatenate([result.kept_indices for result in drawn])) == set(range(23))
+
+
+def test_truncate_keeps_the_beginning_and_none_keeps_all():
+    inputs = make_inputs(53)
+    assert Truncate(phase1_budget=20).prune(inputs).kept_indices.tolist() == list(range(20))
+    assert Truncate(phase1_budget=80).prune(inputs).kept_indices.tolist() == list(range(53))
+    assert NoPruning().prune(inputs).kept_indices.tolist() == list(range(53))

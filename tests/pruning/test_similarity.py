@@ -1,0 +1,268 @@
+"""Phase 1 against its definition: the N x L matrix, plain loops, water-filling in exact fractions."""
+
+import doctest
+from fractions import Fraction
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from speechprune.pruning import similarity
+from speechprune.pruning.similarity import (
+    first_phase,
+    frame_budgets,
+    frame_probabilities,
+    frame_scores,
+    keep_by_frame,
+    token_scores,
+)
+
+SEEDS = st.integers(0, 2**32 - 1)
+
+
+@st.composite
+def embeddings(draw, max_queries=1):
+    """Small S and T; whole numbers bring zero rows, equal rows and scores of zero."""
+    generator = np.random.default_rng(draw(SEEDS))
+    num_dimensions = draw(st.integers(1, 40))
+
+    def rows(num_rows):
+        shape = (num_rows, num_dimensions)
+        values = generator.integers(-1, 2, shape) if whole else generator.normal(size=shape)
+        return torch.from_numpy(values.astype(np.float32))
+
+    whole = draw(st.booleans())
+    audio_embeds = rows(draw(st.integers(1, 60)))
+    return audio_embeds, [rows(draw(st.integers(1, 8))) for _ in range(draw(st.integers(1, max_queries)))]
+
+
+@st.composite
+def scores_and_frame(draw):
+    """Token scores and f; scores of few values bring ties, between tokens and between frames."""
+    generator = np.random.default_rng(draw(SEEDS))
+    num_tokens = draw(st.integers(1, 120))
+    if draw(st.booleans()):
+        scores = generator.integers(-2, 3, num_tokens) / 4
+    else:
+        scores = generator.uniform(-1, 1, num_tokens)
+    return scores.astype(np.float32), draw(st.integers(1, 30))
+
+
+def capacities_of(num_tokens, frame_tokens):
+    return np.array([min(frame_tokens, num_tokens - start) for start in range(0, num_tokens, frame_tokens)])
+
+
+def mean_cosine(audio_embeds, query_embeds):
+    """Eqs 4 and 5 as written: F (N x L) of cosines in float64, mean over the text."""
+    S, T = audio_embeds.double().numpy(), query_embeds.double().numpy()
+    F = np.zeros((len(S), len(T)))
+    for i, j in np.ndindex(F.shape):
+        norms = np.linalg.norm(S[i]) * np.linalg.norm(T[j])
+        F[i, j] = S[i] @ T[j] / norms if norms > 0 else 0.0
+    return F.mean(axis=1)
+
+
+def water_filling(probabilities, budget, capacities):
+    """The n_i of ``fill`` in exact fractions: a level rises until min(K, N) tokens stand under it.
+
+    Frame i holds min(c_i, level · p_i). Frames fill in the order of c_i / p_i, so the level is found
+    by trying every number of full frames. Fractions go to the largest remainders.
+    """
+    p = [Fraction(float(value)) for value in probabilities]
+    c = [int(value) for value in capacities]
+    total = min(budget, sum(c))
+    order = sorted(range(len(p)), key=lambda i: c[i] / p[i])
+    quotas = [Fraction(value) for value in c]
+    for num_full in range(len(p)):
+        rest = order[num_full:]
+        level = (total - sum(c[i] for i in order[:num_full])) / sum(p[i] for i in rest)
+        if all(level * p[i] <= c[i] for i in rest):
+            for i in rest:
+                quotas[i] = level * p[i]
+            break
+    budgets = [int(quota) for quota in quotas]
+    by_remainder = sorted(range(len(p)), key=lambda i: (budgets[i] - quotas[i], i))
+    for i in by_remainder[: total - sum(budgets)]:
+        budgets[i] += 1
+    return budgets
+
+
+def keep_by_sorting(scores, budgets, frame_tokens):
+    """Eqs 8 and 9 as a plain loop."""
+    kept = []
+    for i, budget in enumerate(budgets):
+        frame = range(i * frame_tokens, min((i + 1) * frame_tokens, len(scores)))
+        kept += sorted(sorted(frame, key=lambda j: (-scores[j], j))[:budget])
+    return kept
+
+
+# ------------------------------------------------------------------------------------------------------------
+# Token scores, Eqs 4 and 5
+
+
+@given(embeddings())
+def test_token_scores_are_the_mean_over_the_text_of_the_cosines(sample):
+    audio_embeds, (query_embeds,) = sample
+    (scores,) = token_scores(audio_embeds, [query_embeds])
+    assert scores.dtype == np.float32
+    np.testing.assert_allclose(scores, mean_cosine(audio_embeds, query_embeds), rtol=0, atol=1e-7)
+
+
+@given(embeddings(max_queries=5))
+def test_all_queries_together_score_as_each_alone_bit_for_bit(sample):
+    audio_embeds, queries = sample
+    together = token_scores(audio_embeds, queries)
+    for row, query_embeds in zip(together, queries, strict=True):
+        np.testing.assert_array_equal(row, token_scores(audio_embeds, [query_embeds])[0])
+
+
+def test_chunks_of_rows_leave_no_seam(monkeypatch):
+    generator = torch.Generator().manual_seed(0)
+    audio_embeds = torch.randn(100, 16, generator=generator)
+    query_embeds = torch.randn(5, 16, generator=generator)
+    whole = token_scores(audio_embeds, [query_embeds])
+    monkeypatch.setattr(similarity, "_ROWS_PER_CHUNK", 7)
+    np.testing.assert_array_equal(token_scores(audio_embeds, [query_embeds]), whole)
+
+
+def test_rows_without_direction_score_zero():
+    audio_embeds = torch.tensor([[0.0, 0.0], [3.0, 4.0]])
+    query_embeds = torch.tensor([[0.0, 0.0], [1.0, 0.0]])
+    np.testing.assert_allclose(token_scores(audio_embeds, [query_embeds]), [[0.0, 0.3]], atol=1e-7)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_embeddings_score_as_their_float32_copies(dtype):
+    generator = torch.Generator().manual_seed(0)
+    audio_embeds = torch.randn(50, 32, generator=generator).to(dtype)
+    query_embeds = torch.randn(4, 32, generator=generator).to(dtype)
+    np.testing.assert_array_equal(
+        token_scores(audio_embeds, [query_embeds]), token_scores(audio_embeds.float(), [query_embeds.float()])
+    )
+
+
+def test_no_audio_tokens_have_no_scores():
+    assert token_scores(torch.zeros(0, 8), [torch.ones(2, 8)] * 3).shape == (3, 0)
+
+
+# ------------------------------------------------------------------------------------------------------------
+# Frames, Eqs 5 and 6
+
+
+@given(scores_and_frame())
+def test_frame_scores_are_the_sums_of_their_tokens(sample):
+    scores, frame_tokens = sample
+    starts = range(0, len(scores), frame_tokens)
+    naive = [sum(float(score) for score in scores[start : start + frame_tokens]) for start in starts]
+    np.testing.assert_allclose(frame_scores(scores, frame_tokens), naive, rtol=0, atol=1e-12)
+
+
+@given(scores_and_frame())
+def test_frame_probabilities_are_a_softmax(sample):
+    F = frame_scores(*sample)
+    p = frame_probabilities(F)
+    assert p.sum() == pytest.approx(1)
+    assert (p > 0).all()
+    np.testing.assert_allclose(p[1:] / p[:-1], np.exp(np.diff(F)), rtol=1e-9)
+
+
+# ------------------------------------------------------------------------------------------------------------
+# Frame budgets, Eq 7
+
+
+@given(scores_and_frame(), st.integers(1, 200))
+def test_fill_is_water_filling_with_largest_remainders(sample, budget):
+    scores, frame_tokens = sample
+    p = frame_probabilities(frame_scores(scores, frame_tokens))
+    capacities = capacities_of(len(scores), frame_tokens)
+    n = frame_budgets(p, budget, capacities, "fill")
+    assert n.dtype == np.int64
+    assert n.sum() == min(budget, len(scores))
+    assert (n <= capacities).all()
+    assert n.tolist() == water_filling(p, budget, capacities)
+
+
+@given(SEEDS, st.integers(2, 20), st.integers(1, 8), st.integers(1, 160))
+def test_a_likelier_frame_of_equal_size_never_gets_fewer(seed, num_frames, frame_tokens, budget):
+    p = np.random.default_rng(seed).dirichlet(np.full(num_frames, 0.5)) + 1e-9
+    n = frame_budgets(p, budget, np.full(num_frames, frame_tokens), "fill")
+    assert (np.diff(n[np.argsort(p)]) >= 0).all()
+
+
+@given(scores_and_frame(), st.integers(1, 200))
+def test_floor_is_the_equation_cut_at_what_a_frame_holds(sample, budget):
+    scores, frame_tokens = sample
+    p = frame_probabilities(frame_scores(scores, frame_tokens))
+    capacities = capacities_of(len(scores), frame_tokens)
+    n = frame_budgets(p, budget, capacities, "floor")
+    assert n.dtype == np.int64
+    for n_i, p_i, capacity in zip(n, p, capacities, strict=True):
+        expected = budget * Fraction(float(p_i))
+        either_side = {int(expected * (1 + sign * Fraction(1, 10**12))) for sign in (-1, 1)}
+        assert n_i in {min(whole, capacity) for whole in either_side}
+
+
+@pytest.mark.parametrize(("num_frames", "num_kept_by_floor"), [(30, 750), (88, 704), (3600, 0)])
+def test_the_floor_loses_what_the_paper_leaves_open(num_frames, num_kept_by_floor):
+    """Even frames of 25 tokens at K = 750: 30 s lose nothing, 88 s lose 46 tokens, an hour all."""
+    p, capacities = np.full(num_frames, 1 / num_frames), np.full(num_frames, 25)
+    assert frame_budgets(p, 750, capacities, "floor").sum() == num_kept_by_floor
+    assert frame_budgets(p, 750, capacities, "fill").sum() == 750
+
+
+def test_equal_remainders_go_to_the_earlier_frames():
+    assert frame_budgets(np.full(4, 0.25), 6, np.full(4, 9), "fill").tolist() == [2, 2, 1, 1]
+
+
+def test_what_a_full_frame_cannot_hold_goes_on_in_proportion():
+    n = frame_budgets(np.array([0.8, 0.05, 0.15]), 45, np.array([25, 25, 25]), "fill")
+    assert n.tolist() == [25, 5, 15]
+
+
+# ------------------------------------------------------------------------------------------------------------
+# Survivors, Eqs 8 and 9, and phase 1 whole
+
+
+@given(scores_and_frame(), SEEDS)
+def test_every_frame_keeps_its_highest_tokens_and_ties_go_to_the_earlier(sample, seed):
+    scores, frame_tokens = sample
+    capacities = capacities_of(len(scores), frame_tokens)
+    budgets = np.random.default_rng(seed).integers(0, capacities + 1)
+    kept = keep_by_frame(scores, budgets, frame_tokens)
+    assert kept.dtype == np.int64
+    assert kept.tolist() == keep_by_sorting(scores, budgets, frame_tokens)
+
+
+@settings(max_examples=60)
+@given(embeddings(), st.integers(1, 30), st.integers(1, 80))
+def test_the_first_phase_is_the_equations_one_after_the_other(sample, frame_tokens, budget):
+    """From the embeddings on, every step by its naive form. The scores' own rounding decides ties."""
+    audio_embeds, (query_embeds,) = sample
+    s = np.round(mean_cosine(audio_embeds, query_embeds) * 2**24) / 2**24
+    F = [sum(s[start : start + frame_tokens]) for start in range(0, len(s), frame_tokens)]
+    p = [np.exp(F_i) / sum(np.exp(F)) for F_i in F]
+    n = water_filling(p, budget, capacities_of(len(s), frame_tokens))
+    (scores,) = token_scores(audio_embeds, [query_embeds])
+    kept = first_phase(scores, budget, frame_tokens, "fill")
+    assert kept.tolist() == keep_by_sorting(s, n, frame_tokens)
+
+
+@given(scores_and_frame(), st.integers(0, 50))
+def test_fewer_tokens_than_the_budget_are_all_kept(sample, num_spare):
+    scores, frame_tokens = sample
+    kept = first_phase(scores, len(scores) + num_spare, frame_tokens, "fill")
+    assert kept.tolist() == list(range(len(scores)))
+
+
+@pytest.mark.parametrize("allocation", ["fill", "floor"])
+def test_one_token_and_none(allocation):
+    assert first_phase(np.array([-0.5], np.float32), 750, 25, allocation).tolist() == [0]
+    assert first_phase(np.zeros(0, np.float32), 750, 25, allocation).tolist() == []
+
+
+def test_the_examples_in_the_docstrings_hold():
+    results = doctest.testmod(similarity)
+    assert results.attempted > 0
+    assert results.failed == 0

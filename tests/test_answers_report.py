@@ -1,0 +1,115 @@
+"""A person can look at answers without writing code."""
+
+import runpy
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from speechprune.pipeline.run_directory import RunDirectory
+from speechprune.reports.answers import AnswerNotFound, find_answer, write_clips
+from speechprune.schema import ITEM_COLUMNS, answers_table
+
+ROOT = Path(__file__).parents[1]
+SHOW = runpy.run_path(str(ROOT / "jobs" / "show.py"))["main"]
+RECORDING = sorted((ROOT / "demo" / "archive").glob("*.opus"))[0]
+
+
+@pytest.fixture
+def run(tmp_path):
+    """A run directory with an answer to a choice, an open one and a failure."""
+    directory = RunDirectory(str(tmp_path / "run"))
+
+    def write(status, item_id, choices, answer, **columns):
+        item = dict.fromkeys((field.name for field in ITEM_COLUMNS), None) | {
+            "item_id": item_id,
+            "audio": str(RECORDING),
+            "question": f"question {item_id}?",
+            "choices": choices,
+            "answer": answer,
+        }
+        items = pa.Table.from_pylist([item], schema=pa.schema(ITEM_COLUMNS))
+        directory.write_answers(status, answers_table([columns], items))
+
+    made = {
+        "num_kept_tokens": 600,
+        "num_audio_tokens": 2250,
+        "method": "speechprune",
+        "pruning_rate": 0.2,
+        "tflops_total": 16.3,
+        "seconds_prefill": 0.5,
+    }
+    evidence = [{"start": 3.0, "end": 5.0, "score": 0.4}, {"start": 61.0, "end": 62.5, "score": 0.3}]
+    write(
+        "ok",
+        "meeting/1",
+        ["Monday", "Thursday"],
+        "B",
+        prediction="B",
+        prediction_text="Thursday",
+        choice_probabilities=[0.25, 0.75],
+        evidence=evidence,
+        **made,
+    )
+    write(
+        "ok",
+        "open-1",
+        None,
+        None,
+        prediction="on [bold]",
+        prediction_text="on [bold]",
+        evidence=[],
+        **made,
+    )
+    write("failed", "broken-1", None, None, error_type="AudioNotFound", error="x.wav does not exist")
+    return directory
+
+
+def show(run, capsys, *arguments):
+    code = SHOW([run.path, *arguments])
+    return code, capsys.readouterr().out
+
+
+def test_the_list_has_every_item(run, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "160")
+    code, shown = show(run, capsys)
+    assert code == 0
+    for text in (
+        "meeting/1",
+        "B. Thursday",
+        "0:03.0-0:05.0",
+        "open-1",
+        "on [bold]",
+        "x.wav does not exist",
+    ):
+        assert text in shown
+    code, shown = show(run, capsys, "--failed")
+    assert "broken-1" in shown
+    assert "meeting/1" not in shown
+
+
+def test_an_item_shows_probabilities_gold_and_evidence(run, capsys):
+    code, shown = show(run, capsys, "meeting/1")
+    assert code == 0
+    for text in ("75.0%", "answer (gold)", "1:01.0", "600 of 2,250 audio tokens", "rate 0.2"):
+        assert text in shown
+
+
+def test_an_id_may_be_cut_short_but_not_ambiguous(run):
+    assert find_answer(run, "open")["prediction"] == "on [bold]"
+    with pytest.raises(AnswerNotFound, match="3 items begin with"):
+        find_answer(run, "")
+    with pytest.raises(AnswerNotFound, match="has no item nope; it has"):
+        find_answer(run, "nope")
+
+
+def test_clips_are_the_evidence(run, tmp_path):
+    import soundfile
+
+    paths = write_clips(find_answer(run, "meeting/1"), str(tmp_path / "clips"))
+    assert [soundfile.info(path).duration for path in paths] == [2.0, 1.5]
+
+
+def test_a_folder_that_is_no_run_is_named(tmp_path):
+    assert SHOW([str(tmp_path)]) == 2
+    assert SHOW([str(tmp_path), "item"]) == 2

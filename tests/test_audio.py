@@ -1,0 +1,459 @@
+"""Decoding, against other decoders: real files of every format, damaged ones, and signals known exactly."""
+
+import contextlib
+import io
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+import soundfile
+import soxr
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from speechprune.audio import (
+    SAMPLE_RATE,
+    WINDOW_SAMPLES,
+    AudioEmpty,
+    AudioError,
+    AudioNotFound,
+    AudioSilent,
+    AudioUnreadable,
+    decode_audio,
+    split_windows,
+)
+
+ROOT = Path(__file__).parents[1]
+SHARED_FILES = [
+    "ami_ES2011a_headset.wav",
+    "common_voice.mp3",
+    "curator1.opus",
+    "jfk.flac",
+    "libri_8ch_reverb.wav",
+    "ljspeech.wav",
+    "multilingual.mp3",
+    "nasa.mp4",
+    "stereo.opus",
+    "stereo.sph",
+]
+READABLE_BY_SOUNDFILE = [name for name in SHARED_FILES if not name.endswith((".mp4", ".mp3"))]
+# format: (container, codec, rate); FFmpeg's own encoders
+ENCODERS = {
+    "mp3": ("mp3", "libmp3lame", 16_000),
+    "m4a": ("mp4", "aac", 16_000),
+    "aac": ("adts", "aac", 16_000),
+    "opus": ("ogg", "libopus", 48_000),
+    "webm": ("webm", "libopus", 48_000),
+    "flac": ("flac", "flac", 16_000),
+    "wav": ("wav", "pcm_s16le", 16_000),
+}
+EDGE_SAMPLES = 400  # 25 ms in which a resampler or codec still feels the beginning or end of a slice
+
+
+def encode(samples: np.ndarray, name: str) -> bytes:
+    """A compressed file in memory."""
+    container_format, codec, rate = ENCODERS[name]
+    file = io.BytesIO()
+    with av.open(file, "w", format=container_format) as container:
+        stream = container.add_stream(codec, rate=rate)
+        stream.layout = "mono"
+        frame = av.AudioFrame.from_ndarray(samples[None], format="s16", layout="mono")
+        frame.sample_rate = SAMPLE_RATE
+        resampler = av.AudioResampler(
+            format=stream.format, layout="mono", rate=rate, frame_size=stream.codec_context.frame_size or 1024
+        )
+        for piece in [*resampler.resample(frame), *resampler.resample(None), None]:
+            container.mux(stream.encode(piece))
+    return file.getvalue()
+
+
+@pytest.fixture(scope="module")
+def encoded(speech) -> dict[str, bytes]:
+    return {name: encode(speech(12), name) for name in ENCODERS}
+
+
+def decode_with_ffmpeg(path: Path) -> np.ndarray:
+    """All channels by FFmpeg's own decoder and resampler, float in [-1, 1], (samples, channels)."""
+    with av.open(path) as container:
+        stream = container.streams.audio[0]
+        resampler = av.AudioResampler(format="fltp", layout=stream.layout, rate=SAMPLE_RATE)
+        frames = [f for frame in container.decode(stream) for f in resampler.resample(frame)]
+        return np.concatenate([f.to_ndarray() for f in [*frames, *resampler.resample(None)]], axis=1).T
+
+
+def assert_same_sound(
+    samples: np.ndarray, expected: np.ndarray, correlation: float, tolerance: float
+) -> None:
+    """Equal in time and level, edges apart: ``expected`` is float in [-1, 1]."""
+    assert abs(len(samples) - len(expected)) <= 16
+    length = min(len(samples), len(expected))
+    inner = slice(EDGE_SAMPLES, length - EDGE_SAMPLES)
+    ours, theirs = samples[inner] / 32768, expected[inner]
+    assert np.corrcoef(ours, theirs)[0, 1] > correlation
+    assert np.sqrt(np.mean((ours - theirs) ** 2)) < tolerance * np.sqrt(np.mean(theirs**2))
+
+
+# Real files, against independent decoders
+
+
+@pytest.mark.parametrize("name", SHARED_FILES)
+def test_real_files_sound_as_ffmpegs_own_resampler_has_them(shared_audio, name):
+    samples = decode_audio(shared_audio / name)
+    assert samples.dtype == np.int16
+    expected = decode_with_ffmpeg(shared_audio / name).mean(axis=1)
+    # two resamplers differ in the last few hundred hertz below Nyquist
+    assert_same_sound(samples, expected, correlation=0.998, tolerance=0.06)
+
+
+@pytest.mark.parametrize("name", READABLE_BY_SOUNDFILE)
+def test_real_files_sound_as_libsndfile_has_them(shared_audio, name):
+    channels, rate = soundfile.read(shared_audio / name, always_2d=True)
+    expected = soxr.resample(channels.mean(axis=1), rate, SAMPLE_RATE)
+    assert_same_sound(decode_audio(shared_audio / name), expected, correlation=0.998, tolerance=0.06)
+
+
+# Slices
+
+
+@pytest.mark.parametrize("name", ENCODERS)
+@pytest.mark.parametrize(
+    ("start", "end"), [(1.0, 2.0), (3.317, 5.006), (7.25, None), (None, 4.0), (0.4, 0.6)]
+)
+def test_a_slice_is_that_part_of_the_whole(encoded, name, start, end):
+    whole = decode_audio(encoded[name])
+    part = decode_audio(encoded[name], start=start, end=end)
+    expected = whole[round((start or 0) * SAMPLE_RATE) : None if end is None else round(end * SAMPLE_RATE)]
+    assert len(part) == len(expected)
+    # FFmpeg's AAC decoder fills noisy bands from a generator that a seek does not restore
+    tolerance = 0.02 if name in ("m4a", "aac") else 0.001
+    assert_same_sound(part, expected / 32768, correlation=0.9998, tolerance=tolerance)
+
+
+@pytest.mark.parametrize("name", SHARED_FILES)
+def test_a_slice_of_a_real_file_is_that_part_of_the_whole(shared_audio, name):
+    whole = decode_audio(shared_audio / name)
+    seconds = len(whole) / SAMPLE_RATE
+    start, end = round(0.3 * seconds, 3), round(0.8 * seconds, 3)
+    part = decode_audio(shared_audio / name, start=start, end=end)
+    expected = whole[round(start * SAMPLE_RATE) : round(end * SAMPLE_RATE)]
+    # cut before resampling: up to half a sample of the file's own rate away from the other cut
+    assert_same_sound(part, expected / 32768, correlation=0.998, tolerance=0.06)
+
+
+@pytest.mark.parametrize("name", ENCODERS)
+def test_a_start_beyond_the_end_is_named(encoded, name):
+    with pytest.raises(AudioEmpty, match=r"between 12\.5 s and its end: check .* start"):
+        decode_audio(encoded[name], start=12.5)
+    with pytest.raises(AudioEmpty, match="between 5 s and 5 s"):
+        decode_audio(encoded[name], start=5, end=5)
+
+
+class CountingFile(io.BytesIO):
+    """A file that knows how many of its bytes were read."""
+
+    num_bytes_read = 0
+
+    def read(self, size: int | None = -1) -> bytes:
+        data = super().read(size)
+        self.num_bytes_read += len(data)
+        return data
+
+
+@pytest.mark.parametrize(
+    ("name", "share"),
+    [("wav", 0.2), ("flac", 0.2), ("m4a", 0.2), ("opus", 0.3), ("mp3", 0.5)],  # MP3 has no index
+)
+def test_a_slice_reads_only_a_small_share_of_the_file(speech, name, share):
+    """5 s of 150 are 3 %; the rest is a constant for headers, the search for the place and read-ahead."""
+    data = encode(speech(150), name)
+    file = CountingFile(data)
+    samples = decode_audio(file, start=50, end=55)
+    assert len(samples) == 5 * SAMPLE_RATE
+    assert 0.03 * len(data) < file.num_bytes_read < share * len(data)
+
+
+# Signals known exactly
+
+SAMPLE_FORMATS = ["PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE"]
+
+
+def tone(rate: int, num_channels: int, num_samples: int, frequency: float, amplitude: float) -> np.ndarray:
+    """One sine with another share in every channel, their mean amplitude as given; (samples, channels)."""
+    shares = np.arange(1, num_channels + 1) * 2 / (num_channels + 1)
+    wave = amplitude * np.sin(2 * np.pi * frequency * np.arange(num_samples) / rate)
+    return wave[:, None] * shares
+
+
+@settings(max_examples=60)
+@given(
+    rate=st.sampled_from([8_000, 11_025, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000, 96_000]),
+    num_channels=st.sampled_from([1, 2, 3, 6, 8]),
+    sample_format=st.sampled_from(SAMPLE_FORMATS),
+    seconds=st.floats(0.5, 1.5),
+    frequency=st.floats(100, 3_000),
+    amplitude=st.floats(0.1, 0.5),
+)
+def test_a_sine_comes_back_in_length_frequency_and_level(
+    rate, num_channels, sample_format, seconds, frequency, amplitude
+):
+    num_samples = round(seconds * rate)
+    channels = tone(rate, num_channels, num_samples, frequency, amplitude)
+    file = io.BytesIO()
+    soundfile.write(file, channels, rate, format="WAV", subtype=sample_format)
+
+    samples = decode_audio(file.getvalue())
+
+    assert abs(len(samples) - num_samples * SAMPLE_RATE / rate) <= 1
+    expected = amplitude * np.sin(2 * np.pi * frequency * np.arange(len(samples)) / SAMPLE_RATE)
+    inner = slice(EDGE_SAMPLES, -EDGE_SAMPLES)
+    tolerance = 0.02 if sample_format == "PCM_U8" else 0.002 * amplitude + 2**-14
+    np.testing.assert_allclose(samples[inner] / 32768, expected[inner], atol=tolerance)
+
+
+def test_eight_microphones_are_their_plain_mean(speech):
+    """FFmpeg's own downmix of eight channels would weigh some of them by 0.7 and drop one."""
+    channels = np.stack([speech(1, start=10 * i) for i in range(8)], axis=1)
+    file = io.BytesIO()
+    soundfile.write(file, channels, SAMPLE_RATE, format="WAV")
+    np.testing.assert_allclose(decode_audio(file.getvalue()), channels.mean(axis=1), atol=0.51)
+
+
+@settings(max_examples=40)
+@given(
+    dtype=st.sampled_from(["uint8", "uint16", "int16", "int32", "float32", "float64"]),
+    rate=st.sampled_from([8_000, 16_000, 44_100]),
+    num_channels=st.sampled_from([None, 1, 2, 5]),
+    channels_first=st.booleans(),
+)
+def test_a_waveform_of_any_type_and_shape_is_taken(dtype, rate, num_channels, channels_first):
+    values = tone(rate, num_channels or 1, rate, 440, 0.3)
+    if np.issubdtype(dtype, np.integer):
+        info = np.iinfo(dtype)
+        full_scale = 2.0 ** (info.bits - 1)
+        values = np.clip(values * full_scale + (full_scale if info.min == 0 else 0), info.min, info.max)
+    waveform = values.astype(dtype)
+    waveform = waveform[:, 0] if num_channels is None else waveform.T if channels_first else waveform
+    samples = decode_audio((waveform, rate))
+    expected = 0.3 * np.sin(2 * np.pi * 440 * np.arange(SAMPLE_RATE) / SAMPLE_RATE)
+    inner = slice(EDGE_SAMPLES, -EDGE_SAMPLES)
+    np.testing.assert_allclose(
+        samples[inner] / 32768, expected[inner], atol=0.02 if dtype == "uint8" else 0.001
+    )
+
+
+def test_path_bytes_file_and_waveform_give_the_same(tmp_path, speech):
+    samples = speech(3)
+    path = tmp_path / "recording.wav"
+    soundfile.write(path, samples, SAMPLE_RATE)
+    for source in (
+        path,
+        str(path),
+        f"file://{path}",
+        path.read_bytes(),
+        path.open("rb"),
+        (samples, SAMPLE_RATE),
+    ):
+        np.testing.assert_array_equal(decode_audio(source), samples)
+        np.testing.assert_array_equal(
+            decode_audio(source, start=1, end=2.5), samples[SAMPLE_RATE : SAMPLE_RATE * 5 // 2]
+        )
+
+
+def test_floats_that_are_no_sound_are_not_passed_on():
+    """A few flipped bits make a float32 sample infinite, not a number, or 10³⁸."""
+    values = tone(44_100, 1, 44_100, 440, 0.3)[:, 0]
+    values[::100] = [np.nan, np.inf, -np.inf, 3e38, -3e38, 1e300, 0.1] * 63
+    samples = decode_audio((values, 44_100))
+    assert len(samples) == SAMPLE_RATE
+    assert np.abs(samples.astype(float)).max() > 1_000
+
+
+@given(num_samples=st.integers(1, 4 * WINDOW_SAMPLES))
+def test_windows_are_consecutive_and_lose_nothing(num_samples):
+    samples = np.arange(num_samples, dtype=np.int32)
+    windows = split_windows(samples)
+    assert all(len(window) == WINDOW_SAMPLES for window in windows[:-1])
+    np.testing.assert_array_equal(np.concatenate(windows), samples)
+
+
+# What is no recording
+
+
+def test_what_is_no_recording_is_named(tmp_path):
+    text = tmp_path / "notes.wav"
+    text.write_text("these are the minutes of the meeting\n" * 100)
+    empty = tmp_path / "empty.flac"
+    empty.touch()
+    for source, error, sentence in [
+        (tmp_path / "gone.wav", AudioNotFound, "gone.wav does not exist"),
+        (tmp_path, AudioUnreadable, "is a folder, not a recording"),
+        (empty, AudioUnreadable, "empty.flac is an empty file"),
+        (text, AudioUnreadable, "notes.wav can't be decoded as audio"),
+        (b"", AudioUnreadable, "the recording is an empty file"),
+        ("nowhere://bucket/a.wav", AudioUnreadable, r"nowhere://bucket/a.wav can't be opened"),
+        ("bad\0name.wav", AudioUnreadable, "can't be opened"),
+        ((np.zeros((1, 2, 3)), 16_000), AudioUnreadable, "one or two axes"),
+        ((np.zeros((0, 2), np.float32), 16_000), AudioEmpty, "holds no sound"),
+    ]:
+        with pytest.raises(error, match=sentence) as caught:
+            decode_audio(source)
+        assert "\n" not in str(caught.value)
+
+
+def test_pictures_without_sound_are_named(tmp_path):
+    path = tmp_path / "silent_film.mp4"
+    with av.open(path, "w") as container:
+        stream = container.add_stream("mpeg4", rate=5)
+        stream.width = stream.height = 32
+        for _ in range(3):
+            container.mux(stream.encode(av.VideoFrame(32, 32, "yuv420p")))
+        container.mux(stream.encode(None))
+    with pytest.raises(AudioUnreadable, match="has no sound track"):
+        decode_audio(path)
+
+
+@pytest.mark.parametrize("name", ENCODERS)
+def test_silence_is_named(name):
+    with pytest.raises(AudioSilent, match="silent throughout"):
+        decode_audio(encode(np.zeros(SAMPLE_RATE, np.int16), name))
+
+
+def test_faint_speech_is_not_silence(speech):
+    """Speech at -50 dB, as on a badly set recorder, is still speech."""
+    assert np.abs(decode_audio((speech(2) // 300, SAMPLE_RATE))).max() >= 4
+
+
+def test_twenty_milliseconds_are_decoded(speech):
+    samples = speech(0.02, start=3)
+    for name in ("wav", "flac"):
+        np.testing.assert_array_equal(decode_audio(encode(samples, name)), samples)
+
+
+# Damage: sound or an AudioError, never another exception
+
+
+def decode_damaged(data: bytes) -> np.ndarray | None:
+    with contextlib.suppress(AudioError):
+        samples = decode_audio(data)
+        assert samples.dtype == np.int16
+        assert samples.size
+        return samples
+    return None
+
+
+@pytest.mark.parametrize("name", ENCODERS)
+def test_a_truncated_file_gives_its_beginning_or_an_error(encoded, name):
+    whole = decode_audio(encoded[name])
+
+    @settings(max_examples=25)
+    @given(share=st.floats(0, 1))
+    def truncate(share):
+        samples = decode_damaged(encoded[name][: int(share * len(encoded[name]))])
+        if samples is not None:
+            num_same = len(samples) - 4 * EDGE_SAMPLES  # the last packet may be half there
+            assert len(samples) <= len(whole)
+            np.testing.assert_allclose(
+                samples[: max(0, num_same)].astype(float), whole[: max(0, num_same)], atol=2
+            )
+
+    truncate()
+
+
+@pytest.mark.parametrize("name", ["wav", "flac", "mp3", "opus", "webm"])
+def test_half_a_file_gives_half_its_sound(encoded, name):
+    """Formats whose index is not at the end keep what they hold."""
+    samples = decode_audio(encoded[name][: len(encoded[name]) // 2])
+    assert 4 < len(samples) / SAMPLE_RATE < 8
+
+
+def test_an_mp4_without_its_index_is_unreadable(encoded):
+    with pytest.raises(AudioUnreadable, match="is the file whole"):
+        decode_audio(encoded["m4a"][: len(encoded["m4a"]) // 2])
+
+
+@pytest.mark.parametrize("name", ENCODERS)
+def test_flipped_bits_give_sound_or_an_error(encoded, name):
+    data = encoded[name]
+
+    @settings(max_examples=25)
+    @given(
+        in_header=st.booleans(),
+        places=st.lists(
+            st.tuples(st.floats(0, 1, exclude_max=True), st.integers(0, 7)), min_size=1, max_size=30
+        ),
+    )
+    def flip(in_header, places):
+        damaged = bytearray(data)
+        for share, bit in places:
+            damaged[int(share * (200 if in_header else len(data)))] ^= 1 << bit
+        decode_damaged(bytes(damaged))
+
+    flip()
+
+
+def test_a_file_that_is_mostly_damaged_is_unreadable(encoded):
+    """A few whole packets among hundreds of broken ones are no recording to answer from."""
+    data = bytearray(encoded["flac"])
+    noise = np.random.default_rng(0).integers(0, 256, len(data), dtype=np.uint8)
+    for start in range(5_000, len(data), 5_000):
+        data[start : start + 4_900] = noise[start : start + 4_900].tobytes()
+    samples = decode_damaged(bytes(data))
+    assert samples is None or len(samples) < 0.5 * 12 * SAMPLE_RATE
+
+
+@pytest.mark.parametrize("name", ENCODERS)
+@pytest.mark.parametrize("share", [0.0, 0.5, 0.9])
+def test_a_lost_connection_never_passes_for_the_end(encoded, name, share):
+    class Unreliable(io.BytesIO):
+        def read(self, size: int | None = -1) -> bytes:
+            if self.tell() >= share * len(encoded[name]):
+                raise ConnectionResetError("connection reset by peer")
+            return super().read(size)
+
+    with pytest.raises(AudioUnreadable, match=r"can't be read .*connection reset by peer"):
+        decode_audio(Unreliable(encoded[name]))
+
+
+# Memory
+
+MEMORY_ALLOWANCE_BYTES = 20e6  # beyond the samples: FFmpeg's buffers, the resampler, one decoded frame
+MEASURE_MEMORY = """
+import json, sys, types
+package = types.ModuleType("speechprune")  # without its __init__, which would import torch
+package.__path__ = [sys.argv[1]]
+sys.modules["speechprune"] = package
+import av, soxr, speechprune.storage
+from speechprune.audio import decode_audio
+
+def memory_bytes(key):
+    with open("/proc/self/status") as file:
+        return next(int(line.split()[1]) * 1024 for line in file if line.startswith(key + ":"))
+
+idle = memory_bytes("VmRSS")
+samples = decode_audio(sys.argv[2])
+print(json.dumps({"samples": len(samples), "peak_bytes": memory_bytes("VmHWM") - idle}))
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads its memory from /proc")
+@pytest.mark.parametrize("rate", [16_000, 8_000])
+def test_a_long_recording_takes_the_memory_of_its_samples(tmp_path, speech, rate):
+    """Half an hour is 58 MB of samples: a second copy of them, however short-lived, would be seen."""
+    minute = speech(60)[:: SAMPLE_RATE // rate]
+    path = tmp_path / "long.wav"
+    with soundfile.SoundFile(path, "w", samplerate=rate, channels=1, subtype="PCM_16") as file:
+        for _ in range(30):
+            file.write(minute)
+    output = subprocess.run(
+        [sys.executable, "-c", MEASURE_MEMORY, str(ROOT / "speechprune"), str(path)],
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout
+    measured = json.loads(output)
+    assert measured["samples"] == 1800 * SAMPLE_RATE
+    assert measured["peak_bytes"] < 2 * measured["samples"] + MEMORY_ALLOWANCE_BYTES
