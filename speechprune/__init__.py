@@ -1,21 +1,42 @@
 """SpeechPrune: question answering over long recordings by pruning audio tokens.
 
 >>> from speechprune import SpeechLM, SpeechPrune
+
+Names are imported when first used: a worker that only decodes audio never loads torch.
 """
 
-from speechprune.answering import Answer, AnsweringOptions
-from speechprune.encoding import EncodedAudio
-from speechprune.evidence import EvidenceSpan
-from speechprune.pruning import (
-    FirstPhase,
-    NoPruning,
-    RandomCrop,
-    RandomSegments,
-    SecondPhase,
-    SpeechPrune,
-    Truncate,
-)
-from speechprune.speech_lm import SpeechLM
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from speechprune.answering import Answer, AnsweringOptions
+    from speechprune.encoding import EncodedAudio
+    from speechprune.evidence import EvidenceSpan
+    from speechprune.pruning import (
+        FirstPhase,
+        NoPruning,
+        RandomCrop,
+        RandomSegments,
+        SecondPhase,
+        SpeechPrune,
+        Truncate,
+    )
+    from speechprune.speech_lm import SpeechLM
+
+_MODULES = {
+    "Answer": "answering",
+    "AnsweringOptions": "answering",
+    "EncodedAudio": "encoding",
+    "EvidenceSpan": "evidence",
+    "FirstPhase": "pruning",
+    "NoPruning": "pruning",
+    "RandomCrop": "pruning",
+    "RandomSegments": "pruning",
+    "SecondPhase": "pruning",
+    "SpeechLM": "speech_lm",
+    "SpeechPrune": "pruning",
+    "Truncate": "pruning",
+}
 
 __all__ = [
     "Answer",
@@ -31,3 +52,9 @@ __all__ = [
     "SpeechPrune",
     "Truncate",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)

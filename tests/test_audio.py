@@ -395,14 +395,17 @@ def test_flipped_bits_give_sound_or_an_error(encoded, name):
     flip()
 
 
-def test_a_file_that_is_mostly_damaged_is_unreadable(encoded):
-    """A few whole packets among hundreds of broken ones are no recording to answer from."""
-    data = bytearray(encoded["flac"])
-    noise = np.random.default_rng(0).integers(0, 256, len(data), dtype=np.uint8)
-    for start in range(5_000, len(data), 5_000):
-        data[start : start + 4_900] = noise[start : start + 4_900].tobytes()
-    samples = decode_damaged(bytes(data))
-    assert samples is None or len(samples) < 0.5 * 12 * SAMPLE_RATE
+@pytest.mark.parametrize(("share", "is_used"), [(0.1, True), (0.9, False)])
+def test_a_file_that_is_mostly_damaged_is_unreadable(encoded, share, is_used):
+    """Noise over packets whose index is whole: some may be lost, but not nearly all."""
+    data = bytearray(encoded["m4a"])
+    begin, length = len(data) // 20, int(share * len(data))
+    data[begin : begin + length] = np.random.default_rng(0).bytes(length)
+    if is_used:
+        assert len(decode_audio(bytes(data))) > 8 * SAMPLE_RATE
+    else:
+        with pytest.raises(AudioUnreadable, match=r"^\d+ of \d+ packets of the recording are damaged"):
+            decode_audio(bytes(data))
 
 
 @pytest.mark.parametrize("name", ENCODERS)

@@ -49,6 +49,19 @@ def test_what_fits_alone_is_done_and_what_does_not_fails_for_itself(batches, cap
             assert isinstance(result, torch.cuda.OutOfMemoryError)
 
 
+def test_a_batch_is_halved_and_not_peeled():
+    sizes = []
+
+    def run(batch):
+        sizes.append(len(batch))
+        if len(batch) > 2:
+            raise torch.cuda.OutOfMemoryError("CUDA out of memory")
+        return batch
+
+    assert run_in_batches([list(range(8))], run) == list(range(8))
+    assert sizes == [8, 4, 2, 2, 4, 2, 2]
+
+
 def test_another_error_is_the_batchs_own_and_is_not_tried_again():
     calls = []
 

@@ -141,7 +141,8 @@ class RunDirectory:
                 if table is None:
                     aside = storage.join(self._root, "set_aside", file.rsplit("/", 1)[-1])
                     self._fs.makedirs(storage.parent(aside), exist_ok=True)
-                    self._fs.mv(file, aside)
+                    self._fs.cp_file(file, aside)  # mv would take brackets in a path for a pattern
+                    self._fs.rm_file(file)
                     logger.warning("set aside {}: it is not a whole Parquet file; its items run again", file)
                 else:
                     yield file, table.column("item_id").to_pylist()

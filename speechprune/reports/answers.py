@@ -32,9 +32,9 @@ def list_answers(run: AnswersSource, *, only_failed: bool) -> None:
         for row in _rows(run, "ok", *columns):
             table.add_row(
                 row["item_id"],
-                row["question"],
-                _answered(row),
-                row["answer"] or "",
+                escape(row["question"]),
+                escape(_answered(row)),
+                escape(row["answer"] or ""),
                 _spans(row["evidence"][:2]),
             )
     for row in _rows(run, "failed", "item_id", "question", "error"):
@@ -96,11 +96,9 @@ def show_answer(row: Row) -> None:
             table.add_row(_clock(span["start"]), _clock(span["end"]), f"{span['score']:.3f}")
         console.print(table)
     rate = "" if row["pruning_rate"] is None else f", pruning rate {row['pruning_rate']:g}"
-    console.print(
-        f"{row['num_kept_tokens']:,} of {row['num_audio_tokens']:,} audio tokens kept by {row['method']}{rate};"
-        f" {row['tflops_total']:.3g} TFLOPs in all, prefill {row['seconds_prefill'] * 1000:.0f} ms",
-        style="dim",
-    )
+    kept = f"{row['num_kept_tokens']:,} of {row['num_audio_tokens']:,} audio tokens kept"
+    cost = f"{row['tflops_total']:.3g} TFLOPs in all, prefill {row['seconds_prefill'] * 1000:.0f} ms"
+    console.print(f"{kept} by {row['method']}{rate}; {cost}", style="dim")
 
 
 def write_clips(row: Row, folder: str) -> list[str]:

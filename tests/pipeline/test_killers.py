@@ -1,0 +1,90 @@
+"""Recordings that kill their workers: tried a bounded number of times, and only they fail."""
+
+import os
+import signal
+import sys
+from dataclasses import dataclass
+
+import pyarrow as pa
+import pytest
+import ray
+from harness import Job, launch, write_sound
+
+from speechprune import SpeechPrune
+from speechprune.pipeline import batch_qa
+from speechprune.pipeline.stages import decode_recording
+from speechprune.pruning import METHODS, PruningInputs, PruningResult
+
+CHOICES = ["yes", "no"]
+MAX_ATTEMPTS = 2
+
+
+def decode_deadly(tasks: pa.Table, **options) -> pa.Table:
+    """The decode stage of a worker whose decoder does not survive one file."""
+    from speechprune.pipeline import stages
+
+    decode_audio = stages.decode_audio
+
+    def decode(source: str, **span):
+        if source.endswith("deadly_to_decode.wav"):
+            os.kill(os.getpid(), signal.SIGKILL)
+        return decode_audio(source, **span)
+
+    stages.decode_audio = decode
+    try:
+        return decode_recording(tasks, **options)
+    finally:
+        stages.decode_audio = decode_audio
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeadlyMethod(SpeechPrune):
+    """A pruning method that one item's worker does not survive."""
+
+    def keep(self, inputs: PruningInputs, num_kept: int) -> PruningResult:
+        if inputs.item_id == "deadly_to_answer":
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().keep(inputs, num_kept)
+
+
+@pytest.fixture(scope="module")
+def job(tmp_path_factory, tiny_model_folder, speech, ray_address):
+    """Two killers among four others, in blocks that hold both kinds."""
+    job = Job(tmp_path_factory.mktemp("killers"))
+    names = ["a", "deadly_to_decode", "b", "c", "deadly_to_answer", "d"]
+    items = [
+        {
+            "item_id": name,
+            "audio": write_sound(job.folder / f"{name}.wav", speech(1.0, start=3.0 * i)),
+            "question": "Is it?",
+            "choices": CHOICES,
+        }
+        for i, name in enumerate(names)
+    ]
+    job.write(
+        items,
+        tiny_model_folder,
+        ray={"recordings_per_block": 3, "max_attempts": MAX_ATTEMPTS},
+        output={"max_failed_fraction": 0.5},
+    )
+    ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])  # workers can't import this module
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(batch_qa, "decode_recording", decode_deadly)
+        patch.setitem(METHODS, "speechprune", DeadlyMethod)
+        result = launch(job.config)
+    ray.cloudpickle.unregister_pickle_by_value(sys.modules[__name__])
+    assert result.code == 0, result.lines
+    return job
+
+
+@pytest.mark.parametrize("stage", ["decode", "answer"])
+def test_a_killer_becomes_a_failed_row_that_says_so(job, stage):
+    row = job.rows("failed")[f"deadly_to_{stage}"]
+    assert row["error_type"] == "WorkerKilled"
+    doing = {"decode": "decoding", "answer": "answering about"}[stage]
+    assert row["error"].startswith(f"{doing} {row['audio']} killed its worker {MAX_ATTEMPTS} times: look at")
+
+
+def test_all_others_are_answered(job):
+    assert set(job.rows("ok")) == {"a", "b", "c", "d"}
+    assert len(job.rows("failed")) == 2

@@ -1,0 +1,203 @@
+"""The run directory alone, on local disk and on an S3 API: what survives whatever happened to it."""
+
+import datetime
+import json
+import os
+from collections import Counter
+
+import pyarrow as pa
+import pytest
+from fsspec.core import url_to_fs
+
+from speechprune import storage
+from speechprune.config import BatchQAConfig, ConfigError, parse_config
+from speechprune.pipeline.run_directory import RunDirectory
+from speechprune.schema import ITEM_COLUMNS, answers_table
+
+NOW = datetime.datetime(2026, 1, 2, tzinfo=datetime.UTC)
+
+
+@pytest.fixture(params=["local", "s3"])
+def run(request, tmp_path) -> RunDirectory:
+    if request.param == "local":
+        return RunDirectory(str(tmp_path / "run [of] *"))
+    return RunDirectory(f"s3://{request.getfixturevalue('bucket')}/{request.node.name}")
+
+
+@pytest.fixture
+def config(tiny_model_folder) -> BatchQAConfig:
+    return config_with(tiny_model_folder)
+
+
+def config_with(model: str, **sections) -> BatchQAConfig:
+    least = {"input": {"manifest": "m.jsonl"}, "model": {"path": model}, "output": {"path": "unused"}}
+    return parse_config(least | sections)
+
+
+def answers(*item_ids: str, prediction: str = "A") -> pa.Table:
+    fields = {"item_id": list(item_ids), "audio": "a.wav", "question": "Who?"}
+    items = pa.table(
+        {
+            field.name: pa.array(
+                fields["item_id"] if field.name == "item_id" else [fields.get(field.name)] * len(item_ids),
+                field.type,
+            )
+            for field in ITEM_COLUMNS
+        }
+    )
+    return answers_table([{"prediction": prediction, "finished_at": NOW}] * len(item_ids), items)
+
+
+def ids(run: RunDirectory, status: str) -> Counter[str]:
+    return Counter(run.read_answers(status, ["item_id"]).column("item_id").to_pylist())
+
+
+def answers_files(run: RunDirectory, status: str) -> list[str]:
+    return storage.files_in(storage.join(run.path, "answers", f"status={status}"), ".parquet")
+
+
+def overwrite(file: str, data: bytes) -> None:
+    fs, path = url_to_fs(file)
+    fs.pipe_file(path, data)
+
+
+# settling
+
+
+def test_an_empty_place_has_no_answers(run):
+    assert run.settle() == set()
+    assert run.read_answers("ok", ["item_id", "correct"]).num_rows == 0
+
+
+def test_what_was_written_is_answered(run):
+    run.write_answers("ok", answers("a", "b"))
+    run.write_answers("ok", answers("c"))
+    run.write_answers("failed", answers("d"))
+    assert run.settle() == {"a", "b", "c"}
+    assert ids(run, "ok") == Counter("abc")
+    assert ids(run, "failed") == Counter("d")
+
+
+def test_a_retried_block_writes_over_its_own_file(run):
+    run.write_answers("ok", answers("a", "b"))
+    run.write_answers("ok", answers("b", "a", prediction="B"))
+    assert ids(run, "ok") == Counter("ab")
+    assert run.read_answers("ok", ["prediction"]).column("prediction").to_pylist() == ["B", "B"]
+
+
+def test_doubled_rows_are_healed(run):
+    """Blocks of another cut, as of a worker that outlived its driver, overlap in part or whole."""
+    run.write_answers("ok", answers("a", "b"))
+    run.write_answers("ok", answers("b", "c"))
+    run.write_answers("ok", answers("c"))
+    assert run.settle() == {"a", "b", "c"}
+    assert ids(run, "ok") == Counter("abc")
+    assert run.settle() == {"a", "b", "c"}
+
+
+def test_a_failure_that_is_answered_by_now_is_dropped(run):
+    run.write_answers("failed", answers("a", "b"))
+    run.write_answers("ok", answers("a"))
+    assert run.settle() == {"a"}
+    assert ids(run, "failed") == Counter("b")
+
+
+def test_failures_are_forgotten_when_they_are_tried_again(run):
+    run.write_answers("failed", answers("a", "b"))
+    run.write_answers("failed", answers("c"))
+    run.forget_failures(["a", "c", "x"])
+    assert ids(run, "failed") == Counter("b")
+
+
+@pytest.mark.parametrize("damage", ["cut", "emptied"])
+def test_an_unreadable_file_is_set_aside_and_its_items_are_open_again(run, damage):
+    run.write_answers("ok", answers("a"))
+    run.write_answers("ok", answers("b"))
+    file = answers_files(run, "ok")[0]
+    fs, path = url_to_fs(file)
+    data = fs.cat_file(path)
+    overwrite(file, data[: len(data) // 2] if damage == "cut" else b"")
+    assert len(run.settle()) == 1
+    (aside,) = storage.files_in(storage.join(run.path, "set_aside"), ".parquet")
+    assert aside.rsplit("/", 1)[-1] == file.rsplit("/", 1)[-1]
+    assert len(answers_files(run, "ok")) == 1
+
+
+# claiming
+
+
+def test_the_same_settings_claim_again(run, config):
+    run.claim(config)
+    run.write_answers("ok", answers("a"))
+    before = run.read_run()
+    run.claim(config)
+    assert run.read_run() == before
+    assert before["config"]["pruning"]["pruning_rate"] == 0.2
+    assert set(before["versions"]) >= {"speechprune", "ray", "torch", "transformers"}
+
+
+def test_other_settings_are_refused_once_there_are_answers(run, tiny_model_folder, config):
+    other = config_with(tiny_model_folder, pruning={"pruning_rate": 0.4})
+    run.claim(config)
+    run.claim(other)  # nothing is answered yet: a first try may be corrected
+    run.write_answers("ok", answers("a"))
+    with pytest.raises(ConfigError, match=r"pruning.pruning_rate is 0.2, but the answers in .* with 0.4"):
+        run.claim(config)
+    run.claim(other)
+
+
+@pytest.mark.parametrize(
+    "sections",
+    [
+        {"input": {"manifest": "other.jsonl", "limit": 3}},
+        {"output": {"path": "unused", "max_failed_fraction": 1.0}},
+        {"ray": {"recordings_per_block": 9, "max_attempts": 1}},
+        {"pruning": {"seed": 5}},  # of the random methods, which this is not
+    ],
+)
+def test_settings_that_change_no_answer_are_free(tmp_path, tiny_model_folder, config, sections):
+    run = RunDirectory(str(tmp_path))
+    run.claim(config)
+    run.write_answers("ok", answers("a"))
+    run.claim(config_with(tiny_model_folder, **sections))
+
+
+def test_a_copy_of_the_model_elsewhere_is_the_same_model(tmp_path, tiny_model_folder, config):
+    run = RunDirectory(str(tmp_path / "run"))
+    run.claim(config)
+    run.write_answers("ok", answers("a"))
+    os.symlink(tiny_model_folder, tmp_path / "moved")
+    run.claim(config_with(str(tmp_path / "moved")))
+
+
+def test_another_model_is_refused(tmp_path, grouped_query_model_folder, config):
+    run = RunDirectory(str(tmp_path))
+    run.claim(config)
+    run.write_answers("ok", answers("a"))
+    with pytest.raises(ConfigError, match=r"^model\.path \(fingerprint of its content\) is "):
+        run.claim(config_with(grouped_query_model_folder))
+
+
+def test_answers_of_unknown_origin_are_not_added_to(run, config):
+    run.write_answers("ok", answers("a"))
+    with pytest.raises(ConfigError, match=r"holds answers but no run\.json"):
+        run.claim(config)
+
+
+def test_a_place_that_can_not_be_written_to_is_named(tmp_path, config):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ConfigError, match=r"output\.path .*file/run"):
+        RunDirectory(str(tmp_path / "file/run")).claim(config)
+
+
+def test_a_bucket_that_does_not_exist_is_named(bucket, config):
+    with pytest.raises(ConfigError, match=r"output\.path .*s3://no-such-bucket/run.*does not exist"):
+        RunDirectory("s3://no-such-bucket/run").claim(config)
+
+
+def test_summaries_are_plain_json(run):
+    run.write_summary({"num_items": 3, "accuracy": None})
+    assert json.loads(storage.read_text(storage.join(run.path, "summary.json"))) == {
+        "num_items": 3,
+        "accuracy": None,
+    }

@@ -1,0 +1,65 @@
+"""What can't be run says so in one line and exits with 2, before any worker starts where that can be known."""
+
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+from harness import Job, launch, write_sound
+
+from speechprune.pipeline import batch_qa
+
+ITEM = {"audio": "a.wav", "question": "Who?", "choices": ["Anna", "Bert"]}
+
+
+@pytest.fixture
+def job(tmp_path, tiny_model_folder, speech) -> Job:
+    write_sound(tmp_path / "a.wav", speech(1.0))
+    job = Job(tmp_path)
+    job.write([ITEM], tiny_model_folder)
+    return job
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["{folder}/none.yaml"], "config .*none.yaml can't be read"),
+        (["{config}", "{config}"], "give one config file"),
+        (["{config}", "pruning.rate=1"], "unknown key pruning.rate: did you mean pruning.pruning_rate"),
+        (["{config}", "pruning.pruning_rate=1"], "pruning.pruning_rate is 1"),
+        (["{config}", "input.manifest={folder}/none.jsonl"], "none.jsonl does not exist"),
+        (["{config}", "input.manifest={folder}/empty.jsonl"], "has no rows"),
+        (["{config}", "input.manifest={folder}/one_choice.jsonl"], "row 1: choices is .*give a list of 2"),
+        (["{config}", "model.path={folder}/nowhere"], "model.path .*nowhere does not exist"),
+        (["{config}", "model.path={folder}"], "holds no config.json"),
+        (["{config}", "model.path={folder}/no_weights"], "holds no weights"),
+        (["{config}", "output.path={folder}/a.wav/run"], "output.path .*a.wav/run"),
+        (["{config}", "output.path=gopher://host/run"], "no way to open gopher://"),
+    ],
+)
+def test_refused_in_one_line_before_any_worker(job, monkeypatch, tiny_model_folder, arguments, sentence):
+    monkeypatch.setattr(batch_qa, "_start_ray", lambda: pytest.fail("Ray was started"))
+    (job.folder / "empty.jsonl").write_text("\n")
+    (job.folder / "one_choice.jsonl").write_text('{"audio": "a.wav", "question": "?", "choices": ["x"]}')
+    copy_model(tiny_model_folder, job.folder / "no_weights").unlink()
+    places = {"folder": str(job.folder), "config": job.config}
+    result = launch(*(argument.format(**places) for argument in arguments))
+    assert result.code == 2
+    (line,) = result.lines
+    assert "\n" not in line
+    assert re.search(sentence, line)
+
+
+def test_weights_that_workers_can_not_load_end_the_job_in_one_line(job, ray_address, tiny_model_folder):
+    weights = copy_model(tiny_model_folder, job.folder / "cut_model")
+    weights.write_bytes(weights.read_bytes()[:1000])
+    result = launch(job.config, f"model.path={job.folder}/cut_model")
+    assert result.code == 2
+    assert f"model {job.folder}/cut_model can't be loaded: " in result.lines[-1]
+    assert "\n" not in result.lines[-1]
+
+
+def copy_model(source: str, target: Path) -> Path:
+    """A copy of a model folder; its weights file."""
+    shutil.copytree(source, target)
+    return target / "model.safetensors"

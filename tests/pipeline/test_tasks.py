@@ -1,0 +1,64 @@
+"""Tasks: every open item once, with its recording, whatever the manifest's order."""
+
+import pyarrow as pa
+from hypothesis import given
+from hypothesis import strategies as st
+
+from speechprune.manifest import Manifest
+from speechprune.pipeline.attempts import AttemptLedger
+from speechprune.pipeline.tasks import make_tasks, split_blocks, unpack_items
+from speechprune.schema import ITEM_COLUMNS
+
+ITEMS = st.lists(
+    st.tuples(st.sampled_from(["a.wav", "b.wav", ""]), st.sampled_from([None, 1.0, 2.5]), st.booleans()),
+    min_size=1,
+    max_size=30,
+)
+
+
+def manifest_of(drawn: list[tuple[str, float | None, bool]]) -> Manifest:
+    rows = [
+        {"item_id": str(i), "audio": audio, "question": "?", "start": start, "note": {"n": i}}
+        for i, (audio, start, _) in enumerate(drawn)
+    ]
+    schema = pa.schema([*ITEM_COLUMNS, pa.field("note", pa.struct([("n", pa.int16())]))])
+    malformed = {str(i): "why" for i, (_, _, is_bad) in enumerate(drawn) if is_bad}
+    return Manifest(pa.Table.from_pylist(rows, schema=schema), malformed, 0)
+
+
+@given(ITEMS, st.data())
+def test_every_open_item_is_in_one_task_of_its_recording(drawn, data):
+    manifest = manifest_of(drawn)
+    answered = data.draw(st.sets(st.sampled_from([str(i) for i in range(len(drawn))])))
+    tasks = make_tasks(manifest, answered)
+    seen = []
+    for task in tasks.to_pylist():
+        items = unpack_items(task["items"])
+        assert items.schema == manifest.items.schema
+        for item in items.to_pylist():
+            assert (item["audio"], item["start"]) == (task["audio"], task["start"])
+            assert manifest.malformed.get(item["item_id"]) == task["problem"]
+            assert item["note"] == {"n": int(item["item_id"])}
+            seen.append(item["item_id"])
+    assert sorted(seen) == sorted({str(i) for i in range(len(drawn))} - answered)
+    keys = [(task["audio"], task["start"], task["problem"]) for task in tasks.to_pylist()]
+    assert len(set(keys)) == len(keys) == len(set(tasks.column("task_id").to_pylist()))
+
+
+@given(ITEMS, st.integers(1, 7))
+def test_blocks_are_the_tasks_in_order_a_few_at_a_time(drawn, recordings_per_block):
+    tasks = make_tasks(manifest_of(drawn), set())
+    blocks = list(split_blocks(tasks, recordings_per_block))
+    assert pa.concat_tables(blocks) == tasks
+    assert [len(block) for block in blocks[:-1]] == [recordings_per_block] * (len(blocks) - 1)
+    # each holds its own bytes alone, not a view of the whole table
+    assert sum(block.nbytes for block in blocks) <= 2 * tasks.nbytes + 64 * len(blocks)
+
+
+def test_attempts_are_open_from_their_begin_to_their_end():
+    ledger = AttemptLedger()
+    ledger.begin(["a", "b"])
+    ledger.begin(["a"])
+    assert ledger.open_attempts(["a", "b", "c"]) == [2, 1, 0]
+    ledger.end(["a"])  # it ended once: what was begun before had been killed by another
+    assert ledger.open_attempts(["a", "b"]) == [0, 1]
