@@ -127,7 +127,8 @@ class RayOptions:
     recordings_per_block
         Recordings that are scheduled, batched, retried and written together.
     max_attempts
-        How often a recording may kill its worker before it becomes a failed row.
+        How often a recording may kill a worker that does nothing else meanwhile, before it becomes a
+        failed row.
     """
 
     min_actors: int | None = None

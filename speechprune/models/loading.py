@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import hashlib
 import os
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import fsspec
 import torch
-from huggingface_hub import get_hf_file_metadata, hf_hub_url, try_to_load_from_cache
 from safetensors import SafetensorError
 from transformers import AutoConfig, AutoProcessor, PreTrainedConfig
 
 from speechprune import storage
 from speechprune.cost import ModelShape
 from speechprune.models.qwen2_audio import Qwen2Audio
+from speechprune.models.remote import (
+    WEIGHT_SUFFIXES,
+    ModelError,
+    as_model_error,
+    fetch_folder,
+    model_files,
+    take_from_cache_only,
+)
 
 DType = Literal["auto", "float32", "bfloat16", "float16"]
 Device = Literal["auto", "cpu", "cuda"]
@@ -26,17 +31,8 @@ Device = Literal["auto", "cpu", "cuda"]
 ADAPTERS: dict[str, type[Qwen2Audio]] = {"qwen2_audio": Qwen2Audio}
 
 _SHIPPED_CONFIGURATIONS = Path(__file__).parent / "configurations"
-_WEIGHT_SUFFIXES = (".safetensors", ".bin")
 _NUM_WEIGHT_SAMPLES = 16  # places at which a weight file is read for its fingerprint
 _WEIGHT_SAMPLE_BYTES = 1 << 16
-_UNREACHABLE = {"ConnectError", "ConnectTimeout", "ConnectionError"}  # of the hub, by any of its HTTP clients
-_REACH_TIMEOUT_SECONDS = 5
-_REACH_ATTEMPTS = 2
-_REACH_PAUSE_SECONDS = 1.0
-
-
-class ModelError(ValueError):
-    """A model that can't be loaded; the message is one line that says why and what to do."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,14 +97,14 @@ def load_config(path: str, revision: str | None = None) -> PreTrainedConfig:
         if shipped := _shipped(path):
             config = AutoConfig.from_pretrained(shipped)
         elif storage.is_remote(path):
-            config = AutoConfig.from_pretrained(_fetch(path, small_files_only=True))
+            config = AutoConfig.from_pretrained(fetch_folder(path, small_files_only=True))
         else:
             _check_local(path)
             config = AutoConfig.from_pretrained(
-                path, revision=revision, local_files_only=_cache_only(path, revision)
+                path, revision=revision, local_files_only=take_from_cache_only(path, revision)
             )
     except (OSError, ValueError) as error:
-        raise _as_model_error(path, error) from error
+        raise as_model_error(path, error) from error
     if config.model_type not in ADAPTERS:
         raise ModelError(
             f"model {path} is a {config.model_type}; supported families: {', '.join(sorted(ADAPTERS))}"
@@ -148,7 +144,7 @@ def check_model(options: ModelOptions) -> ModelShape:
     if options.random_weights or not (storage.is_remote(options.path) or Path(options.path).is_dir()):
         return shape
     fs, root = storage.filesystem(options.path)
-    if not any(file.endswith(_WEIGHT_SUFFIXES) for file in fs.find(root)):
+    if not any(file.endswith(WEIGHT_SUFFIXES) for file in fs.find(root)):
         raise ModelError(
             f"model.path {options.path} holds no weights (*.safetensors): give the folder of a saved model, "
             "or set model.random_weights=true for a load test"
@@ -170,11 +166,11 @@ def load_model(options: ModelOptions) -> Qwen2Audio:
     device = resolve_device(options.device)
     dtype = resolve_dtype(options.dtype, device)
     try:
-        folder = _fetch(options.path) if storage.is_remote(options.path) else options.path
+        folder = fetch_folder(options.path) if storage.is_remote(options.path) else options.path
         source = {
             "pretrained_model_name_or_path": folder,
             "revision": options.revision,
-            "local_files_only": _cache_only(folder, options.revision),
+            "local_files_only": take_from_cache_only(folder, options.revision),
         }
         processor = AutoProcessor.from_pretrained(**source)
         if options.random_weights:
@@ -194,7 +190,7 @@ def load_model(options: ModelOptions) -> Qwen2Audio:
             f"model {options.path} does not fit on the GPU in {dtype}: set model.device_map=auto to shard it"
         ) from error
     except (OSError, ValueError, ImportError, RuntimeError, SafetensorError) as error:
-        raise _as_model_error(options.path, error) from error
+        raise as_model_error(options.path, error) from error
     return adapter(
         model.eval().requires_grad_(False),
         processor,
@@ -262,55 +258,19 @@ def fingerprint(options: ModelOptions) -> str:
         commit = getattr(load_config(path, options.revision), "_commit_hash", None)
         digest.update(f"{path}@{commit or options.revision}".encode())
         return digest.hexdigest()[:16]
-    fs, root, files = _model_files(path)
+    fs, root, files = model_files(path)
     for file, info in files.items():
         name, size = os.path.relpath(file, root), info["size"]
         if any(part.startswith(".") for part in Path(name).parts):
             continue
         digest.update(f"{name}:{size}\n".encode())
-        if not name.endswith(_WEIGHT_SUFFIXES):
+        if not name.endswith(WEIGHT_SUFFIXES):
             digest.update(fs.cat_file(file))
             continue
         for i in range(_NUM_WEIGHT_SAMPLES):
             start = size * i // _NUM_WEIGHT_SAMPLES
             digest.update(fs.cat_file(file, start=start, end=min(size, start + _WEIGHT_SAMPLE_BYTES)))
     return digest.hexdigest()[:16]
-
-
-def _model_files(uri: str) -> tuple[fsspec.AbstractFileSystem, str, dict[str, dict[str, Any]]]:
-    """The file system of a model folder, its path there, and what the store knows of each file."""
-    fs, root = storage.filesystem(uri)
-    try:
-        files = {file: fs.info(file) for file in sorted(fs.find(root))}
-    except Exception as error:  # an OSError, or whatever the store's client raises without credentials
-        raise ModelError(
-            f"model.path {uri} can't be listed ({error}): check bucket and credentials"
-        ) from error
-    if not any(file.endswith("/config.json") for file in files):
-        raise ModelError(f"model.path {uri} holds no config.json: give the folder of a saved model")
-    return fs, root, files
-
-
-def _fetch(uri: str, *, small_files_only: bool = False) -> str:
-    """Copy a remote model folder to this node's cache, once however many actors ask for it."""
-    from filelock import FileLock
-
-    fs, root, files = _model_files(uri)
-    if small_files_only:
-        files = {file: info for file, info in files.items() if not file.endswith(_WEIGHT_SUFFIXES)}
-    versions = [(f, i["size"], str(i.get("ETag") or i.get("mtime"))) for f, i in files.items()]
-    key = hashlib.sha256(repr(versions).encode()).hexdigest()[:24]
-    home = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "speechprune" / "models"
-    home.mkdir(parents=True, exist_ok=True)
-    folder = home / key
-    with FileLock(home / f"{key}.lock"):
-        if not (folder / ".complete").exists():
-            for file in files:
-                target = folder / os.path.relpath(file, root)
-                target.parent.mkdir(parents=True, exist_ok=True)
-                fs.get_file(file, str(target))
-            (folder / ".complete").touch()
-    return str(folder)
 
 
 def _check_local(path: str) -> None:
@@ -321,64 +281,3 @@ def _check_local(path: str) -> None:
         raise ModelError(
             f"model.path {path} does not exist: give a hub id, a local folder or an s3:// folder"
         )
-
-
-def _cache_only(path: str, revision: str | None) -> bool:
-    """Whether a hub model is to be taken from the cache alone, because the hub can't be reached.
-
-    Left to itself, the hub's client would find that out for every file anew, each time after half a minute
-    of printed retries.
-
-    Raises
-    ------
-    ModelError
-        The hub can't be reached, and the model is not in the cache.
-    """
-    if Path(path).exists() or _hub_answers(path, revision):
-        return False
-    if isinstance(try_to_load_from_cache(path, "config.json", revision=revision), str):
-        return True
-    raise _unreachable(path)
-
-
-def _hub_answers(path: str, revision: str | None) -> bool:
-    """Whether a connection comes about; what else may be wrong is for the download to meet."""
-    for attempt in range(_REACH_ATTEMPTS):
-        if attempt:
-            time.sleep(_REACH_PAUSE_SECONDS)
-        try:
-            url = hf_hub_url(path, "config.json", revision=revision)
-            get_hf_file_metadata(url, timeout=_REACH_TIMEOUT_SECONDS)
-            return True
-        except Exception as error:
-            if type(error).__name__ not in _UNREACHABLE:
-                return True
-    return False
-
-
-def _unreachable(path: str) -> ModelError:
-    return ModelError(
-        f"model {path} is neither a folder here nor in the hub cache, and the hub can't be reached: "
-        "download it first and give its folder"
-    )
-
-
-def _as_model_error(path: str, error: Exception) -> ModelError:
-    """One line out of the several screens that a failed hub download prints."""
-    if isinstance(error, ModelError):
-        return error
-    causes: list[str] = []
-    cause: BaseException | None = error
-    while cause is not None:
-        causes.append(type(cause).__name__)
-        cause = cause.__cause__ or cause.__context__
-    if "GatedRepoError" in causes:
-        return ModelError(f"model {path} is gated: accept its licence on its hub page and set HF_TOKEN")
-    if "RepositoryNotFoundError" in causes or "RevisionNotFoundError" in causes:
-        return ModelError(
-            f"model {path} is not on the hub (or private: set HF_TOKEN): check the name and revision"
-        )
-    if (_UNREACHABLE | {"LocalEntryNotFoundError", "OfflineModeIsEnabled"}) & set(causes):
-        return _unreachable(path)
-    first_line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-    return ModelError(f"model {path} can't be loaded: {first_line}")

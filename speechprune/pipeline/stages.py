@@ -95,7 +95,7 @@ def _give_up_on_killers(attempts: Attempts, task: Row, max_attempts: int, doing:
     (num_open,) = attempts.open_attempts([task["task_id"]])
     if num_open >= max_attempts:
         raise WorkerKilled(
-            f"{doing} {task['audio']} killed its worker {num_open} times: "
+            f"{doing} {task['audio']} killed its worker in {num_open} attempt{'s' if num_open > 1 else ''}: "
             "look at the file, or give workers more memory"
         )
 
@@ -131,25 +131,26 @@ class AnswerStage:
         self._model = load_model(model)
         self._method = method
         self._options = options
-        self._attempts = Attempts(ledger, "answer")
+        self._together = Attempts(ledger, "answer together")
+        self._alone = Attempts(ledger, "answer alone")
         self._max_attempts = max_attempts
 
     def __call__(self, decoded: pa.Table) -> pa.Table:
         """Answer all items of some recordings: one row an item, ``status`` last."""
         tasks = [_task_row(decoded, i) for i in range(len(decoded))]
         task_ids = [task["task_id"] for task in tasks]
-        if any(self._attempts.open_attempts(task_ids)):
+        if len(tasks) == 1 or any(self._together.open_attempts(task_ids)):
             # one of them killed a worker: apart, the guilty one shows itself and the others go on
             return pa.concat_tables([self._answer_alone(task) for task in tasks])
-        with self._attempts(*task_ids):
+        with self._together(*task_ids):
             return self._answer(tasks)
 
     def _answer_alone(self, task: Row) -> pa.Table:
         try:
-            _give_up_on_killers(self._attempts, task, self._max_attempts, "answering about")
+            _give_up_on_killers(self._alone, task, self._max_attempts, "answering about")
         except WorkerKilled as error:
             return self._rows(task, [error] * len(task["items"]), None)
-        with self._attempts(task["task_id"]):
+        with self._alone(task["task_id"]):
             return self._answer([task])
 
     def _answer(self, tasks: list[Row]) -> pa.Table:

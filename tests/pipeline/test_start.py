@@ -1,4 +1,4 @@
-"""What can't be run says so in one line and exits with 2, before any worker starts where that can be known."""
+"""What can't be run says so in one line and exits with 2; where it can be known, before any worker starts."""
 
 import re
 import shutil
