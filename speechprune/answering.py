@@ -199,6 +199,8 @@ def answer_items(
 
 
 def _build_prompts(model: Qwen2Audio, item: Item, options: AnsweringOptions) -> list[Prompt]:
+    if item.choices is not None:
+        letter_token_ids(model.tokenizer, len(item.choices))  # or this item can't be scored
     return [
         build_prompt(
             item.question,

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import warnings
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -14,7 +17,7 @@ from loguru import logger
 from speechprune import storage
 from speechprune.config import BatchQAConfig, ConfigError
 from speechprune.manifest import read_manifest
-from speechprune.models.loading import check_model
+from speechprune.models.loading import ModelOptions, check_model
 from speechprune.pipeline.attempts import AttemptLedger
 from speechprune.pipeline.preview import estimate_hours
 from speechprune.pipeline.progress import Progress
@@ -135,7 +138,7 @@ def _run_stages(config: BatchQAConfig, tasks: pa.Table, run_path: str, progress:
         num_cpus=ANSWER_CPUS,
         num_gpus=pool["gpus"],
         fn_constructor_kwargs={
-            "model": config.model,
+            "model": _for_workers(config.model),
             "method": config.pruning.build(),
             "options": config.answering,
             "ledger": ledger,
@@ -154,6 +157,11 @@ def _run_stages(config: BatchQAConfig, tasks: pa.Table, run_path: str, progress:
         for report in dataset.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
             for row in report.to_pylist():
                 progress.add(row)
+
+
+def _for_workers(model: ModelOptions) -> ModelOptions:
+    """With a local folder as an absolute path: workers run in other folders."""
+    return replace(model, path=storage.absolute(model.path)) if Path(model.path).is_dir() else model
 
 
 def _actor_pool(config: BatchQAConfig) -> dict[str, Any]:
@@ -178,8 +186,6 @@ def _actor_pool(config: BatchQAConfig) -> dict[str, Any]:
 
 
 def _root_cause(error: BaseException) -> str:
-    """The last line of what a worker died of."""
+    """The last line of what a worker died of, without the name of the exception's class."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return (
-        lines[-1].removeprefix("speechprune.models.loading.ModelError: ") if lines else type(error).__name__
-    )
+    return re.sub(r"^[\w.]+Error: ", "", lines[-1]) if lines else type(error).__name__

@@ -65,7 +65,8 @@ def s3_environment() -> Iterable[dict[str, str]]:
 
 
 @pytest.fixture(scope="module")
-def bucket(s3_environment) -> str:
-    """The name of an empty bucket."""
-    s3fs.S3FileSystem().mkdir("archive")
-    return "archive"
+def bucket(request, s3_environment) -> str:
+    """The name of an empty bucket; servers of one process share their buckets."""
+    name = request.module.__name__.replace("_", "-")
+    s3fs.S3FileSystem().mkdir(name)
+    return name

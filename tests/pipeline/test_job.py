@@ -1,5 +1,6 @@
 """The job from its manifest to its rows: good items, every kind of bad one, and a relaunch that mends."""
 
+import re
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,11 +8,13 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+import ray
 from harness import Job, Launch, launch, write_sound
 
 from speechprune import AnsweringOptions, SpeechPrune
 from speechprune.audio import SAMPLE_RATE
 from speechprune.pipeline import batch_qa
+from speechprune.pipeline.stages import AnswerStage, decode_recording, write_answers
 from speechprune.schema import ANSWER_COLUMNS, ITEM_COLUMNS
 
 CHOICES = ["Monday", "Tuesday", "Thursday", "Friday"]
@@ -114,8 +117,22 @@ def job(tmp_path_factory, tiny_model_folder, speech, recordings) -> Job:
 
 
 @pytest.fixture(scope="module")
-def first_launch(job, ray_address) -> Launch:
-    return launch(job.config, "output.max_failed_fraction=0.02")
+def datasets() -> list[ray.data.Dataset]:
+    """What ``first_launch`` pulled its answers through."""
+    return []
+
+
+@pytest.fixture(scope="module")
+def first_launch(job, ray_address, datasets) -> Launch:
+    pull = ray.data.Dataset.iter_batches
+
+    def record(dataset: ray.data.Dataset, **options):
+        datasets.append(dataset)
+        return pull(dataset, **options)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ray.data.Dataset, "iter_batches", record)
+        return launch(job.config, "output.max_failed_fraction=0.02")
 
 
 @pytest.fixture(scope="module")
@@ -251,6 +268,14 @@ def test_the_screen_says_what_runs_and_what_failed(first_launch):
     assert "pruning by SpeechPrune" in text
     assert "failed: missing: " in text
     assert "items failed, more than output.max_failed_fraction=0.02" in text
+
+
+def test_decoding_is_not_fused_into_the_stage_that_answers(first_launch, datasets):
+    """Fused, it would run in the actor, which would wait for it."""
+    (dataset,) = datasets
+    operators = re.findall(r"^Operator \d+ (MapBatches\S+):", dataset.stats(), re.MULTILINE)
+    stages = [stage.__name__ for stage in (decode_recording, AnswerStage, write_answers)]
+    assert operators == [f"MapBatches({stage})" for stage in stages]
 
 
 # the same command again, after a recording was mended, an answers file half-written, another doubled

@@ -1,0 +1,134 @@
+"""The job as a cluster runs it: submitted to a head node, everything in object storage."""
+
+import contextlib
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pyarrow.parquet as pq
+import pytest
+import s3fs
+from harness import JOB, Job, Launch, wait_until, write_sound
+
+from speechprune import storage
+from speechprune.pipeline.run_directory import RunDirectory
+
+RAY = str(Path(sys.executable).with_name("ray"))
+CHOICES = ["Monday", "Tuesday", "Thursday", "Friday"]
+ITEMS = [("a", "Which day?", CHOICES), ("a", "Who is there?", ["Anna", "Bert"]), ("b", "Which day?", CHOICES)]
+
+
+@dataclass(frozen=True)
+class Head:
+    """A head node; commands for it need its environment."""
+
+    environment: dict[str, str]
+
+    def submit(self, *arguments: str) -> Launch:
+        """``ray job submit`` of the job."""
+        done = subprocess.run(
+            [RAY, "job", "submit", "--", sys.executable, str(JOB), *arguments],
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            timeout=200,
+        )
+        return Launch(done.returncode, done.stdout.splitlines())
+
+
+def free_port() -> int:
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return one.getsockname()[1]
+
+
+@pytest.fixture
+def head(s3_environment) -> Iterable[Head]:
+    """A Ray of its own, with a token: a dashboard runs whatever it is sent."""
+    home = Path(tempfile.mkdtemp(prefix="ray"))  # not tmp_path: paths of sockets must be short
+    dashboard_port = free_port()
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+    environment |= s3_environment | {
+        "HOME": str(home),  # its token and its cache of models
+        "RAY_AUTH_MODE": "token",
+        "RAY_API_SERVER_ADDRESS": f"http://127.0.0.1:{dashboard_port}",
+    }
+    subprocess.run([RAY, "get-auth-token", "--generate"], env=environment, check=True, capture_output=True)
+    command = [RAY, "start", "--head", "--block", "--num-cpus=2", "--port=0", "--disable-usage-stats"]
+    command += [f"--temp-dir={home}/ray", "--object-store-memory=200000000", "--include-log-monitor=false"]
+    command += [f"--dashboard-port={dashboard_port}", f"--dashboard-agent-listen-port={free_port()}"]
+    command += [f"--ray-client-server-port={free_port()}"]
+    with (home / "log").open("wb") as log:
+        process = subprocess.Popen(command, env=environment, stdout=log, stderr=log, cwd=home)
+    started = home / "ray/ray_current_cluster"
+    try:
+        wait_until(lambda: started.exists() or process.poll() is not None)
+        assert process.poll() is None, (home / "log").read_text()
+        yield Head(environment)
+    finally:
+        started_here = [process, *psutil.Process(process.pid).children(recursive=True)]
+        for one in started_here:  # a SIGTERM would let it drain for half a minute
+            with contextlib.suppress(psutil.NoSuchProcess):
+                one.kill()
+        process.wait()
+        shutil.rmtree(home, ignore_errors=True)
+
+
+@pytest.fixture
+def stored_job(tmp_path, tiny_model_folder, speech, bucket) -> Job:
+    """Manifest, audio, model and output all in the bucket; the config here."""
+    sounds = {name: write_sound(tmp_path / f"{name}.wav", speech(3.0, 9.0)) for name in ("a", "b")}
+    job = Job(tmp_path)
+    job.write(
+        [
+            {"item_id": str(i), "audio": f"sounds/{sounds[name]}", "question": question, "choices": choices}
+            for i, (name, question, choices) in enumerate(ITEMS)
+        ],
+        f"s3://{bucket}/models/tiny",
+        input={"manifest": f"s3://{bucket}/manifest.jsonl"},
+        output={"path": f"s3://{bucket}/run"},
+    )
+    s3 = s3fs.S3FileSystem()
+    s3.put(tiny_model_folder, f"{bucket}/models/tiny", recursive=True)
+    s3.put(str(tmp_path / "manifest.jsonl"), f"{bucket}/manifest.jsonl")
+    for name in sounds.values():
+        s3.put(str(tmp_path / name), f"{bucket}/sounds/{name}")
+    return job
+
+
+def test_a_submitted_job_with_everything_in_s3_gives_the_librarys_answers(
+    stored_job, head, bucket, tiny_lm, s3_environment
+):
+    result = head.submit(stored_job.config)
+    assert result.code == 0, result.lines
+    run = RunDirectory(f"s3://{bucket}/run")
+    columns = ["item_id", "audio", "prediction", "choice_probabilities", "num_kept_tokens"]
+    rows = {row["item_id"]: row for row in run.read_answers("ok", columns).to_pylist()}
+    assert sorted(rows) == ["0", "1", "2"]
+    for i, (name, question, choices) in enumerate(ITEMS):
+        answer = tiny_lm.answer(str(stored_job.folder / f"{name}.wav"), question, choices)
+        row = rows[str(i)]
+        assert row["audio"] == f"s3://{bucket}/sounds/{name}.wav"
+        assert row["prediction"] == answer.prediction
+        assert row["num_kept_tokens"] == answer.num_kept_tokens
+        np.testing.assert_allclose(row["choice_probabilities"], answer.choice_probabilities, atol=1e-5)
+
+    s3 = s3fs.S3FileSystem()
+    written = {file: s3.cat_file(file) for file in s3.find(f"{bucket}/run")}
+    assert {file.rsplit("/", 1)[-1] for file in written} >= {"run.json", "summary.json"}
+    secrets = (s3_environment["AWS_SECRET_ACCESS_KEY"], s3_environment["AWS_ACCESS_KEY_ID"])
+    for secret in secrets:
+        assert not any(secret.encode() in data for data in written.values())
+        assert not any(secret in line for line in result.lines)
+        for file in written:
+            if file.endswith(".parquet"):
+                with storage.open_binary(f"s3://{file}", block_bytes=1 << 20) as handle:
+                    assert secret not in str(pq.read_table(handle).to_pylist())

@@ -1,0 +1,123 @@
+"""The summary of a run: counts, accuracy and cost, from rows written by hand."""
+
+import pyarrow as pa
+import pytest
+
+from speechprune.cost import ModelShape, paper_kv_cache_bytes, paper_prefill_flops
+from speechprune.models.loading import model_shape
+from speechprune.reports.summary import COLUMNS, Summary, summarise
+from speechprune.schema import ANSWER_COLUMNS, ITEM_COLUMNS
+
+SCHEMA = pa.schema([*ITEM_COLUMNS, *ANSWER_COLUMNS])
+LAUNCH = {"num_items": 4, "audio_hours": 0.5, "seconds": 90.0}
+
+
+class Answers:
+    """Rows of a run directory that is nowhere."""
+
+    path = "runs/x"
+
+    def __init__(self, ok: list[dict], failed: list[dict]) -> None:
+        self._rows = {"ok": ok, "failed": failed}
+
+    def read_answers(self, status: str, columns: list[str]) -> pa.Table:
+        return pa.Table.from_pylist(self._rows[status], schema=SCHEMA).select(columns)
+
+
+@pytest.fixture(scope="module")
+def shape() -> ModelShape:
+    return model_shape("qwen2-audio-7b")
+
+
+def answer_row(item_id: str, gold: str | None, correct: bool | None, audio: str = "a.wav", **other) -> dict:
+    row = dict.fromkeys(SCHEMA.names) | {
+        "item_id": item_id,
+        "audio": audio,
+        "answer": gold,
+        "correct": correct,
+        "audio_seconds": 1800.0,
+        "num_audio_tokens": 2000,
+        "num_kept_tokens": 600,
+        "num_text_tokens": 107,
+        "tflops_prefill": 10.06,
+        "tflops_total": 12.5,
+        "weights_bytes": 12_950_000_000,
+        "kv_cache_bytes": 370_000_000,
+        "peak_memory_bytes": int(item_id) * 1_000_000,
+        "seconds_encode": 0.25,
+    }
+    return row | other
+
+
+@pytest.fixture
+def summary(shape) -> Summary:
+    ok = [
+        answer_row("1", "B", True),
+        answer_row("2", "B", False),
+        answer_row("3", "A", True, audio="b.wav", audio_seconds=3600.0),
+        answer_row("4", None, None, audio="b.wav", audio_seconds=3600.0),
+        answer_row("5", "B", False, audio="b.wav", start=5.0, audio_seconds=360.0),
+        answer_row("99", "C", True),  # of another manifest in the same directory
+    ]
+    kinds = {"6": "AudioSilent", "7": "AudioNotFound", "8": "AudioSilent", "98": "MalformedRow"}
+    failed = [dict.fromkeys(SCHEMA.names) | {"item_id": i, "error_type": k} for i, k in kinds.items()]
+    return summarise(Answers(ok, failed), {str(i) for i in range(1, 9)}, shape, LAUNCH)
+
+
+def test_counts_are_of_this_manifests_items(summary):
+    values = summary.values
+    assert (values["num_items"], values["num_ok"], values["num_failed"]) == (8, 5, 3)
+    assert list(values["failures"].items()) == [("AudioSilent", 2), ("AudioNotFound", 1)]
+    assert summary.failed_fraction == pytest.approx(3 / 8)
+
+
+def test_a_recording_counts_once_and_its_slices_apart(summary):
+    assert summary.values["num_recordings"] == 3
+    assert summary.values["audio_hours"] == pytest.approx((1800 + 3600 + 360) / 3600)
+
+
+def test_accuracy_is_told_beside_the_majority_letters(summary):
+    values = summary.values
+    assert values["num_judged"] == 4
+    assert values["accuracy"] == 0.5
+    assert (values["majority_letter"], values["majority_letter_accuracy"]) == ("B", 0.75)
+
+
+def test_cost_is_told_beside_the_same_prompts_unpruned(summary, shape):
+    values = summary.values
+    assert (values["tokens_kept_mean"], values["tokens_mean"]) == (600, 2000)
+    assert values["tflops_prefill_unpruned_mean"] == pytest.approx(paper_prefill_flops(shape, 2107) / 1e12)
+    assert values["tflops_prefill_mean"] < 0.4 * values["tflops_prefill_unpruned_mean"]
+    assert values["memory_gb_mean"] == pytest.approx(13.32)
+    assert values["memory_gb_unpruned_mean"] == pytest.approx(12.95 + paper_kv_cache_bytes(shape, 2107) / 1e9)
+    assert values["totals"]["tflops_total"] == pytest.approx(5 * 12.5)
+    assert values["totals"]["seconds_encode"] == pytest.approx(1.25)
+    assert values["totals"]["seconds_prune"] == 0.0
+    assert values["peak_memory_bytes"] == 5_000_000
+
+
+def test_throughput_is_of_this_launch(summary):
+    launch = summary.values["this_launch"]
+    assert launch["items_per_second"] == pytest.approx(4 / 90)
+    assert launch["audio_hours_per_hour"] == pytest.approx(20)
+
+
+def test_items_without_any_row_count_as_failed(shape):
+    summary = summarise(Answers([answer_row("1", "A", True)], []), {"1", "2"}, shape, LAUNCH)
+    assert summary.failed_fraction == 0.5
+
+
+@pytest.mark.parametrize("with_answers", [True, False])
+def test_the_table_is_printed_whatever_there_is(shape, capsys, with_answers):
+    ok = [answer_row("1", "B", True), answer_row("2", None, None)] if with_answers else []
+    nothing = {"num_items": 0, "audio_hours": 0.0, "seconds": 0.0}
+    summarise(Answers(ok, []), {"1", "2"}, shape, nothing).show()
+    printed = capsys.readouterr().out
+    assert f"{2 if with_answers else 0} answered, 0 failed" in printed
+    assert "runs/x/answers" in printed
+    assert ("100.0% of 1; always B: 100.0%" in printed) == with_answers
+    assert ("600 an answer, 2,000 unpruned (30%)" in printed) == with_answers
+
+
+def test_only_columns_of_the_schema_are_read():
+    assert set(COLUMNS) <= set(SCHEMA.names)
