@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import re
 import warnings
@@ -26,10 +27,9 @@ from speechprune.pipeline.stages import AnswerStage, decode_recording, write_ans
 from speechprune.pipeline.tasks import make_tasks, split_blocks
 from speechprune.reports.summary import Summary, summarise
 
-# different fractions of a CPU keep Ray from fusing decoding into the answer actor, where it would wait for it
-DECODE_CPUS = 1.0
-ANSWER_CPUS = 0.5
-WRITE_CPUS = 0.25
+# CPUs of a task or actor of a stage. They differ: Ray would fuse decoding into an answer actor of the same
+# share, and the actor would wait for it
+STAGE_CPUS = {"decode": 1.0, "answer": 0.5, "write": 0.25}
 
 
 class StartError(RuntimeError):
@@ -127,7 +127,7 @@ def _run_stages(config: BatchQAConfig, tasks: pa.Table, run_path: str, progress:
         decode_recording,
         batch_size=1,
         batch_format="pyarrow",
-        num_cpus=DECODE_CPUS,
+        num_cpus=pool["cpus"]["decode"],
         fn_kwargs={"ledger": ledger, "max_attempts": options.max_attempts},
     )
     dataset = dataset.map_batches(
@@ -135,7 +135,7 @@ def _run_stages(config: BatchQAConfig, tasks: pa.Table, run_path: str, progress:
         batch_size=options.recordings_per_block,
         batch_format="pyarrow",
         compute=ray.data.ActorPoolStrategy(min_size=pool["min"], max_size=pool["max"]),
-        num_cpus=ANSWER_CPUS,
+        num_cpus=pool["cpus"]["answer"],
         num_gpus=pool["gpus"],
         fn_constructor_kwargs={
             "model": _for_workers(config.model),
@@ -150,7 +150,7 @@ def _run_stages(config: BatchQAConfig, tasks: pa.Table, run_path: str, progress:
         write_answers,
         batch_size=None,
         batch_format="pyarrow",
-        num_cpus=WRITE_CPUS,
+        num_cpus=pool["cpus"]["write"],
         fn_kwargs={"run_path": run_path},
     )
     with progress:
@@ -175,14 +175,26 @@ def _actor_pool(config: BatchQAConfig) -> dict[str, Any]:
         raise ConfigError(f"ray.gpus_per_actor is {gpus:g}, but the cluster has {num_gpus:g} GPUs")
     most = config.ray.max_actors or max(config.ray.min_actors or 1, int(num_gpus // gpus) if gpus else 1)
     least = config.ray.min_actors or (1 if config.ray.max_actors else most)
-    num_nodes = sum(node["Alive"] for node in ray.nodes())
+    num_nodes = max(1, sum(node["Alive"] and "CPU" in node["Resources"] for node in ray.nodes()))
+    cpus_per_node = resources.get("CPU", 0) / num_nodes
     actors_per_node = -(-most // num_nodes)
     return {
         "min": least,
         "max": most,
         "gpus": gpus or None,
-        "threads": max(1, int(resources.get("CPU", 1) / num_nodes) // actors_per_node),
+        "threads": max(1, int(cpus_per_node) // actors_per_node),
+        "cpus": stage_cpus(cpus_per_node, actors_per_node),
     }
+
+
+def stage_cpus(cpus_per_node: float, actors_per_node: int) -> dict[str, float]:
+    """CPUs that each stage asks for: scaled down where decoding would find no room beside the actors.
+
+    Ray would wait for that room for ever.
+    """
+    needed = actors_per_node * STAGE_CPUS["answer"] + STAGE_CPUS["decode"]
+    scale = min(1.0, cpus_per_node / needed) if cpus_per_node else 1.0  # none yet: it will scale up
+    return {stage: math.floor(cpus * scale * 1000) / 1000 for stage, cpus in STAGE_CPUS.items()}
 
 
 def _root_cause(error: BaseException) -> str:

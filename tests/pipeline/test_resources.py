@@ -1,0 +1,20 @@
+"""Shares of the CPUs: decoding always finds room beside the actors, and is never fused into them."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from speechprune.pipeline.batch_qa import STAGE_CPUS, stage_cpus
+
+
+@given(st.integers(1, 256), st.integers(1, 64))
+def test_decoding_and_writing_fit_beside_the_actors_of_a_node(cpus_per_node, actors_per_node):
+    cpus = stage_cpus(cpus_per_node, actors_per_node)
+    for stage in ("decode", "write"):
+        assert actors_per_node * cpus["answer"] + cpus[stage] <= cpus_per_node + 1e-9
+    assert 0 < cpus["write"] < cpus["answer"] < cpus["decode"]
+
+
+@pytest.mark.parametrize("cpus_per_node", [0, 2, 64])
+def test_shares_are_whole_where_there_is_room_or_nothing_yet(cpus_per_node):
+    assert stage_cpus(cpus_per_node, actors_per_node=1) == STAGE_CPUS
