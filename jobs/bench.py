@@ -1,6 +1,6 @@
 """Measure speed as ratios, side by side in one run, on a 100 M parameter model with random weights.
 
-    python jobs/bench.py [--output bench.json] [--recordings 64]
+    python jobs/bench.py [--output bench.json] [--recordings 96] [--repeats 3]
 
 (1) our answers a second against the loop one would write with Hugging Face alone, (2) the job on
 Ray against the same work called directly, (3) the share of pruning itself, (4) time and memory
@@ -48,7 +48,7 @@ def main(arguments: list[str]) -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--output", default="bench.json", help="where the numbers go (default: bench.json)")
-    parser.add_argument("--recordings", type=int, default=64, help="90 s recordings of the Ray job")
+    parser.add_argument("--recordings", type=int, default=96, help="90 s recordings of the Ray job")
     parser.add_argument("--repeats", type=int, default=3, help="counted runs of each side of (1)")
     options = parser.parse_args(arguments)
     recordings = sorted((DEMO / "archive").glob("*.opus"))

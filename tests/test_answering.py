@@ -6,9 +6,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from conftest import load_tiny_model
 from hypothesis import given
 from hypothesis import strategies as st
+from tiny_models import load_tiny_model
 
 from speechprune import (
     Answer,

@@ -11,9 +11,9 @@ import fsspec
 import numpy as np
 import pytest
 import torch
-from conftest import DEMO, load_tiny_model
 from huggingface_hub import constants as hub
 from safetensors.torch import load_file, save_file
+from tiny_models import DEMO, load_tiny_model
 
 from speechprune.models.loading import (
     ModelError,

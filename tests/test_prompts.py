@@ -4,9 +4,9 @@ import math
 from types import SimpleNamespace
 
 import pytest
-from conftest import DEMO
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
+from tiny_models import DEMO
 from transformers import AutoProcessor
 
 from speechprune.answering import AnsweringOptions

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from conftest import load_tiny_model
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tiny_models import load_tiny_model
 
 from speechprune import AnsweringOptions, NoPruning, SpeechPrune, Truncate
 from speechprune.audio import SAMPLE_RATE, WINDOW_SAMPLES, AudioNotFound

@@ -12,6 +12,8 @@ from typing import Any
 
 import ray
 
+from speechprune.pipeline.failures import WorkerKilled
+
 
 class AttemptLedger:
     """Counts of attempts that were begun and not ended; runs as an actor on the driver's behalf."""
@@ -70,3 +72,13 @@ class _Attempt:
 
     def __exit__(self, *_: object) -> None:
         ray.get(self._ledger.end.remote(self._keys))
+
+
+def give_up_on_killers(attempts: Attempts, task: dict[str, Any], max_attempts: int, doing: str) -> None:
+    """Raise ``WorkerKilled`` for a recording that has used up its attempts."""
+    (num_open,) = attempts.open_attempts([task["task_id"]])
+    if num_open >= max_attempts:
+        raise WorkerKilled(
+            f"{doing} {task['audio']} killed its worker in {num_open} attempt{'s' if num_open > 1 else ''}: "
+            "look at the file, or give workers more memory"
+        )

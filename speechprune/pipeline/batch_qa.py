@@ -19,12 +19,15 @@ from speechprune import storage
 from speechprune.config import BatchQAConfig, ConfigError
 from speechprune.manifest import read_manifest
 from speechprune.models.loading import ModelOptions, check_model
+from speechprune.pipeline.answer import AnswerStage
 from speechprune.pipeline.attempts import AttemptLedger
+from speechprune.pipeline.claim import claim
+from speechprune.pipeline.decode import decode_recording
 from speechprune.pipeline.preview import estimate_hours
 from speechprune.pipeline.progress import Progress
 from speechprune.pipeline.run_directory import RunDirectory
-from speechprune.pipeline.stages import AnswerStage, decode_recording, write_answers
 from speechprune.pipeline.tasks import make_tasks, split_blocks
+from speechprune.pipeline.write import write_answers
 from speechprune.reports.summary import Summary, summarise
 
 # CPUs of a task or actor of a stage. They differ: Ray would fuse decoding into an answer actor of the same
@@ -60,7 +63,7 @@ def run_batch_qa(config: BatchQAConfig) -> Summary:
     shape = check_model(config.model)
     run = RunDirectory(config.output.path)
     manifest = read_manifest(config.input, storage.join(run.path, "audio"))
-    run.claim(config)
+    claim(run, config)
     answered = run.settle()
     tasks = make_tasks(manifest, answered)
     item_ids = manifest.items.column("item_id").to_pylist()
@@ -69,8 +72,8 @@ def run_batch_qa(config: BatchQAConfig) -> Summary:
     progress = Progress(num_items=len(todo))
     if todo:
         run.forget_failures(todo)
-        logger.info("to do: {}", estimate_hours(tasks))
         _start_ray()
+        logger.info("to do: {}", _preview(tasks))
         try:
             _run_stages(config, tasks, run.path, progress)
         except ray.exceptions.RayError as error:
@@ -115,6 +118,16 @@ def _start_ray() -> None:
     context.print_on_execution_start = False
     context.execution_no_progress_timeout_s = -1  # three hours of audio may well take half an hour
     logging.getLogger("ray.data").setLevel(logging.ERROR)
+
+
+def _preview(tasks: pa.Table) -> str:
+    """How much audio lies ahead, read by a worker: a header that crashes the decoder crashes that alone."""
+    estimate = ray.remote(num_cpus=0, max_retries=0)(estimate_hours)
+    try:
+        words: str = ray.get(estimate.remote(tasks.select(["audio", "start", "end"])))
+    except ray.exceptions.RayError:
+        return f"{len(tasks):,} recordings of unknown length"
+    return words
 
 
 def _run_stages(config: BatchQAConfig, tasks: pa.Table, run_path: str, progress: Progress) -> None:

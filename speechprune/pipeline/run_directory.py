@@ -6,14 +6,11 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import io
 import json
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime
-from importlib.metadata import version
 from typing import Any
 
 import pyarrow as pa
@@ -22,21 +19,10 @@ import pyarrow.parquet as pq
 from loguru import logger
 
 from speechprune import storage
-from speechprune.config import BatchQAConfig, ConfigError
-from speechprune.models.loading import fingerprint
 from speechprune.schema import ANSWER_COLUMNS, ITEM_COLUMNS
 
 STATUSES = ("ok", "failed")
 NUM_READERS = 16  # files read at a time: object stores answer slowly, but many at once
-# these spread the work and move rounding at most; all other model settings can change an answer
-FREE_MODEL_SETTINGS = {
-    "path",
-    "revision",
-    "device",
-    "device_map",
-    "encoder_batch_size",
-    "prefill_batch_tokens",
-}
 
 
 class RunDirectory:
@@ -51,49 +37,6 @@ class RunDirectory:
     def __init__(self, path: str) -> None:
         self.path = storage.absolute(path)
         self._fs, self._root = storage.filesystem(self.path)
-
-    def claim(self, config: BatchQAConfig) -> None:
-        """Write ``run.json``, or check that the run already there was made with the same settings.
-
-        Raises
-        ------
-        ConfigError
-            Answers of other settings are there (the sentence names the first that differs), or the
-            place can't be written to.
-        """
-        settings = answer_settings(config)
-        uri = storage.join(self.path, "run.json")
-        try:
-            earlier = json.loads(storage.read_text(uri))
-        except FileNotFoundError:
-            earlier = None
-        except ValueError as error:  # no such bucket, no credentials, not JSON
-            raise ConfigError(f"output.path can't be used: {error}") from error
-        has_answers = bool(self._files("ok"))
-        if has_answers and earlier is None:
-            raise ConfigError(
-                f"output.path {self.path} holds answers but no run.json: give another output.path"
-            )
-        if has_answers:
-            for name, value in settings.items():
-                before = earlier["settings"].get(name)
-                if before != value:
-                    raise ConfigError(
-                        f"{name} is {value!r}, but the answers in {self.path} were made with {before!r}: "
-                        "give another output.path, or the same setting to continue"
-                    )
-            return
-        packages = ("speechprune", "ray", "torch", "transformers", "pyarrow")
-        record = {
-            "settings": settings,
-            "config": dataclasses.asdict(config),
-            "versions": {name: version(name) for name in packages},
-            "created_at": datetime.now(UTC).isoformat(timespec="seconds"),
-        }
-        try:
-            storage.write_bytes(uri, json.dumps(record, indent=2).encode())
-        except storage.StorageError as error:
-            raise ConfigError(f"output.path can't be written to: {error}") from error
 
     def settle(self) -> set[str]:
         """Put the answers in order, and say which items are answered.
@@ -156,6 +99,10 @@ class RunDirectory:
                     return None
                 raise
 
+    def has_answers(self) -> bool:
+        """Whether any item is answered."""
+        return bool(self._files("ok"))
+
     def _files(self, status: str) -> list[str]:
         return storage.files_in(storage.join(self.path, "answers", f"status={status}"), ".parquet")
 
@@ -186,23 +133,17 @@ class RunDirectory:
         uri = storage.join(self.path, "summary.json")
         storage.write_bytes(uri, json.dumps(summary, indent=2).encode())
 
-    def read_run(self) -> dict[str, Any]:
-        """``run.json``."""
-        record: dict[str, Any] = json.loads(storage.read_text(storage.join(self.path, "run.json")))
+    def read_run(self) -> dict[str, Any] | None:
+        """``run.json``, or None before the first launch."""
+        try:
+            record: dict[str, Any] = json.loads(storage.read_text(storage.join(self.path, "run.json")))
+        except FileNotFoundError:
+            return None
         return record
 
-
-def answer_settings(config: BatchQAConfig) -> dict[str, Any]:
-    """All that can change an answer, by dotted name: a run directory holds answers of one such set."""
-    settings: dict[str, Any] = {"model.path (fingerprint of its content)": fingerprint(config.model)}
-    for name, value in dataclasses.asdict(config.model).items():
-        if name not in FREE_MODEL_SETTINGS:
-            settings[f"model.{name}"] = value
-    method = config.pruning.build()
-    settings["pruning.method"] = method.name
-    settings |= {f"pruning.{name}": value for name, value in dataclasses.asdict(method).items()}
-    settings |= {f"answering.{name}": value for name, value in dataclasses.asdict(config.answering).items()}
-    return settings
+    def write_run(self, record: dict[str, Any]) -> None:
+        """Write ``run.json``."""
+        storage.write_bytes(storage.join(self.path, "run.json"), json.dumps(record, indent=2).encode())
 
 
 def _as_parquet(table: pa.Table) -> bytes:

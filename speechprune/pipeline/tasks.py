@@ -5,10 +5,12 @@ from __future__ import annotations
 import hashlib
 from collections import defaultdict
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from speechprune.manifest import Manifest
+if TYPE_CHECKING:
+    from speechprune.manifest import Manifest
 
 TASK_SCHEMA = pa.schema(
     [

@@ -41,7 +41,7 @@ for i in range(0, len(names), recordings_per_block):
 
 
 def ray_overhead(manifest: Path, model: Path, output: Path, recordings_per_block: int = 4) -> dict[str, Any]:
-    """Wall seconds of both, model loading and Ray's own start included, and of the job's stages alone."""
+    """Wall seconds of both, model loading and Ray's own start included."""
     direct = [sys.executable, "-c", DIRECT, str(manifest), str(model), str(recordings_per_block)]
     job = [
         sys.executable,

@@ -14,7 +14,9 @@ from harness import Job, Launch, launch, write_sound
 from speechprune import AnsweringOptions, SpeechPrune
 from speechprune.audio import SAMPLE_RATE
 from speechprune.pipeline import batch_qa
-from speechprune.pipeline.stages import AnswerStage, decode_recording, write_answers
+from speechprune.pipeline.answer import AnswerStage
+from speechprune.pipeline.decode import decode_recording
+from speechprune.pipeline.write import write_answers
 from speechprune.schema import ANSWER_COLUMNS, ITEM_COLUMNS
 
 CHOICES = ["Monday", "Tuesday", "Thursday", "Friday"]

@@ -12,7 +12,7 @@ from harness import Job, launch, write_sound
 
 from speechprune import SpeechPrune
 from speechprune.pipeline import batch_qa
-from speechprune.pipeline.stages import decode_recording
+from speechprune.pipeline.decode import decode_recording
 from speechprune.pruning import METHODS, PruningInputs, PruningResult
 
 CHOICES = ["yes", "no"]
@@ -21,20 +21,20 @@ MAX_ATTEMPTS = 1  # even so, those that were in company when the worker died are
 
 def decode_deadly(tasks: pa.Table, **options) -> pa.Table:
     """The decode stage of a worker whose decoder does not survive one file."""
-    from speechprune.pipeline import stages
+    from speechprune.pipeline import decode as stage
 
-    decode_audio = stages.decode_audio
+    decode_audio = stage.decode_audio
 
     def decode(source: str, **span):
         if source.endswith("deadly_to_decode.wav"):
             os.kill(os.getpid(), signal.SIGKILL)
         return decode_audio(source, **span)
 
-    stages.decode_audio = decode
+    stage.decode_audio = decode
     try:
         return decode_recording(tasks, **options)
     finally:
-        stages.decode_audio = decode_audio
+        stage.decode_audio = decode_audio
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,6 +11,7 @@ from fsspec.core import url_to_fs
 
 from speechprune import storage
 from speechprune.config import BatchQAConfig, ConfigError, parse_config
+from speechprune.pipeline.claim import claim
 from speechprune.pipeline.run_directory import RunDirectory
 from speechprune.schema import ITEM_COLUMNS, answers_table
 
@@ -127,10 +128,10 @@ def test_an_unreadable_file_is_set_aside_and_its_items_are_open_again(run, damag
 
 
 def test_the_same_settings_claim_again(run, config):
-    run.claim(config)
+    claim(run, config)
     run.write_answers("ok", answers("a"))
     before = run.read_run()
-    run.claim(config)
+    claim(run, config)
     assert run.read_run() == before
     assert before["config"]["pruning"]["pruning_rate"] == 0.2
     assert set(before["versions"]) >= {"speechprune", "ray", "torch", "transformers"}
@@ -138,12 +139,12 @@ def test_the_same_settings_claim_again(run, config):
 
 def test_other_settings_are_refused_once_there_are_answers(run, tiny_model_folder, config):
     other = config_with(tiny_model_folder, pruning={"pruning_rate": 0.4})
-    run.claim(config)
-    run.claim(other)  # nothing is answered yet: a first try may be corrected
+    claim(run, config)
+    claim(run, other)  # nothing is answered yet: a first try may be corrected
     run.write_answers("ok", answers("a"))
     with pytest.raises(ConfigError, match=r"pruning.pruning_rate is 0.2, but the answers in .* with 0.4"):
-        run.claim(config)
-    run.claim(other)
+        claim(run, config)
+    claim(run, other)
 
 
 @pytest.mark.parametrize(
@@ -157,42 +158,42 @@ def test_other_settings_are_refused_once_there_are_answers(run, tiny_model_folde
 )
 def test_settings_that_change_no_answer_are_free(tmp_path, tiny_model_folder, config, sections):
     run = RunDirectory(str(tmp_path))
-    run.claim(config)
+    claim(run, config)
     run.write_answers("ok", answers("a"))
-    run.claim(config_with(tiny_model_folder, **sections))
+    claim(run, config_with(tiny_model_folder, **sections))
 
 
 def test_a_copy_of_the_model_elsewhere_is_the_same_model(tmp_path, tiny_model_folder, config):
     run = RunDirectory(str(tmp_path / "run"))
-    run.claim(config)
+    claim(run, config)
     run.write_answers("ok", answers("a"))
     os.symlink(tiny_model_folder, tmp_path / "moved")
-    run.claim(config_with(str(tmp_path / "moved")))
+    claim(run, config_with(str(tmp_path / "moved")))
 
 
 def test_another_model_is_refused(tmp_path, grouped_query_model_folder, config):
     run = RunDirectory(str(tmp_path))
-    run.claim(config)
+    claim(run, config)
     run.write_answers("ok", answers("a"))
     with pytest.raises(ConfigError, match=r"^model\.path \(fingerprint of its content\) is "):
-        run.claim(config_with(grouped_query_model_folder))
+        claim(run, config_with(grouped_query_model_folder))
 
 
 def test_answers_of_unknown_origin_are_not_added_to(run, config):
     run.write_answers("ok", answers("a"))
     with pytest.raises(ConfigError, match=r"holds answers but no run\.json"):
-        run.claim(config)
+        claim(run, config)
 
 
 def test_a_place_that_can_not_be_written_to_is_named(tmp_path, config):
     (tmp_path / "file").write_text("")
     with pytest.raises(ConfigError, match=r"output\.path .*file/run"):
-        RunDirectory(str(tmp_path / "file/run")).claim(config)
+        claim(RunDirectory(str(tmp_path / "file/run")), config)
 
 
 def test_a_bucket_that_does_not_exist_is_named(bucket, config):
     with pytest.raises(ConfigError, match=r"output\.path .*s3://no-such-bucket/run.*does not exist"):
-        RunDirectory("s3://no-such-bucket/run").claim(config)
+        claim(RunDirectory("s3://no-such-bucket/run"), config)
 
 
 def test_summaries_are_plain_json(run):

@@ -1,103 +1,27 @@
-"""The three stages that Ray Data runs: decode on CPUs, answer where the model is, write.
-
-Each takes and returns Arrow tables and lets no exception of a single recording out: a failure is a row.
-"""
+"""The middle stage, where the model is: encode, prune, answer. No exception of one recording gets out."""
 
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from loguru import logger
 
 from speechprune.answering import Answer, AnsweringOptions, Item, answer_items
-from speechprune.audio import decode_audio
 from speechprune.encoding import EncodedAudio, encode_recordings
 from speechprune.models.loading import ModelOptions, load_model
-from speechprune.pipeline.attempts import Attempts
-from speechprune.pipeline.run_directory import RunDirectory
-from speechprune.pipeline.tasks import TASK_SCHEMA, unpack_items
+from speechprune.pipeline.attempts import Attempts, give_up_on_killers
+from speechprune.pipeline.decode import DECODED_SCHEMA
+from speechprune.pipeline.failures import WorkerKilled, failure_sentence
+from speechprune.pipeline.tasks import unpack_items
 from speechprune.pruning import PruningMethod
 from speechprune.schema import answers_table
 
-DECODED_SCHEMA = pa.schema(
-    [
-        *TASK_SCHEMA,
-        pa.field("pcm", pa.large_binary()),  # int16, 16 kHz mono; null where decoding failed
-        pa.field("error_type", pa.string()),
-        pa.field("error", pa.string()),
-        pa.field("seconds_decode_audio", pa.float64()),
-    ]
-)
-PROGRESS_SCHEMA = pa.schema(
-    [
-        pa.field("num_ok", pa.int64()),
-        pa.field("num_failed", pa.int64()),
-        pa.field("num_recordings", pa.int64()),
-        pa.field("audio_seconds", pa.float64()),
-        pa.field("failures", pa.list_(pa.string())),  # the first few, for the screen
-    ]
-)
-NUM_FAILURES_TOLD = 3  # a block
-
 Row = dict[str, Any]
-
-
-class MalformedRow(ValueError):
-    """A row of the manifest that can't be asked."""
-
-
-class WorkerKilled(RuntimeError):
-    """A recording whose worker died, again and again."""
-
-
-def decode_recording(tasks: pa.Table, *, ledger: Any, max_attempts: int) -> pa.Table:
-    """Decode the one recording of a one-row table to 16 kHz mono int16."""
-    (task,) = tasks.to_pylist()
-    attempts = Attempts(ledger, "decode")
-    begun = time.perf_counter()
-    pcm: np.ndarray | None = None
-    error: Exception | None = None
-    try:
-        if task["problem"]:
-            raise MalformedRow(task["problem"])
-        _give_up_on_killers(attempts, task, max_attempts, "decoding")
-        with attempts(task["task_id"]):
-            pcm = decode_audio(task["audio"], start=task["start"], end=task["end"])
-    except Exception as caught:
-        error = caught
-        logger.opt(exception=caught).debug("decoding {} failed", task["audio"])
-    columns = {
-        **{name: tasks.column(name) for name in TASK_SCHEMA.names},
-        "pcm": _one_binary(pcm),
-        "error_type": [None if error is None else type(error).__name__],
-        "error": [None if error is None else _sentence(error)],
-        "seconds_decode_audio": [time.perf_counter() - begun],
-    }
-    return pa.table(columns, schema=DECODED_SCHEMA)
-
-
-def _one_binary(samples: np.ndarray | None) -> pa.Array:
-    """A one-row binary column over the samples themselves: hours of audio are not copied."""
-    if samples is None:
-        return pa.nulls(1, pa.large_binary())
-    offsets = pa.py_buffer(np.array([0, samples.nbytes], np.int64))
-    return pa.Array.from_buffers(pa.large_binary(), 1, [None, offsets, pa.py_buffer(samples)])
-
-
-def _give_up_on_killers(attempts: Attempts, task: Row, max_attempts: int, doing: str) -> None:
-    (num_open,) = attempts.open_attempts([task["task_id"]])
-    if num_open >= max_attempts:
-        raise WorkerKilled(
-            f"{doing} {task['audio']} killed its worker in {num_open} attempt{'s' if num_open > 1 else ''}: "
-            "look at the file, or give workers more memory"
-        )
 
 
 class AnswerStage:
@@ -147,7 +71,7 @@ class AnswerStage:
 
     def _answer_alone(self, task: Row) -> pa.Table:
         try:
-            _give_up_on_killers(self._alone, task, self._max_attempts, "answering about")
+            give_up_on_killers(self._alone, task, self._max_attempts, "answering about")
         except WorkerKilled as error:
             return self._rows(task, [error] * len(task["items"]), None)
         with self._alone(task["task_id"]):
@@ -206,7 +130,9 @@ class AnswerStage:
             if outcome is None:
                 rows.append(shared | {"error_type": task["error_type"], "error": task["error"]})
             elif isinstance(outcome, Exception):
-                rows.append(shared | {"error_type": type(outcome).__name__, "error": _sentence(outcome)})
+                rows.append(
+                    shared | {"error_type": type(outcome).__name__, "error": failure_sentence(outcome)}
+                )
             else:
                 rows.append(shared | answer_row(outcome, gold))
         table = answers_table(rows, task["items"])
@@ -267,40 +193,3 @@ def answer_row(answer: Answer, gold: str | None) -> Row:
         "correct": answer.prediction == gold if judged else None,
         "evidence": [vars(span) for span in answer.evidence],
     }
-
-
-def _sentence(error: Exception) -> str:
-    """An error in one line; unknown kinds carry their name."""
-    text = " ".join(str(error).split())[:500]
-    return (
-        text if isinstance(error, ValueError | WorkerKilled) and text else f"{type(error).__name__}: {text}"
-    )
-
-
-def write_answers(rows: pa.Table, *, run_path: str) -> pa.Table:
-    """Publish a block of answers, and report it in one row for the driver's progress."""
-    run = RunDirectory(run_path)
-    recordings = {
-        (row["audio"], row["start"], row["end"]): row["audio_seconds"] or 0.0
-        for row in rows.select(["audio", "start", "end", "audio_seconds"]).to_pylist()
-    }
-    counts = {}
-    failures: list[str] = []
-    for status in ("ok", "failed"):
-        part = rows.filter(pc.equal(rows.column("status"), status)).drop_columns("status")
-        counts[status] = len(part)
-        if len(part):
-            run.write_answers(status, part)
-        if status == "failed":
-            told = part.slice(0, NUM_FAILURES_TOLD).select(["item_id", "error"]).to_pylist()
-            failures = [f"{row['item_id']}: {row['error']}" for row in told]
-    return pa.table(
-        {
-            "num_ok": [counts["ok"]],
-            "num_failed": [counts["failed"]],
-            "num_recordings": [len(recordings)],
-            "audio_seconds": [sum(recordings.values())],
-            "failures": [failures],
-        },
-        schema=PROGRESS_SCHEMA,
-    )

@@ -1,0 +1,59 @@
+"""The first stage, on CPUs: recordings to samples. Its workers never load torch."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from loguru import logger
+
+from speechprune.audio import decode_audio
+from speechprune.pipeline.attempts import Attempts, give_up_on_killers
+from speechprune.pipeline.failures import MalformedRow, failure_sentence
+from speechprune.pipeline.tasks import TASK_SCHEMA
+
+DECODED_SCHEMA = pa.schema(
+    [
+        *TASK_SCHEMA,
+        pa.field("pcm", pa.large_binary()),  # int16, 16 kHz mono; null where decoding failed
+        pa.field("error_type", pa.string()),
+        pa.field("error", pa.string()),
+        pa.field("seconds_decode_audio", pa.float64()),
+    ]
+)
+
+
+def decode_recording(tasks: pa.Table, *, ledger: Any, max_attempts: int) -> pa.Table:
+    """Decode the one recording of a one-row table to 16 kHz mono int16."""
+    (task,) = tasks.to_pylist()
+    attempts = Attempts(ledger, "decode")
+    begun = time.perf_counter()
+    pcm: np.ndarray | None = None
+    error: Exception | None = None
+    try:
+        if task["problem"]:
+            raise MalformedRow(task["problem"])
+        give_up_on_killers(attempts, task, max_attempts, "decoding")
+        with attempts(task["task_id"]):
+            pcm = decode_audio(task["audio"], start=task["start"], end=task["end"])
+    except Exception as caught:
+        error = caught
+        logger.opt(exception=caught).debug("decoding {} failed", task["audio"])
+    columns = {
+        **{name: tasks.column(name) for name in TASK_SCHEMA.names},
+        "pcm": _one_binary(pcm),
+        "error_type": [None if error is None else type(error).__name__],
+        "error": [None if error is None else failure_sentence(error)],
+        "seconds_decode_audio": [time.perf_counter() - begun],
+    }
+    return pa.table(columns, schema=DECODED_SCHEMA)
+
+
+def _one_binary(samples: np.ndarray | None) -> pa.Array:
+    """A one-row binary column over the samples themselves: hours of audio are not copied."""
+    if samples is None:
+        return pa.nulls(1, pa.large_binary())
+    offsets = pa.py_buffer(np.array([0, samples.nbytes], np.int64))
+    return pa.Array.from_buffers(pa.large_binary(), 1, [None, offsets, pa.py_buffer(samples)])

@@ -1,0 +1,48 @@
+"""The last stage, on CPUs: rows to files, and a line of progress for the driver."""
+
+from __future__ import annotations
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from speechprune.pipeline.run_directory import RunDirectory
+
+PROGRESS_SCHEMA = pa.schema(
+    [
+        pa.field("num_ok", pa.int64()),
+        pa.field("num_failed", pa.int64()),
+        pa.field("num_recordings", pa.int64()),
+        pa.field("audio_seconds", pa.float64()),
+        pa.field("failures", pa.list_(pa.string())),  # the first few, for the screen
+    ]
+)
+NUM_FAILURES_TOLD = 3  # a block
+
+
+def write_answers(rows: pa.Table, *, run_path: str) -> pa.Table:
+    """Publish a block of answers, and report it in one row for the driver's progress."""
+    run = RunDirectory(run_path)
+    recordings = {
+        (row["audio"], row["start"], row["end"]): row["audio_seconds"] or 0.0
+        for row in rows.select(["audio", "start", "end", "audio_seconds"]).to_pylist()
+    }
+    counts = {}
+    failures: list[str] = []
+    for status in ("ok", "failed"):
+        part = rows.filter(pc.equal(rows.column("status"), status)).drop_columns("status")
+        counts[status] = len(part)
+        if len(part):
+            run.write_answers(status, part)
+        if status == "failed":
+            told = part.slice(0, NUM_FAILURES_TOLD).select(["item_id", "error"]).to_pylist()
+            failures = [f"{row['item_id']}: {row['error']}" for row in told]
+    return pa.table(
+        {
+            "num_ok": [counts["ok"]],
+            "num_failed": [counts["failed"]],
+            "num_recordings": [len(recordings)],
+            "audio_seconds": [sum(recordings.values())],
+            "failures": [failures],
+        },
+        schema=PROGRESS_SCHEMA,
+    )
