@@ -9,7 +9,6 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from speechprune.answering import Answer, AnsweringOptions
     from speechprune.encoding import EncodedAudio
     from speechprune.evidence import EvidenceSpan
     from speechprune.pruning import (
@@ -21,11 +20,12 @@ if TYPE_CHECKING:
         SpeechPrune,
         Truncate,
     )
+    from speechprune.questions import Answer, AnsweringOptions
     from speechprune.speech_lm import SpeechLM
 
 _MODULES = {
-    "Answer": "answering",
-    "AnsweringOptions": "answering",
+    "Answer": "questions",
+    "AnsweringOptions": "questions",
     "EncodedAudio": "encoding",
     "EvidenceSpan": "evidence",
     "FirstPhase": "pruning",

@@ -13,8 +13,7 @@ import numpy as np
 import torch
 
 from speechprune.batching import batches_by_tokens, run_in_batches
-from speechprune.cost import Cost, answer_cost
-from speechprune.encoding import EncodedAudio
+from speechprune.cost import answer_cost
 from speechprune.evidence import EvidenceSpan, find_evidence
 from speechprune.measure import PeakMemory, Stopwatch
 from speechprune.models.qwen2_audio import Qwen2Audio
@@ -22,107 +21,13 @@ from speechprune.prompts import (
     LETTERS,
     Prompt,
     PromptError,
-    PromptFormat,
-    QueryText,
     build_prompt,
     choice_orders,
     letter_token_ids,
 )
 from speechprune.pruning import PruningInputs, PruningMethod, PruningResult
 from speechprune.pruning.similarity import token_scores
-
-
-@dataclass(frozen=True, kw_only=True)
-class AnsweringOptions(PromptFormat):
-    """How questions are put and answered.
-
-    Parameters
-    ----------
-    query_text
-        What phase 1 compares the audio with: the question and its choices' texts (choices carry
-        words to listen for), or the question alone.
-    max_new_tokens
-        Limit of an open-ended answer.
-    permute_choices
-        Average the letters' probabilities over this many seeded orders of the choices, to cancel a
-        model's liking for a letter; 1 asks once, in the order given.
-    """
-
-    query_text: QueryText = "question_and_choices"
-    max_new_tokens: int = 64
-    permute_choices: int = 1
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        for name in ("max_new_tokens", "permute_choices"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)}: give at least 1")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Item:
-    """One question about one encoded recording.
-
-    Parameters
-    ----------
-    item_id
-        Seeds random methods and orders of choices.
-    choices
-        2 to 26 texts, or None for an open-ended question.
-    """
-
-    item_id: str
-    audio: EncodedAudio
-    question: str
-    choices: tuple[str, ...] | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Answer:
-    """A prediction, what it was made from and what it cost.
-
-    Parameters
-    ----------
-    prediction
-        The letter of the choice, or the generated text.
-    prediction_text
-        The text of the choice, or the generated text.
-    choice_probabilities
-        Next-token probabilities over the choices' letters, in the order of the choices; sum to one.
-    kept_indices
-        Audio tokens in the prompt, int64, ascending.
-    evidence
-        Spans of the recording, best first; empty for methods that don't look at the question.
-    num_phase1_tokens
-        Tokens that phase 1 left; None without phase 1.
-    cost
-        Both accounts of DESIGN section 4. Encoding is shared evenly by the questions asked together.
-    seconds_prune, seconds_prefill, seconds_generate
-        This answer's even share of the measured time of its batch.
-    peak_memory_bytes
-        Peak during the batch: of the device on CUDA, of the process on CPUs.
-    """
-
-    prediction: str
-    prediction_text: str
-    choice_probabilities: list[float] | None
-    kept_indices: np.ndarray
-    evidence: list[EvidenceSpan]
-    num_audio_tokens: int
-    num_phase1_tokens: int | None
-    num_text_tokens: int
-    num_generated_tokens: int
-    cost: Cost
-    seconds_encode: float
-    seconds_prune: float
-    seconds_prefill: float
-    seconds_generate: float
-    peak_memory_bytes: int
-
-    @property
-    def num_kept_tokens(self) -> int:
-        """K."""
-        return len(self.kept_indices)
+from speechprune.questions import Answer, AnsweringOptions, Item
 
 
 @dataclass

@@ -13,11 +13,11 @@ from typing import Any, ClassVar, Literal, get_type_hints
 import yaml
 from pydantic import TypeAdapter, ValidationError
 
-from speechprune.answering import AnsweringOptions
 from speechprune.models.loading import ModelOptions
 from speechprune.pruning import METHODS, PruningMethod
 from speechprune.pruning.binarized_attention import Scale
 from speechprune.pruning.similarity import Allocation
+from speechprune.questions import AnsweringOptions
 
 MethodName = Literal[
     "speechprune", "first_phase", "second_phase", "random", "random_crop", "truncate", "none"

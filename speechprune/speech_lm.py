@@ -7,13 +7,14 @@ from typing import Any
 
 import numpy as np
 
-from speechprune.answering import Answer, AnsweringOptions, Item, answer_items
+from speechprune.answering import answer_items
 from speechprune.audio import AudioSource, decode_audio
 from speechprune.encoding import EncodedAudio, encode_recordings
 from speechprune.models.loading import ModelOptions, load_model
 from speechprune.models.qwen2_audio import Qwen2Audio
 from speechprune.prompts import MAX_CHOICES
 from speechprune.pruning import PruningMethod, SpeechPrune
+from speechprune.questions import Answer, AnsweringOptions, Item
 
 Question = tuple[EncodedAudio | AudioSource, str, Sequence[str] | None]
 

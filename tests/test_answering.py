@@ -19,12 +19,13 @@ from speechprune import (
     SpeechLM,
     SpeechPrune,
 )
-from speechprune.answering import Item, answer_items
+from speechprune.answering import answer_items
 from speechprune.audio import SAMPLE_RATE, AudioTooShort
 from speechprune.cost import decode_flops, encode_flops, prefill_flops
 from speechprune.evidence import NUM_EVIDENCE_SECONDS, find_evidence
 from speechprune.prompts import PromptError, choice_orders
 from speechprune.pruning import METHODS
+from speechprune.questions import Item
 
 LENGTHS = [12.0, 40.0, 65.0]  # seconds: 1, 2 and 3 windows; in all 3 full ones and 3 short ones
 CHOICES = ("In the garden", "At the office", "By the lighthouse", "Nowhere")

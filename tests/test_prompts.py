@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 from tiny_models import DEMO
 from transformers import AutoProcessor
 
-from speechprune.answering import AnsweringOptions
 from speechprune.models.qwen2_audio import Qwen2Audio
 from speechprune.prompts import (
     LETTERS,
@@ -19,6 +18,7 @@ from speechprune.prompts import (
     choice_orders,
     letter_token_ids,
 )
+from speechprune.questions import AnsweringOptions
 
 PROCESSOR = AutoProcessor.from_pretrained(DEMO / "model")
 TOKENIZER = PROCESSOR.tokenizer

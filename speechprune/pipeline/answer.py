@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 from loguru import logger
 
-from speechprune.answering import Answer, AnsweringOptions, Item, answer_items
+from speechprune.answering import answer_items
 from speechprune.encoding import EncodedAudio, encode_recordings
 from speechprune.models.loading import ModelOptions, load_model
 from speechprune.pipeline.attempts import Attempts, give_up_on_killers
@@ -19,6 +19,7 @@ from speechprune.pipeline.decode import DECODED_SCHEMA
 from speechprune.pipeline.failures import WorkerKilled, failure_sentence
 from speechprune.pipeline.tasks import unpack_items
 from speechprune.pruning import PruningMethod
+from speechprune.questions import Answer, AnsweringOptions, Item
 from speechprune.schema import answers_table
 
 Row = dict[str, Any]

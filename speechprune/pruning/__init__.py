@@ -1,13 +1,11 @@
 """Which audio tokens to keep for a question. Sees embeddings and weights, nothing else."""
 
 from speechprune.pruning.binarized_attention import FirstLayerProjections
+from speechprune.pruning.method import PruningInputs, PruningMethod, PruningResult
 from speechprune.pruning.methods import (
     METHODS,
     FirstPhase,
     NoPruning,
-    PruningInputs,
-    PruningMethod,
-    PruningResult,
     RandomCrop,
     RandomSegments,
     SecondPhase,

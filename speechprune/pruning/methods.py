@@ -6,147 +6,20 @@ A new method is one class here, one line in ``METHODS``, one line in the tests' 
 from __future__ import annotations
 
 import hashlib
-from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import ClassVar, Literal, get_args, get_origin, get_type_hints
+from typing import ClassVar
 
 import numpy as np
 import torch
 
 from speechprune.cost import ModelShape, phase1_flops, phase2_flops
-from speechprune.pruning.binarized_attention import (
-    FirstLayerProjections,
-    Scale,
-    keep_highest,
-    second_phase_scores,
-)
+from speechprune.pruning.binarized_attention import Scale, keep_highest, second_phase_scores
+from speechprune.pruning.method import PruningInputs, PruningMethod, PruningResult, RatedMethod
 from speechprune.pruning.similarity import Allocation, first_phase
 
 
 @dataclass(frozen=True, kw_only=True)
-class PruningInputs:
-    """What a method may look at: one recording and one question.
-
-    Parameters
-    ----------
-    audio_embeds
-        S, shape ``(N, D)``.
-    query_embeds
-        T, shape ``(L, D)``: the query's own tokens.
-    token_scores
-        s, float32, shape ``(N,)``: phase 1's mean similarity, made for all questions of a recording
-        at once. Methods with ``uses_query = False`` get none.
-    projections
-        W_Q and W_K of the first decoder layer.
-    frame_tokens
-        f, audio tokens a second.
-    item_id
-        Seeds the random methods, so that an item keeps its tokens on any worker.
-    """
-
-    audio_embeds: torch.Tensor
-    query_embeds: torch.Tensor
-    token_scores: np.ndarray | None
-    projections: FirstLayerProjections
-    frame_tokens: int
-    item_id: str
-
-    @property
-    def num_tokens(self) -> int:
-        """N."""
-        return len(self.audio_embeds)
-
-    @property
-    def similarity(self) -> np.ndarray:
-        """The token scores, for the methods that declared to need them."""
-        assert self.token_scores is not None
-        return self.token_scores
-
-
-@dataclass(frozen=True)
-class PruningResult:
-    """The tokens kept, ascending and unique, and how many phase 1 left (None without phase 1)."""
-
-    kept_indices: np.ndarray
-    num_phase1_tokens: int | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class PruningMethod(ABC):
-    """A rule that chooses the audio tokens an answer is made from.
-
-    Parameters
-    ----------
-    phase1_budget
-        K, tokens that phase 1 leaves and that the pruning rate refers to; 750 is the native
-        30 s of Qwen2-Audio.
-    """
-
-    name: ClassVar[str]
-    uses_query: ClassVar[bool] = False
-
-    phase1_budget: int = 750
-
-    def __post_init__(self) -> None:
-        if self.phase1_budget < 1:
-            raise ValueError(f"phase1_budget is {self.phase1_budget}: give at least 1 token")
-        for setting, hint in get_type_hints(type(self)).items():
-            if get_origin(hint) is Literal and getattr(self, setting) not in get_args(hint):
-                choices = " or ".join(get_args(hint))
-                raise ValueError(f"{setting} is {getattr(self, setting)!r}: give {choices}")
-
-    @abstractmethod
-    def num_kept(self, num_tokens: int) -> int:
-        """How many of ``num_tokens`` audio tokens this method keeps with its settings."""
-
-    @abstractmethod
-    def keep(self, inputs: PruningInputs, num_kept: int) -> PruningResult:
-        """Choose exactly ``num_kept`` tokens, 1 to N (``allocation: floor`` may find fewer)."""
-
-    def flops(self, shape: ModelShape, num_tokens: int, num_phase1_tokens: int | None) -> int:
-        """FLOPs of choosing; none for methods that look at nothing."""
-        del shape, num_tokens, num_phase1_tokens
-        return 0
-
-    def prune(self, inputs: PruningInputs) -> PruningResult:
-        """Choose as many tokens as the settings say."""
-        return self.keep(inputs, self.num_kept(inputs.num_tokens))
-
-    @property
-    def rate(self) -> float | None:
-        """The pruning rate, or None where it does not apply."""
-        return None
-
-
-@dataclass(frozen=True, kw_only=True)
-class _RatedMethod(PruningMethod):
-    """A method that keeps k = round((1 - PR)·min(K, N)) tokens.
-
-    Parameters
-    ----------
-    pruning_rate
-        PR, the share of min(K, N) that is dropped, 0 to below 1.
-    """
-
-    pruning_rate: float = 0.2
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if not 0 <= self.pruning_rate < 1:
-            raise ValueError(f"pruning_rate is {self.pruning_rate}: give a share from 0 to below 1")
-
-    def num_kept(self, num_tokens: int) -> int:
-        """k, at least one token."""
-        return max(1, round((1 - self.pruning_rate) * min(self.phase1_budget, num_tokens)))
-
-    @property
-    def rate(self) -> float | None:
-        """PR."""
-        return self.pruning_rate
-
-
-@dataclass(frozen=True, kw_only=True)
-class FirstPhase(_RatedMethod):
+class FirstPhase(RatedMethod):
     """Phase 1 alone, straight to k tokens (the ablation of Fig. 3).
 
     Parameters
@@ -171,7 +44,7 @@ class FirstPhase(_RatedMethod):
 
 
 @dataclass(frozen=True, kw_only=True)
-class SecondPhase(_RatedMethod):
+class SecondPhase(RatedMethod):
     """Phase 2 alone, over all tokens of the recording (the ablation of Fig. 3): quadratic in length.
 
     Parameters
@@ -227,7 +100,7 @@ class SpeechPrune(FirstPhase):
 
 
 @dataclass(frozen=True, kw_only=True)
-class RandomSegments(_RatedMethod):
+class RandomSegments(RatedMethod):
     """Random audio pruning, RAP: short segments from all over the recording.
 
     Parameters
@@ -257,7 +130,7 @@ class RandomSegments(_RatedMethod):
 
 
 @dataclass(frozen=True, kw_only=True)
-class RandomCrop(_RatedMethod):
+class RandomCrop(RatedMethod):
     """Random audio cropping, RAC: one contiguous segment.
 
     Parameters

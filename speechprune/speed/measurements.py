@@ -13,10 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from speechprune.answering import Answer
 from speechprune.audio import SAMPLE_RATE, decode_audio
 from speechprune.measure import PeakMemory
 from speechprune.pruning import SpeechPrune
+from speechprune.questions import Answer
 from speechprune.speech_lm import SpeechLM
 from speechprune.speed.hugging_face_loop import ask_hugging_face, hugging_face_flops
 

@@ -15,9 +15,10 @@ JOB = Path(__file__).parents[2] / "jobs" / "batch_qa.py"
 DIRECT = """
 import json, sys
 from speechprune import SpeechLM
-from speechprune.answering import AnsweringOptions, Item, answer_items
+from speechprune.answering import answer_items
 from speechprune.audio import decode_audio
 from speechprune.pruning import SpeechPrune
+from speechprune.questions import AnsweringOptions, Item
 
 manifest, model, recordings_per_block = sys.argv[1], sys.argv[2], int(sys.argv[3])
 folder = manifest.rsplit("/", 1)[0]
