@@ -8,15 +8,12 @@ from __future__ import annotations
 
 import contextlib
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any, cast
 
 import fsspec
-from botocore.exceptions import BotoCoreError, ClientError
-
-# what a store raises where it can't be read or written: botocore's own kinds are no OSErrors
-STORE_ERRORS = (OSError, BotoCoreError, ClientError)
 
 # s3fs retries what botocore does not; both back off between attempts
 _STORAGE_OPTIONS: dict[str, dict[str, Any]] = {
@@ -55,6 +52,15 @@ def resolve(uri: str, base: str) -> str:
     return join(base, uri) if is_remote(base) else str(Path(base) / uri)
 
 
+def store_errors() -> tuple[type[Exception], ...]:
+    """Kinds of exceptions that a store raises; botocore's own are no OSErrors, once it is loaded."""
+    if "botocore.exceptions" not in sys.modules:
+        return (OSError,)
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    return (OSError, BotoCoreError, ClientError)
+
+
 @contextlib.contextmanager
 def storage_errors(uri: str) -> Iterator[None]:
     """Turn what a store's client raises for want of bucket, network or credentials into one line.
@@ -65,7 +71,7 @@ def storage_errors(uri: str) -> Iterator[None]:
         yield
     except FileNotFoundError:
         raise
-    except STORE_ERRORS as error:
+    except store_errors() as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise StorageError(
             f"{uri}: {reason}. Check that it exists, its endpoint and your credentials"
