@@ -115,7 +115,7 @@ def test_table_i_to_the_printed_digit(num_audio_tokens):
 
 @given(model_shapes(), TOKENS)
 def test_as_many_key_value_heads_as_heads_is_the_papers_formula(shape, s):
-    """DESIGN section 4's multi-head formulas, letter by letter."""
+    """The multi-head formulas behind Table I, letter by letter."""
     H = shape.num_attention_heads
     h = H * shape.head_dim
     shape = replace(shape, hidden_size=h, num_key_value_heads=H)
