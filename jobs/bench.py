@@ -5,7 +5,7 @@
 (1) our answers a second against the loop one would write with Hugging Face alone, (2) the job on
 Ray against the same work called directly, (3) the share of pruning itself, (4) time and memory
 against the length of the recording, (5) recordings of up to three hours through the whole job, on
-the demo's small architecture. Prints tables, writes JSON; about 15 minutes on two cores.
+the demo's small architecture. Prints tables, writes JSON; about 20 minutes on two cores.
 """
 
 from __future__ import annotations

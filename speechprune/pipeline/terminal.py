@@ -37,8 +37,8 @@ def log_to_screen() -> None:
 def divert_framework_output() -> Iterator[str]:
     """Send what Ray's and the models' own code writes to standard error to a file; yields its path.
 
-    It is done on the file descriptor, as Ray's C++ side writes there directly. The file is removed
-    if nothing went wrong.
+    It is done on the file descriptor, as Ray's C++ side writes there directly. The file stays
+    only where Ray itself failed.
     """
     sys.stderr.flush()
     before = os.dup(2)
@@ -47,6 +47,10 @@ def divert_framework_output() -> Iterator[str]:
     os.close(file)
     try:
         yield path
+    except (ValueError, KeyboardInterrupt):  # the user's own doing: nothing to look up
+        os.unlink(path)
+        raise
+    else:
         os.unlink(path)
     finally:
         sys.stderr.flush()

@@ -31,7 +31,6 @@ COLUMNS = [
     "start",
     "end",
     "answer",
-    "choices",
     "correct",
     "audio_seconds",
     "num_audio_tokens",
