@@ -13,7 +13,8 @@ from pathlib import Path
 
 from loguru import logger
 
-from speechprune.config import load_config
+from speechprune.config import BatchQAConfig
+from speechprune.config_loading import asks_for_help, config_from_arguments
 from speechprune.pipeline.batch_qa import StartError, run_batch_qa
 from speechprune.pipeline.terminal import divert_framework_output, log_to_screen
 
@@ -23,18 +24,11 @@ DEMO_CONFIG = Path(__file__).parent.parent / "configs" / "demo.yaml"
 def main(arguments: list[str]) -> int:
     """Run the job and say how it went by the exit code."""
     log_to_screen()
-    if {"-h", "--help"} & set(arguments):
+    if asks_for_help(arguments):
         print(__doc__)
         return 0
-    configs = [argument for argument in arguments if "=" not in argument]
-    overrides = [argument for argument in arguments if "=" in argument]
-    if len(configs) > 1:
-        logger.error(
-            "give one config file, not {}: overrides are written section.key=value", " and ".join(configs)
-        )
-        return 2
     try:
-        config = load_config(configs[0] if configs else str(DEMO_CONFIG), overrides)
+        config = config_from_arguments(BatchQAConfig, arguments, DEMO_CONFIG)
         with divert_framework_output() as log:
             summary = run_batch_qa(config)
     except ValueError as error:

@@ -1,17 +1,11 @@
-"""Configs of the jobs: one dataclass a section, read from YAML and ``section.key=value`` overrides."""
+"""The config of the main job: one dataclass a section."""
 
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, ClassVar, Literal, get_type_hints
-
-import yaml
-from pydantic import TypeAdapter, ValidationError
+from typing import Any, ClassVar, Literal
 
 from speechprune.models.loading import ModelOptions
 from speechprune.pruning import METHODS, PruningMethod
@@ -22,10 +16,6 @@ from speechprune.questions import AnsweringOptions
 MethodName = Literal[
     "speechprune", "first_phase", "second_phase", "random", "random_crop", "truncate", "none"
 ]
-
-
-class ConfigError(ValueError):
-    """A config that can't be used; one line names the key and what to give."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -161,99 +151,3 @@ class BatchQAConfig:
 
     # what decides an answer: a run directory holds the answers of one value of these sections
     ANSWER_SECTIONS: ClassVar = ("model", "pruning", "answering")
-
-
-def load_config(path: str, overrides: Sequence[str] = ()) -> BatchQAConfig:
-    """Read a config file and apply ``section.key=value`` overrides.
-
-    Raises
-    ------
-    ConfigError
-        The file, a key or a value is wrong; one line names it and, for a misspelt key, the nearest.
-    """
-    try:
-        values = yaml.safe_load(Path(path).read_text())
-    except OSError as error:
-        raise ConfigError(f"config {path} can't be read: {error.strerror or error}") from error
-    except yaml.YAMLError as error:
-        raise ConfigError(f"config {path} is not valid YAML: {' '.join(str(error).split())}") from error
-    if not isinstance(values, dict):
-        raise ConfigError(f"config {path} must hold sections such as input, model and output")
-    for section, settings in list(values.items()):
-        if settings is None:  # a section whose keys are all commented out
-            values[section] = {}
-    for override in overrides:
-        _apply_override(values, override)
-    return parse_config(values)
-
-
-def parse_config(values: dict[str, Any]) -> BatchQAConfig:
-    """Turn nested dicts into a config, refusing unknown keys.
-
-    Raises
-    ------
-    ConfigError
-        See ``load_config``.
-    """
-    _refuse_unknown_keys(values)
-    empty: dict[str, Any] = {f.name: {} for f in dataclasses.fields(BatchQAConfig)}
-    try:
-        return TypeAdapter(BatchQAConfig).validate_python(empty | values)
-    except ValidationError as error:
-        raise ConfigError(_first_problem(error)) from error
-
-
-def _refuse_unknown_keys(values: dict[str, Any]) -> None:
-    hints = get_type_hints(BatchQAConfig)
-    sections = {
-        f.name: [g.name for g in dataclasses.fields(hints[f.name])] for f in dataclasses.fields(BatchQAConfig)
-    }
-    for section, settings in ((str(name), value) for name, value in values.items()):
-        if section not in sections:
-            owners = [owner for owner, keys in sections.items() if section in keys]
-            nearest = f"did you mean {owners[0]}.{section}?" if owners else _nearest(section, list(sections))
-            raise ConfigError(f"unknown section {section}: {nearest}")
-        if not isinstance(settings, dict):
-            raise ConfigError(f"section {section} must hold keys and values, not {settings!r}")
-        for key in map(str, settings):
-            if key not in sections[section]:
-                owners = [owner for owner, keys in sections.items() if key in keys]
-                nearest = (
-                    f"did you mean {owners[0]}.{key}?"
-                    if owners
-                    else _nearest(key, sections[section], f"{section}.")
-                )
-                raise ConfigError(f"unknown key {section}.{key}: {nearest}")
-
-
-def _nearest(name: str, valid: Sequence[str], prefix: str = "") -> str:
-    close = difflib.get_close_matches(name, valid, n=1) or [word for word in valid if name in word]
-    return f"did you mean {prefix}{close[0]}?" if close else f"valid here: {', '.join(valid)}"
-
-
-def _apply_override(values: dict[str, Any], override: str) -> None:
-    name, equals, text = override.partition("=")
-    section, dot, key = name.partition(".")
-    if not (equals and dot and section and key):
-        raise ConfigError(
-            f"{override!r} is not an override: write section.key=value, as in pruning.pruning_rate=0.4"
-        )
-    try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError:
-        value = text
-    if isinstance(value, dict | list):  # no setting is one: this is text with braces, such as a prompt
-        value = text
-    settings = values.setdefault(section, {})
-    if isinstance(settings, dict):  # if not, parse_config says so
-        settings[key] = value
-
-
-def _first_problem(error: ValidationError) -> str:
-    problem = error.errors()[0]
-    name = ".".join(str(part) for part in problem["loc"][:2])
-    if problem["type"] == "missing":
-        return f"{name} is missing: set it in the config file or as {name}=..."
-    if problem["type"] == "value_error":  # from a __post_init__, whose sentence begins with the key
-        return f"{name}.{problem['ctx']['error']}"
-    return f"{name} is {problem['input']!r}: {problem['msg'][0].lower()}{problem['msg'][1:]}"

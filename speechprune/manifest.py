@@ -16,7 +16,7 @@ from speechprune import storage
 from speechprune.config import InputOptions
 from speechprune.manifest_sources import ManifestError, Row, read_source
 from speechprune.prompts import LETTERS, MAX_CHOICES
-from speechprune.schema import ITEM_COLUMNS, RESERVED_NAMES
+from speechprune.schema import GOLD_SPAN_COLUMNS, ITEM_COLUMNS, RESERVED_NAMES
 
 NUM_PROBLEMS_SHOWN = 5
 
@@ -118,8 +118,8 @@ def _check_row(row: Row) -> Row:
     item |= {name: value for name, value in row.items() if name not in item}
     for name in ("start", "end"):
         try:
-            item[name] = None if item[name] in (None, "") else float(str(item[name]))
-        except (TypeError, ValueError) as error:
+            item[name] = _seconds(item[name])
+        except ValueError as error:
             raise ManifestError(f"{name} is {item[name]!r}: give seconds") from error
     if isinstance(item["audio"], dict):  # how datasets stores an Audio column
         item["audio"] = item["audio"].get("bytes") or item["audio"].get("path")
@@ -133,6 +133,11 @@ def _check_row(row: Row) -> Row:
         item["question"] = str(item["question"])
     item["item_id"] = str(item["item_id"]) if item["item_id"] not in (None, "") else _hash_of(item)
     return item
+
+
+def _seconds(cell: Any) -> float | None:
+    """A number, or None for an empty cell; ValueError for anything else."""
+    return None if cell in (None, "") else float(str(cell))
 
 
 def _check_choices(choices: Any) -> list[str] | None:
@@ -189,7 +194,25 @@ def _malformed(item: Row) -> str | None:
     start, end = item["start"] or 0.0, item["end"]
     if not 0 <= start < (math.inf if end is None else end) or end == math.inf:
         return f"start {item['start']} and end {end} are no slice: give 0 <= start < end"
+    return _malformed_gold_span(*(item.get(name) for name in GOLD_SPAN_COLUMNS))
+
+
+def _malformed_gold_span(start: Any, end: Any) -> str | None:
+    seconds = [number for number in map(_gold_seconds, (start, end)) if number is not None]
+    if seconds and not (len(seconds) == 2 and 0 <= seconds[0] < seconds[1] < math.inf):
+        return (
+            f"evidence_start {start!r} and evidence_end {end!r} are no span: give seconds of the recording, "
+            "0 <= evidence_start < evidence_end, or neither"
+        )
     return None
+
+
+def _gold_seconds(cell: Any) -> float | None:
+    """As ``_seconds``, but NaN for what is no number: it spoils its row, not the whole manifest."""
+    try:
+        return _seconds(cell)
+    except ValueError:
+        return math.nan
 
 
 def _question_of(item: Row) -> tuple[Any, ...]:
@@ -225,7 +248,11 @@ def _as_table(items: list[Row], column_types: dict[str, pa.DataType]) -> pa.Tabl
     columns = [pa.array([item[field.name] for item in items], field.type) for field in fields]
     names = dict.fromkeys(name for item in items for name in item)
     for name in list(names)[len(fields) :]:
-        column = _carried_column([item.get(name) for item in items], column_types.get(name))
+        values = [item.get(name) for item in items]
+        if name in GOLD_SPAN_COLUMNS:
+            column = pa.array([_gold_seconds(value) for value in values], pa.float64(), from_pandas=True)
+        else:
+            column = _carried_column(values, column_types.get(name))
         columns.append(column)
         fields.append(pa.field(name, column.type))
     return pa.table(columns, schema=pa.schema(fields))

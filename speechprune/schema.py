@@ -30,6 +30,11 @@ ANSWER_COLUMNS: tuple[pa.Field, ...] = (
     _column("choice_probabilities", pa.list_(pa.float64()), "next-token probabilities over the letters"),
     _column("correct", pa.bool_(), "prediction is the gold letter; null without one, and for free text"),
     _column("evidence", EVIDENCE, "spans that phase 1 ranked highest and that survived, best first", "s"),
+    _column(
+        "evidence_recall",
+        pa.float64(),
+        "share of the gold span's audio tokens that were kept; null without one in the slice",
+    ),
     _column("audio_seconds", pa.float64(), "length of the audio that was encoded", "s"),
     _column("method", pa.string(), "pruning method"),
     _column("pruning_rate", pa.float64(), "null for methods without one"),
@@ -58,6 +63,10 @@ ANSWER_COLUMNS: tuple[pa.Field, ...] = (
     _column("error", pa.string(), "what was wrong and what to do; null where answered"),
     _column("finished_at", pa.timestamp("us", tz="UTC"), "when the row was made"),
 )
+
+# carried columns with a meaning, where the manifest has them: seconds of the recording, float64, between
+# which the critical fact is told; both null where that is not known
+GOLD_SPAN_COLUMNS = ("evidence_start", "evidence_end")
 
 COLUMN_NAMES = frozenset(field.name for field in (*ITEM_COLUMNS, *ANSWER_COLUMNS))
 RESERVED_NAMES = COLUMN_NAMES | {"status"}  # status is the partition: answers/status=ok, status=failed

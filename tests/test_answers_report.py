@@ -8,7 +8,7 @@ import pytest
 
 from speechprune.pipeline.run_directory import RunDirectory
 from speechprune.reports.answers import AnswerNotFound, find_answer, write_clips
-from speechprune.schema import ITEM_COLUMNS, answers_table
+from speechprune.schema import GOLD_SPAN_COLUMNS, ITEM_COLUMNS, answers_table
 
 ROOT = Path(__file__).parents[1]
 SHOW = runpy.run_path(str(ROOT / "jobs" / "show.py"))["main"]
@@ -20,7 +20,7 @@ def run(tmp_path):
     """A run directory with an answer to a choice, an open one and a failure."""
     directory = RunDirectory(str(tmp_path / "run"))
 
-    def write(status, item_id, choices, answer, **columns):
+    def write(status, item_id, choices, answer, gold_span=(None, None), **columns):
         item = dict.fromkeys((field.name for field in ITEM_COLUMNS), None) | {
             "item_id": item_id,
             "audio": str(RECORDING),
@@ -28,7 +28,9 @@ def run(tmp_path):
             "choices": choices,
             "answer": answer,
         }
-        items = pa.Table.from_pylist([item], schema=pa.schema(ITEM_COLUMNS))
+        carried = dict(zip(GOLD_SPAN_COLUMNS, gold_span, strict=True))
+        schema = pa.schema([*ITEM_COLUMNS, *((name, pa.float64()) for name in GOLD_SPAN_COLUMNS)])
+        items = pa.Table.from_pylist([item | carried], schema=schema)
         directory.write_answers(status, answers_table([columns], items))
 
     made = {
@@ -45,6 +47,8 @@ def run(tmp_path):
         "meeting/1",
         ["Monday", "Thursday"],
         "B",
+        gold_span=(60.0, 63.5),
+        evidence_recall=0.8,
         prediction="B",
         prediction_text="Thursday",
         choice_probabilities=[0.25, 0.75],
@@ -56,6 +60,7 @@ def run(tmp_path):
         "open-1",
         None,
         None,
+        gold_span=(70.0, 71.0),
         prediction="on [bold]",
         prediction_text="on [bold]",
         evidence=[],
@@ -93,6 +98,12 @@ def test_an_item_shows_probabilities_gold_and_evidence(run, capsys):
     assert code == 0
     for text in ("75.0%", "answer (gold)", "1:01.0", "600 of 2,250 audio tokens", "rate 0.2"):
         assert text in shown
+
+
+def test_an_item_with_a_gold_span_shows_how_much_of_it_was_kept(run, capsys):
+    assert "gold evidence 1:00.0-1:03.5: 80% of its audio tokens kept" in show(run, capsys, "meeting/1")[1]
+    assert "gold evidence 1:10.0-1:11.0: outside of what was" in show(run, capsys, "open-1")[1]
+    assert "gold evidence" not in show(run, capsys, "broken-1")[1]
 
 
 def test_an_id_may_be_cut_short_but_not_ambiguous(run):

@@ -1,11 +1,12 @@
-"""Configs: what is refused is named with its key, and what is shipped loads."""
+"""The main job's config: what is refused is named with its key, and what is shipped loads."""
 
 from pathlib import Path
 
 import pytest
 import yaml
 
-from speechprune.config import BatchQAConfig, ConfigError, load_config, parse_config
+from speechprune.config import BatchQAConfig
+from speechprune.config_loading import ConfigError, load_config, parse_config
 from speechprune.pruning import METHODS
 
 CONFIGS = Path(__file__).parents[1] / "configs"
@@ -23,13 +24,13 @@ def with_setting(section: str, key: str, value) -> dict:
     return LEAST | {section: LEAST.get(section, {}) | {key: value}}
 
 
-@pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.yaml")), ids=lambda path: path.stem)
-def test_shipped_configs_load(path):
-    assert isinstance(load_config(str(path)), BatchQAConfig)
+@pytest.mark.parametrize("name", ["demo", "qwen2_audio_7b"])
+def test_shipped_configs_load(name):
+    assert isinstance(load_config(BatchQAConfig, str(CONFIGS / f"{name}.yaml")), BatchQAConfig)
 
 
 def test_defaults_fill_what_is_left_out():
-    config = parse_config(LEAST)
+    config = parse_config(BatchQAConfig, LEAST)
     assert config.pruning.build() == METHODS["speechprune"](pruning_rate=0.2, phase1_budget=750)
     assert config.input.limit is None
     assert config.output.max_failed_fraction == 0.05
@@ -51,7 +52,7 @@ def test_defaults_fill_what_is_left_out():
 )
 def test_unknown_names_are_refused_with_the_nearest(values, sentence):
     with pytest.raises(ConfigError) as refusal:
-        parse_config(LEAST | values)
+        parse_config(BatchQAConfig, LEAST | values)
     assert str(refusal.value).startswith(sentence)
 
 
@@ -87,7 +88,7 @@ def test_unknown_names_are_refused_with_the_nearest(values, sentence):
 )
 def test_values_out_of_range_are_refused_with_key_and_value(section, key, value, hint):
     with pytest.raises(ConfigError) as refusal:
-        parse_config(with_setting(section, key, value))
+        parse_config(BatchQAConfig, with_setting(section, key, value))
     sentence = str(refusal.value)
     assert sentence.startswith(f"{section}.{key} ")
     assert hint in sentence
@@ -98,13 +99,13 @@ def test_a_setting_is_checked_even_where_the_method_has_no_use_for_it():
     values = with_setting("pruning", "pruning_rate", 1.5)
     values["pruning"]["method"] = "truncate"
     with pytest.raises(ConfigError, match="pruning_rate is 1"):
-        parse_config(values)
+        parse_config(BatchQAConfig, values)
 
 
 @pytest.mark.parametrize("method", METHODS)
 def test_every_method_is_built_by_name_with_the_settings_it_has(method):
     settings = {"method": method, "pruning_rate": 0.4, "phase1_budget": 500, "scale": "xnor", "seed": 3}
-    built = parse_config(LEAST | {"pruning": settings}).pruning.build()
+    built = parse_config(BatchQAConfig, LEAST | {"pruning": settings}).pruning.build()
     assert built.name == method
     assert {name: value for name, value in settings.items() if hasattr(built, name)} == {
         name: getattr(built, name) for name in settings if hasattr(built, name)
@@ -115,12 +116,12 @@ def test_every_method_is_built_by_name_with_the_settings_it_has(method):
 def test_a_missing_setting_is_asked_for_by_its_full_name(missing):
     values = {section: settings for section, settings in LEAST.items() if section != missing.split(".")[0]}
     with pytest.raises(ConfigError, match=f"^{missing} is missing: set it .* as {missing}=..."):
-        parse_config(values)
+        parse_config(BatchQAConfig, values)
 
 
 def test_min_actors_above_max_actors_is_refused():
     with pytest.raises(ConfigError, match=r"ray\.min_actors is 3, more than max_actors, 2"):
-        parse_config(LEAST | {"ray": {"min_actors": 3, "max_actors": 2}})
+        parse_config(BatchQAConfig, LEAST | {"ray": {"min_actors": 3, "max_actors": 2}})
 
 
 @pytest.mark.parametrize(
@@ -138,24 +139,24 @@ def test_min_actors_above_max_actors_is_refused():
     ],
 )
 def test_overrides_are_read_as_yaml(config_file, override, section, key, value):
-    config = load_config(config_file, [override])
+    config = load_config(BatchQAConfig, config_file, [override])
     assert getattr(getattr(config, section), key) == value
 
 
 def test_the_last_override_of_a_key_wins(config_file):
     overrides = ["pruning.pruning_rate=0.4", "pruning.pruning_rate=0.6"]
-    assert load_config(config_file, overrides).pruning.pruning_rate == 0.6
+    assert load_config(BatchQAConfig, config_file, overrides).pruning.pruning_rate == 0.6
 
 
 @pytest.mark.parametrize("override", ["limit=3", "input.=3", ".limit=3", "input.limit"])
 def test_what_is_no_override_is_refused_with_the_form(config_file, override):
     with pytest.raises(ConfigError, match=r"write section\.key=value"):
-        load_config(config_file, [override])
+        load_config(BatchQAConfig, config_file, [override])
 
 
 def test_an_override_goes_through_the_same_checks(config_file):
     with pytest.raises(ConfigError, match=r"unknown key pruning\.sacle: did you mean pruning\.scale"):
-        load_config(config_file, ["pruning.sacle=sign"])
+        load_config(BatchQAConfig, config_file, ["pruning.sacle=sign"])
 
 
 @pytest.mark.parametrize(
@@ -171,16 +172,16 @@ def test_a_file_that_is_no_config_is_refused_in_one_line(tmp_path, text, sentenc
     path = tmp_path / "broken.yaml"
     path.write_text(text)
     with pytest.raises(ConfigError, match=sentence) as refusal:
-        load_config(str(path), ["pruning.pruning_rate=0.4"])
+        load_config(BatchQAConfig, str(path), ["pruning.pruning_rate=0.4"])
     assert "\n" not in str(refusal.value)
 
 
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(ConfigError, match=r"nowhere\.yaml can't be read: No such file"):
-        load_config(str(tmp_path / "nowhere.yaml"))
+        load_config(BatchQAConfig, str(tmp_path / "nowhere.yaml"))
 
 
 def test_a_section_whose_keys_are_all_commented_out_keeps_its_defaults(tmp_path):
     path = tmp_path / "config.yaml"
     path.write_text(yaml.safe_dump(LEAST) + "pruning:\n  # pruning_rate: 0.4\n")
-    assert load_config(str(path)) == parse_config(LEAST)
+    assert load_config(BatchQAConfig, str(path)) == parse_config(BatchQAConfig, LEAST)

@@ -294,7 +294,7 @@ def test_a_manifest_without_audio_or_question_is_refused(read, column):
         read(rows)
 
 
-@pytest.mark.parametrize("column", ["prediction", "status", "error", "finished_at"])
+@pytest.mark.parametrize("column", ["prediction", "status", "error", "evidence_recall"])
 def test_columns_that_answers_have_can_not_be_carried(read, column):
     with pytest.raises(ManifestError, match=f"rename {column}"):
         read([ONE | {column: "x"}])
@@ -342,6 +342,22 @@ def test_a_file_that_is_no_manifest_is_named(tmp_path, monkeypatch, name, conten
         ({"end": math.nan}, "no slice"),
         ({"end": math.inf}, "no slice"),
         ({"start": math.inf}, "no slice"),
+        (
+            {"evidence_start": 5, "evidence_end": 2},
+            "evidence_start 5 and evidence_end 2 are no span: give seconds",
+        ),
+        ({"evidence_start": 5, "evidence_end": 5}, "are no span"),
+        ({"evidence_start": -1, "evidence_end": 5}, "are no span"),
+        (
+            {"evidence_start": "soon", "evidence_end": 5},
+            "evidence_start 'soon' and evidence_end 5 are no span",
+        ),
+        ({"evidence_start": 5, "evidence_end": [6]}, "are no span"),
+        ({"evidence_start": True, "evidence_end": 5}, "are no span"),
+        ({"evidence_start": 5}, "evidence_start 5 and evidence_end None are no span"),
+        ({"evidence_end": 5}, "are no span"),
+        ({"evidence_start": math.nan, "evidence_end": 5}, "are no span"),
+        ({"evidence_start": 5, "evidence_end": math.inf}, "are no span"),
     ],
 )
 def test_a_malformed_row_is_an_item_with_a_sentence(read, change, sentence):
@@ -398,6 +414,23 @@ def test_values_without_a_common_type_are_carried_as_json(tmp_path, values, expe
     items = read_file(path).items
     pq.write_table(items, tmp_path / "out.parquet")
     assert pq.read_table(tmp_path / "out.parquet").column("extra").to_pylist() == expected
+
+
+@pytest.mark.parametrize("suffix", ["jsonl", "csv"])
+def test_gold_spans_are_carried_as_seconds_and_null_where_there_is_none(tmp_path, suffix):
+    """Text in one row, or in all as in a CSV file, does not change the column's type."""
+    spans = [(1, 2.5), (None, None), ("3", "4e0"), ("soon", 9)]
+    rows = [
+        {"audio": "a.wav", "question": str(i), "choices": None, "evidence_start": start, "evidence_end": end}
+        for i, (start, end) in enumerate(spans)
+    ]
+    path = tmp_path / f"m.{suffix}"
+    (write_csv if suffix == "csv" else write_jsonl)(path, rows)
+    manifest = read_file(path)
+    columns = manifest.items.select(["evidence_start", "evidence_end"])
+    assert columns.schema.types == [pa.float64()] * 2
+    assert columns.to_pydict() == {"evidence_start": [1, None, 3, None], "evidence_end": [2.5, None, 4, 9]}
+    assert list(manifest.malformed) == [manifest.items.column("item_id")[3].as_py()]
 
 
 @given(st.text(st.characters(blacklist_categories=["Cs"]), min_size=1).filter(lambda text: text.strip()))

@@ -52,12 +52,12 @@ def answer_row(item_id: str, gold: str | None, correct: bool | None, audio: str 
 @pytest.fixture
 def summary(shape) -> Summary:
     ok = [
-        answer_row("1", "B", True),
-        answer_row("2", "B", False),
-        answer_row("3", "A", True, audio="b.wav", audio_seconds=3600.0),
+        answer_row("1", "B", True, evidence_recall=1.0),
+        answer_row("2", "B", False, evidence_recall=0.0),
+        answer_row("3", "A", True, audio="b.wav", audio_seconds=3600.0, evidence_recall=0.5),
         answer_row("4", None, None, audio="b.wav", audio_seconds=3600.0),
         answer_row("5", "B", False, audio="b.wav", start=5.0, audio_seconds=360.0),
-        answer_row("99", "C", True),  # of another manifest in the same directory
+        answer_row("99", "C", True, evidence_recall=0.0),  # of another manifest in the same directory
     ]
     kinds = {"6": "AudioSilent", "7": "AudioNotFound", "8": "AudioSilent", "98": "MalformedRow"}
     failed = [dict.fromkeys(SCHEMA.names) | {"item_id": i, "error_type": k} for i, k in kinds.items()]
@@ -81,6 +81,17 @@ def test_accuracy_is_told_beside_the_majority_letters(summary):
     assert values["num_judged"] == 4
     assert values["accuracy"] == 0.5
     assert (values["majority_letter"], values["majority_letter_accuracy"]) == ("B", 0.75)
+
+
+def test_evidence_recall_is_the_mean_of_the_items_that_have_one(summary, shape, capsys):
+    assert summary.values["evidence_recall_mean"] == pytest.approx(0.5)
+    assert summary.values["num_with_evidence_recall"] == 3
+    summary.show()
+    assert "50.0% of the gold evidence's audio tokens kept, mean of 3" in capsys.readouterr().out
+    without = summarise(Answers([answer_row("1", "A", True)], []), {"1"}, shape, LAUNCH)
+    assert without.values["evidence_recall_mean"] is None
+    without.show()
+    assert "gold evidence" not in capsys.readouterr().out
 
 
 def test_cost_is_told_beside_the_same_prompts_unpruned(summary, shape):

@@ -13,6 +13,7 @@ from loguru import logger
 
 from speechprune.answering import answer_items
 from speechprune.encoding import EncodedAudio, encode_recordings
+from speechprune.evidence import evidence_recall
 from speechprune.models.loading import ModelOptions, load_model
 from speechprune.pipeline.attempts import Attempts, give_up_on_killers
 from speechprune.pipeline.decode import DECODED_SCHEMA
@@ -20,7 +21,7 @@ from speechprune.pipeline.failures import WorkerKilled, failure_sentence
 from speechprune.pipeline.tasks import unpack_items
 from speechprune.pruning import PruningMethod
 from speechprune.questions import Answer, AnsweringOptions, Item
-from speechprune.schema import answers_table
+from speechprune.schema import GOLD_SPAN_COLUMNS, answers_table
 
 Row = dict[str, Any]
 
@@ -127,7 +128,8 @@ class AnswerStage:
             "finished_at": datetime.now(UTC),
         }
         rows = []
-        for outcome, gold in zip(outcomes, task["items"].column("answer").to_pylist(), strict=True):
+        golds = task["items"].column("answer").to_pylist()
+        for outcome, gold, gold_span in zip(outcomes, golds, _gold_spans(task["items"]), strict=True):
             if outcome is None:
                 rows.append(shared | {"error_type": task["error_type"], "error": task["error"]})
             elif isinstance(outcome, Exception):
@@ -135,7 +137,8 @@ class AnswerStage:
                     shared | {"error_type": type(outcome).__name__, "error": failure_sentence(outcome)}
                 )
             else:
-                rows.append(shared | answer_row(outcome, gold))
+                assert audio is not None  # what was not encoded has no answer
+                rows.append(shared | answer_row(outcome, gold, gold_span, audio.times))
         table = answers_table(rows, task["items"])
         status = ["ok" if row.get("error") is None else "failed" for row in rows]
         return table.append_column("status", pa.array(status, pa.string()))
@@ -167,8 +170,30 @@ def _items_of(task: Row, audio: EncodedAudio) -> list[Item]:
     ]
 
 
-def answer_row(answer: Answer, gold: str | None) -> Row:
-    """An answer as the columns of its row."""
+def _gold_spans(items: pa.Table) -> list[tuple[float, float] | None]:
+    """Seconds between which each item's critical fact is told; None where the manifest doesn't say."""
+    if not set(GOLD_SPAN_COLUMNS) <= set(items.column_names):
+        return [None] * len(items)
+    starts, ends = (items.column(name).to_pylist() for name in GOLD_SPAN_COLUMNS)
+    return [None if start is None else (start, end) for start, end in zip(starts, ends, strict=True)]
+
+
+def answer_row(
+    answer: Answer, gold: str | None, gold_span: tuple[float, float] | None, times: np.ndarray
+) -> Row:
+    """An answer as the columns of its row, judged by what the manifest knows.
+
+    Parameters
+    ----------
+    answer
+        Made without sight of what follows.
+    gold
+        Letter of the right choice, or free text.
+    gold_span
+        Begin and end of the critical fact, in seconds of the recording.
+    times
+        Begin and end of every audio token in the same seconds, shape ``(N, 2)``.
+    """
     own = {
         name: getattr(answer, name)
         for name in (
@@ -193,4 +218,7 @@ def answer_row(answer: Answer, gold: str | None) -> Row:
         **vars(answer.cost),
         "correct": answer.prediction == gold if judged else None,
         "evidence": [vars(span) for span in answer.evidence],
+        "evidence_recall": None
+        if gold_span is None
+        else evidence_recall(answer.kept_indices, times, gold_span),
     }

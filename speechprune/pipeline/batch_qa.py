@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import logging
 import math
-import os
-import re
-import warnings
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,12 +12,15 @@ import ray
 from loguru import logger
 
 from speechprune import storage
-from speechprune.config import BatchQAConfig, ConfigError
+from speechprune.config import BatchQAConfig
+from speechprune.config_loading import ConfigError
 from speechprune.manifest import read_manifest
 from speechprune.models.loading import ModelOptions, check_model
+from speechprune.models.vocabulary import unknown_share
 from speechprune.pipeline.answer import AnswerStage
 from speechprune.pipeline.attempts import AttemptLedger
 from speechprune.pipeline.claim import claim
+from speechprune.pipeline.cluster import StartError, root_cause, start_ray
 from speechprune.pipeline.decode import decode_recording
 from speechprune.pipeline.preview import estimate_hours
 from speechprune.pipeline.progress import Progress
@@ -33,10 +32,8 @@ from speechprune.reports.summary import Summary, summarise
 # CPUs of a task or actor of a stage. They differ: Ray would fuse decoding into an answer actor of the same
 # share, and the actor would wait for it
 STAGE_CPUS = {"decode": 1.0, "answer": 0.5, "write": 0.25}
-
-
-class StartError(RuntimeError):
-    """The workers can't start; one line says why."""
+NUM_LOOKED_AT = 200  # questions whose words are looked up in the model's vocabulary
+MUCH_UNKNOWN = 0.05
 
 
 def run_batch_qa(config: BatchQAConfig) -> Summary:
@@ -72,12 +69,12 @@ def run_batch_qa(config: BatchQAConfig) -> Summary:
     progress = Progress(num_items=len(todo))
     if todo:
         run.forget_failures(todo)
-        _start_ray()
+        start_ray()
         logger.info("to do: {}", _preview(tasks))
         try:
             _run_stages(config, tasks, run.path, progress)
         except ray.exceptions.RayError as error:
-            raise StartError(_root_cause(error)) from error
+            raise StartError(root_cause(error)) from error
         run.settle()
     summary = summarise(run, set(item_ids), shape, progress.throughput())
     run.write_summary(summary.values)
@@ -105,19 +102,16 @@ def _announce(config: BatchQAConfig, items: pa.Table, num_repeated: int, num_don
         random,
         config.pruning.build(),
     )
-
-
-def _start_ray() -> None:
-    """Join the cluster of RAY_ADDRESS or of this machine, or start one here; without its chatter."""
-    warnings.filterwarnings("ignore", module="ray")
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    if not ray.is_initialized():
-        ray.init(log_to_driver=False, logging_level=logging.ERROR, include_dashboard=False)
-    context = ray.data.DataContext.get_current()
-    context.enable_progress_bars = False
-    context.print_on_execution_start = False
-    context.execution_no_progress_timeout_s = -1  # three hours of audio may well take half an hour
-    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    asked = items.select(["question", "choices"]).slice(0, NUM_LOOKED_AT).to_pylist()
+    unknown = unknown_share(
+        config.model.path, [text for row in asked for text in (row["question"], *(row["choices"] or []))]
+    )
+    if unknown > MUCH_UNKNOWN:
+        logger.warning(
+            "{:.0%} of the words asked are unknown to this model, whose vocabulary is closed: "
+            "its answers mean nothing",
+            unknown,
+        )
 
 
 def _preview(tasks: pa.Table) -> str:
@@ -208,9 +202,3 @@ def stage_cpus(cpus_per_node: float, actors_per_node: int) -> dict[str, float]:
     needed = actors_per_node * STAGE_CPUS["answer"] + STAGE_CPUS["decode"]
     scale = min(1.0, cpus_per_node / needed) if cpus_per_node else 1.0  # none yet: it will scale up
     return {stage: math.floor(cpus * scale * 1000) / 1000 for stage, cpus in STAGE_CPUS.items()}
-
-
-def _root_cause(error: BaseException) -> str:
-    """The last line of what a worker died of, without the name of the exception's class."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return re.sub(r"^[\w.]+Error: ", "", lines[-1]) if lines else type(error).__name__

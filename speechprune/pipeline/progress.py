@@ -24,10 +24,24 @@ class Progress:
     ----------
     num_items
         Items to do in this launch.
+    doing, items
+        What is done, and to what, in words.
+    failures_in
+        Where all failures can be read.
     """
 
-    def __init__(self, num_items: int) -> None:
+    def __init__(
+        self,
+        num_items: int,
+        *,
+        doing: str = "answering",
+        items: str = "items",
+        failures_in: str = "answers/status=failed",
+    ) -> None:
         self._num_items = num_items
+        self._doing = doing
+        self._items = items
+        self._failures_in = failures_in
         self._num_done = 0
         self._num_failed = 0
         self._num_told = 0
@@ -42,7 +56,7 @@ class Progress:
         console = Console(file=screen())
         if console.is_terminal:
             self._bar = RichProgress(
-                TextColumn("answering"),
+                TextColumn(self._doing),
                 BarColumn(),
                 MofNCompleteColumn(),
                 TextColumn("{task.fields[rate]}"),
@@ -50,7 +64,7 @@ class Progress:
                 console=console,
                 transient=True,
             )
-            self._task = self._bar.add_task("", total=self._num_items, rate="loading the model")
+            self._task = self._bar.add_task("", total=self._num_items, rate="starting")
             self._bar.start()
         return self
 
@@ -70,13 +84,13 @@ class Progress:
             if self._num_told < NUM_FAILURES_TOLD:
                 logger.warning("failed: {}", failure)
             elif self._num_told == NUM_FAILURES_TOLD:
-                logger.warning("more failures: see answers/status=failed")
+                logger.warning("more failures: see {}", self._failures_in)
             self._num_told += 1
         if self._bar is not None:
             self._bar.update(self._task, completed=self._num_done, rate=self._rate())
         elif time.monotonic() - self._last_line > SECONDS_BETWEEN_LINES or self._num_done == self._num_items:
             self._last_line = time.monotonic()
-            logger.info("{:,} of {:,} items, {}", self._num_done, self._num_items, self._rate())
+            logger.info("{:,} of {:,} {}, {}", self._num_done, self._num_items, self._items, self._rate())
 
     def _rate(self) -> str:
         elapsed = max(1e-9, time.monotonic() - (self._begun or 0.0))
@@ -84,7 +98,7 @@ class Progress:
         left = (self._num_items - self._num_done) / rate if rate else 0.0
         failed = f", {self._num_failed:,} failed" if self._num_failed else ""
         return (
-            f"{rate:.2f} items/s, {self._audio_seconds / elapsed:.0f} x real time{failed}, "
+            f"{rate:.2f} {self._items}/s, {self._audio_seconds / elapsed:.0f} x real time{failed}, "
             f"{_duration(elapsed)} gone, {_duration(left)} left"
         )
 

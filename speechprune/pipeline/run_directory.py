@@ -25,8 +25,8 @@ STATUSES = ("ok", "failed")
 NUM_READERS = 16  # files read at a time: object stores answer slowly, but many at once
 
 
-class RunDirectory:
-    """Reads and writes one run directory.
+class JobDirectory:
+    """What a job makes, with ``run.json``: what it was made by.
 
     Parameters
     ----------
@@ -37,6 +37,22 @@ class RunDirectory:
     def __init__(self, path: str) -> None:
         self.path = storage.absolute(path)
         self._fs, self._root = storage.filesystem(self.path)
+
+    def read_run(self) -> dict[str, Any] | None:
+        """``run.json``, or None before the first launch."""
+        try:
+            record: dict[str, Any] = json.loads(storage.read_text(storage.join(self.path, "run.json")))
+        except FileNotFoundError:
+            return None
+        return record
+
+    def write_run(self, record: dict[str, Any]) -> None:
+        """Write ``run.json``."""
+        storage.write_bytes(storage.join(self.path, "run.json"), json.dumps(record, indent=2).encode())
+
+
+class RunDirectory(JobDirectory):
+    """Reads and writes one run directory; see ``JobDirectory`` for its path."""
 
     def settle(self) -> set[str]:
         """Put the answers in order, and say which items are answered.
@@ -93,7 +109,7 @@ class RunDirectory:
     def _read(self, file: str, columns: list[str]) -> pa.Table | None:
         with self._fs.open(file, "rb", block_size=1 << 20) as handle:
             try:
-                return pq.read_table(handle, columns=columns)
+                return pq.ParquetFile(handle).read(columns)
             except (pa.ArrowInvalid, OSError):
                 if self._fs.exists(file):  # and not a lost connection
                     return None
@@ -107,16 +123,15 @@ class RunDirectory:
         return storage.files_in(storage.join(self.path, "answers", f"status={status}"), ".parquet")
 
     def read_answers(self, status: str, columns: list[str]) -> pa.Table:
-        """Some columns of all rows of a status."""
+        """Some columns of all rows of a status; null in files that lack one."""
         files = self._files(status)
         with ThreadPoolExecutor(NUM_READERS) as pool:
             tables = [
                 table for table in pool.map(lambda f: self._read(f, columns), files) if table is not None
             ]
-        if tables:
-            return pa.concat_tables(tables, promote_options="permissive")
         kinds = {field.name: field.type for field in (*ITEM_COLUMNS, *ANSWER_COLUMNS)}
-        return pa.schema([(name, kinds[name]) for name in columns]).empty_table()
+        asked = pa.schema([(name, kinds.get(name, pa.null())) for name in columns]).empty_table()
+        return pa.concat_tables([asked, *tables], promote_options="permissive")
 
     def write_answers(self, status: str, table: pa.Table) -> None:
         """Publish rows as one file, in one step.
@@ -132,18 +147,6 @@ class RunDirectory:
         """Write ``summary.json``."""
         uri = storage.join(self.path, "summary.json")
         storage.write_bytes(uri, json.dumps(summary, indent=2).encode())
-
-    def read_run(self) -> dict[str, Any] | None:
-        """``run.json``, or None before the first launch."""
-        try:
-            record: dict[str, Any] = json.loads(storage.read_text(storage.join(self.path, "run.json")))
-        except FileNotFoundError:
-            return None
-        return record
-
-    def write_run(self, record: dict[str, Any]) -> None:
-        """Write ``run.json``."""
-        storage.write_bytes(storage.join(self.path, "run.json"), json.dumps(record, indent=2).encode())
 
 
 def _as_parquet(table: pa.Table) -> bytes:

@@ -13,7 +13,7 @@ from rich.table import Column, Table
 from speechprune.audio import SAMPLE_RATE, AudioSilent, decode_audio
 from speechprune.prompts import LETTERS
 from speechprune.reports.summary import AnswersSource
-from speechprune.schema import ANSWER_COLUMNS, ITEM_COLUMNS
+from speechprune.schema import ANSWER_COLUMNS, GOLD_SPAN_COLUMNS, ITEM_COLUMNS
 
 BAR_CHARACTERS = 20  # of a probability of one
 
@@ -58,7 +58,7 @@ def find_answer(run: AnswersSource, item_id: str) -> Row:
     AnswerNotFound
         None begins so, or several do; the sentence lists some.
     """
-    columns = [field.name for field in (*ITEM_COLUMNS, *ANSWER_COLUMNS)]
+    columns = [*(field.name for field in (*ITEM_COLUMNS, *ANSWER_COLUMNS)), *GOLD_SPAN_COLUMNS]
     rows = [row for status in ("ok", "failed") for row in _rows(run, status, *columns)]
     exact = [row for row in rows if row["item_id"] == item_id]
     matching = exact or [row for row in rows if row["item_id"].startswith(item_id)]
@@ -95,6 +95,12 @@ def show_answer(row: Row) -> None:
         for span in row["evidence"]:
             table.add_row(_clock(span["start"]), _clock(span["end"]), f"{span['score']:.3f}")
         console.print(table)
+    if row["evidence_start"] is not None:
+        recall = row["evidence_recall"]
+        found = (
+            "outside of what was listened to" if recall is None else f"{recall:.0%} of its audio tokens kept"
+        )
+        console.print(f"gold evidence {_clock(row['evidence_start'])}-{_clock(row['evidence_end'])}: {found}")
     rate = "" if row["pruning_rate"] is None else f", pruning rate {row['pruning_rate']:g}"
     kept = f"{row['num_kept_tokens']:,} of {row['num_audio_tokens']:,} audio tokens kept"
     cost = f"{row['tflops_total']:.3g} TFLOPs in all, prefill {row['seconds_prefill'] * 1000:.0f} ms"

@@ -32,6 +32,7 @@ COLUMNS = [
     "end",
     "answer",
     "correct",
+    "evidence_recall",
     "audio_seconds",
     "num_audio_tokens",
     "num_kept_tokens",
@@ -50,7 +51,7 @@ class AnswersSource(Protocol):
     path: str
 
     def read_answers(self, status: str, columns: list[str]) -> pa.Table:
-        """Some columns of all rows of a status."""
+        """Some columns of all rows of a status; null in files that lack one."""
         ...
 
 
@@ -103,6 +104,8 @@ def summarise(
         "num_recordings": len(recordings),
         "audio_hours": sum(recordings.values()) / 3600,
         **_accuracy(ok),
+        "num_with_evidence_recall": pc.count(ok.column("evidence_recall")).as_py(),
+        "evidence_recall_mean": pc.mean(ok.column("evidence_recall")).as_py(),
         **_cost(ok, shape),
         "peak_memory_bytes": pc.max(ok.column("peak_memory_bytes")).as_py(),
         "totals": {name: pc.sum(ok.column(name)).as_py() or 0.0 for name in SUMMED_COLUMNS},
@@ -197,6 +200,12 @@ def _as_table(values: dict[str, Any]) -> Table:
             "accuracy",
             f"{values['accuracy']:.1%} of {values['num_judged']:,}; "
             f"always {values['majority_letter']}: {values['majority_letter_accuracy']:.1%}",
+        )
+    if values["evidence_recall_mean"] is not None:
+        row(
+            "evidence recall",
+            f"{values['evidence_recall_mean']:.1%} of the gold evidence's audio tokens kept, "
+            f"mean of {values['num_with_evidence_recall']:,}",
         )
     if values["tokens_mean"]:
         row("audio tokens", _against(values["tokens_kept_mean"], values["tokens_mean"], ",.0f"))

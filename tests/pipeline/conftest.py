@@ -3,11 +3,12 @@
 import logging
 import signal
 from collections.abc import Callable, Iterable
+from pathlib import Path
 
 import pytest
 import ray
 import s3fs
-from harness import JobProcess
+from harness import JOB, JobProcess
 from moto.server import ThreadedMotoServer
 
 NUM_CPUS = 2
@@ -30,11 +31,12 @@ def ray_address() -> Iterable[str]:
 
 @pytest.fixture
 def job_process(ray_address) -> Iterable[Callable[..., JobProcess]]:
-    """``job_process(config, *overrides)``: a process that is gone when the test ends."""
+    """``job_process(config, *overrides, job=script)``: a process that is gone when the test ends."""
     processes = []
 
-    def start(*arguments: str, environment: dict[str, str] | None = None) -> JobProcess:
-        processes.append(JobProcess(list(arguments), {"RAY_ADDRESS": ray_address, **(environment or {})}))
+    def start(*arguments: str, environment: dict[str, str] | None = None, job: Path = JOB) -> JobProcess:
+        variables = {"RAY_ADDRESS": ray_address, **(environment or {})}
+        processes.append(JobProcess(list(arguments), variables, job))
         return processes[-1]
 
     yield start

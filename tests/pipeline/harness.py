@@ -1,5 +1,6 @@
-"""The job as tests handle it: launches in this process or in another, its folder, its rows."""
+"""Jobs as tests handle them: launches in this process or in another, their folder, their rows."""
 
+import functools
 import importlib.util
 import json
 import os
@@ -10,6 +11,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pyarrow.parquet as pq
@@ -23,10 +25,6 @@ from speechprune.audio import SAMPLE_RATE
 JOB = Path(__file__).parents[2] / "jobs/batch_qa.py"
 POLL_SECONDS = 0.05
 
-spec = importlib.util.spec_from_file_location("batch_qa_job", JOB)
-batch_qa_job = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(batch_qa_job)
-
 
 @dataclass(frozen=True)
 class Launch:
@@ -36,24 +34,33 @@ class Launch:
     lines: list[str]
 
 
-def launch(*arguments: str) -> Launch:
-    """The job in this process; it joins the Ray that runs here."""
+@functools.cache
+def load_job(script: Path) -> ModuleType:
+    """A job's script as a module."""
+    spec = importlib.util.spec_from_file_location(f"{script.stem}_job", script)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def launch(*arguments: str, job: Path = JOB) -> Launch:
+    """A job in this process; it joins the Ray that runs here."""
     lines: list[str] = []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(batch_qa_job, "log_to_screen", lambda: None)
+        patch.setattr(load_job(job), "log_to_screen", lambda: None)
         sink = logger.add(lambda message: lines.append(message.record["message"]), level="INFO")
         try:
-            return Launch(batch_qa_job.main(list(arguments)), lines)
+            return Launch(load_job(job).main(list(arguments)), lines)
         finally:
             logger.remove(sink)
 
 
 class JobProcess:
-    """The job in a process of its own, on the session's Ray unless another environment says otherwise."""
+    """A job in a process of its own, on the session's Ray unless another environment says otherwise."""
 
-    def __init__(self, arguments: list[str], environment: dict[str, str]) -> None:
+    def __init__(self, arguments: list[str], environment: dict[str, str], job: Path = JOB) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, str(JOB), *arguments],
+            [sys.executable, str(job), *arguments],
             env=os.environ | environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

@@ -26,19 +26,23 @@ DAMAGED_SECONDS = 20  # of a damaged copy are asked about
 
 
 def good_items(folder: Path, speech) -> list[dict]:
-    """Three recordings, one in two windows, one sliced; questions of every kind, carried columns."""
+    """Three recordings, one in two windows, one sliced; questions of every kind, gold spans, carried."""
     short = write_sound(folder / "short.flac", speech(4.0))
     long = write_sound(folder / "long.wav", speech(33.0, start=60.0))
     stereo = write_sound(folder / "stereo.wav", np.stack([speech(6.0, 20.0), speech(6.0, 120.0)], axis=1))
     days = {"question": "Which day?", "choices": CHOICES}
     return [
-        {"item_id": "short-1", "audio": short, **days, "answer": "Friday"},
+        {"item_id": "short-1", "audio": short, **days, "answer": "Friday", **gold_span(1.01, 2.03)},
         {"item_id": "short-2", "audio": short, "question": "Who?", "choices": ["Anna", "Bert"], "answer": 0},
-        {"item_id": "long-1", "audio": long, **days, "answer": "c", "team": 7},
+        {"item_id": "long-1", "audio": long, **days, "answer": "c", "team": 7, **gold_span(29.01, 31.01)},
         {"item_id": "long-2", "audio": long, "question": "What is planned?", "answer": "a review"},
-        {"item_id": "sliced", "audio": long, **days, "start": 5, "end": 12.5},
-        {"item_id": "stereo", "audio": stereo, **days, "tags": ["x", "y"]},
+        {"item_id": "sliced", "audio": long, **days, "start": 5, "end": 12.5, **gold_span(7.01, 9.01)},
+        {"item_id": "stereo", "audio": stereo, **days, "tags": ["x", "y"], **gold_span(9.01, 10.01)},
     ]
+
+
+def gold_span(start: float, end: float) -> dict[str, float]:
+    return {"evidence_start": start, "evidence_end": end}
 
 
 def bad_items(folder: Path, speech) -> list[dict]:
@@ -62,6 +66,7 @@ def bad_items(folder: Path, speech) -> list[dict]:
         "no-question": ("MalformedRow", {"audio": "short.flac", "question": " "}),
         "no-audio": ("MalformedRow", {"audio": ""}),
         "no-slice": ("MalformedRow", {"audio": "short.flac", "start": 3, "end": 2}),
+        "no-span": ("MalformedRow", {"audio": "short.flac", **gold_span(3, 2)}),
         "placeholder": ("PromptError", {"audio": "short.flac", "question": "What is <|AUDIO|>?"}),
         "no-protocol": ("AudioUnreadable", {"audio": "gopher://host/a.wav"}),
     }
@@ -178,6 +183,16 @@ def test_answers_equal_those_of_the_library_called_directly(job, answered, tiny_
             np.testing.assert_allclose(row["choice_probabilities"], answer.choice_probabilities, atol=1e-5)
         assert [span["start"] for span in row["evidence"]] == [span.start for span in answer.evidence]
         assert row["audio_seconds"] == audio.seconds
+        if item["item_id"] in ("short-1", "long-1", "sliced"):
+            gold = {
+                i
+                for i, (begin, end) in enumerate(audio.times)
+                if begin < item["evidence_end"] and end > item["evidence_start"]
+            }
+            kept = gold & set(answer.kept_indices.tolist())
+            assert row["evidence_recall"] == pytest.approx(len(kept) / len(gold))
+        else:  # no gold span, or one that lies behind the recording's end
+            assert row["evidence_recall"] is None
 
 
 def test_rows_hold_the_item_as_asked_and_how_it_was_judged(job, answered):
@@ -192,6 +207,7 @@ def test_rows_hold_the_item_as_asked_and_how_it_was_judged(job, answered):
     assert answered["long-2"]["correct"] is None  # free text
     assert answered["sliced"]["correct"] is None  # no gold answer
     assert answered["long-1"]["team"] == 7
+    assert (answered["long-1"]["evidence_start"], answered["long-1"]["evidence_end"]) == (29.01, 31.01)
     assert answered["stereo"]["tags"] == ["x", "y"]
     assert answered["short-1"]["audio"] == str(job.folder / "short.flac")
     assert (answered["sliced"]["start"], answered["sliced"]["end"]) == (5.0, 12.5)
@@ -213,7 +229,7 @@ def test_files_follow_the_schema_with_carried_columns_last(job, first_launch):
         assert [(field.name, field.type) for field in schema][: len(expected)] == [
             (field.name, field.type) for field in expected
         ]
-        assert {"team", "tags"} <= set(schema.names[len(expected) :])
+        assert {"team", "tags", "evidence_start", "evidence_end"} <= set(schema.names[len(expected) :])
         assert schema.field("audio_seconds").metadata[b"unit"] == b"s"
 
 
@@ -222,7 +238,7 @@ def test_bad_items_become_rows_with_their_kind_and_a_sentence(job, speech, faile
     assert {name: row["error_type"] for name, row in bad.items()} == {
         name: row["expected_error"] for name, row in bad.items()
     }
-    assert len(bad) == 13
+    assert len(bad) == 14
     for row in bad.values():
         assert len(row["error"]) > 20
         assert "\n" not in row["error"]
@@ -259,6 +275,9 @@ def test_the_summary_counts_what_the_rows_say(job, answered, failed):
     assert summary["totals"]["tflops_total"] == pytest.approx(
         sum(row["tflops_total"] for row in answered.values())
     )
+    recalls = [row["evidence_recall"] for row in answered.values() if row["evidence_recall"] is not None]
+    assert summary["num_with_evidence_recall"] == len(recalls) == 3
+    assert summary["evidence_recall_mean"] == pytest.approx(np.mean(recalls))
     recordings = {(row["audio"], row["start"], row["end"]): row["audio_seconds"] for row in answered.values()}
     assert summary["audio_hours"] == pytest.approx(sum(recordings.values()) / 3600)
 
@@ -339,7 +358,7 @@ def test_few_enough_failures_exit_with_0(job, relaunch):
 
 
 def test_a_complete_run_starts_nothing(job, relaunch, monkeypatch):
-    monkeypatch.setattr(batch_qa, "_start_ray", lambda: pytest.fail("Ray was started"))
+    monkeypatch.setattr(batch_qa, "start_ray", lambda: pytest.fail("Ray was started"))
     before = job.rows("ok")
     result = launch(job.config, "input.limit=6", "ray.recordings_per_block=1", "model.prefill_batch_tokens=9")
     assert result.code == 0
@@ -360,7 +379,7 @@ def test_a_complete_run_starts_nothing(job, relaunch, monkeypatch):
 def test_settings_that_would_change_answers_are_refused_by_name(
     job, relaunch, monkeypatch, override, name, before
 ):
-    monkeypatch.setattr(batch_qa, "_start_ray", lambda: pytest.fail("Ray was started"))
+    monkeypatch.setattr(batch_qa, "start_ray", lambda: pytest.fail("Ray was started"))
     result = launch(job.config, override)
     assert result.code == 2
     (line,) = result.lines

@@ -10,7 +10,8 @@ import pytest
 from fsspec.core import url_to_fs
 
 from speechprune import storage
-from speechprune.config import BatchQAConfig, ConfigError, parse_config
+from speechprune.config import BatchQAConfig
+from speechprune.config_loading import ConfigError, parse_config
 from speechprune.pipeline.claim import claim
 from speechprune.pipeline.run_directory import RunDirectory
 from speechprune.schema import ITEM_COLUMNS, answers_table
@@ -32,7 +33,7 @@ def config(tiny_model_folder) -> BatchQAConfig:
 
 def config_with(model: str, **sections) -> BatchQAConfig:
     least = {"input": {"manifest": "m.jsonl"}, "model": {"path": model}, "output": {"path": "unused"}}
-    return parse_config(least | sections)
+    return parse_config(BatchQAConfig, least | sections)
 
 
 def answers(*item_ids: str, prediction: str = "A") -> pa.Table:
@@ -77,6 +78,18 @@ def test_what_was_written_is_answered(run):
     assert run.settle() == {"a", "b", "c"}
     assert ids(run, "ok") == Counter("abc")
     assert ids(run, "failed") == Counter("d")
+
+
+def test_a_column_that_a_file_lacks_is_null_in_its_rows(run):
+    """Answers of before there was the column, or of a manifest without it, still count."""
+    run.write_answers("ok", answers("a").drop_columns("evidence_recall"))
+    run.write_answers("ok", answers("b").append_column("team", pa.array([7])))
+    rows = run.read_answers("ok", ["item_id", "evidence_recall", "team"]).to_pylist()
+    assert sorted(rows, key=lambda row: row["item_id"]) == [
+        {"item_id": "a", "evidence_recall": None, "team": None},
+        {"item_id": "b", "evidence_recall": None, "team": 7},
+    ]
+    assert run.read_answers("failed", ["item_id", "team"]).num_rows == 0
 
 
 def test_a_retried_block_writes_over_its_own_file(run):

@@ -38,7 +38,7 @@ def job(tmp_path, tiny_model_folder, speech) -> Job:
     ],
 )
 def test_refused_in_one_line_before_any_worker(job, monkeypatch, tiny_model_folder, arguments, sentence):
-    monkeypatch.setattr(batch_qa, "_start_ray", lambda: pytest.fail("Ray was started"))
+    monkeypatch.setattr(batch_qa, "start_ray", lambda: pytest.fail("Ray was started"))
     (job.folder / "empty.jsonl").write_text("\n")
     (job.folder / "one_choice.jsonl").write_text('{"audio": "a.wav", "question": "?", "choices": ["x"]}')
     copy_model(tiny_model_folder, job.folder / "no_weights").unlink()

@@ -1,0 +1,33 @@
+"""Ray as all jobs start it, and what it says when it can't go on."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import warnings
+
+import ray
+
+
+class StartError(RuntimeError):
+    """The workers can't start; one line says why."""
+
+
+def start_ray() -> None:
+    """Join the cluster of RAY_ADDRESS or of this machine, or start one here; without its chatter."""
+    warnings.filterwarnings("ignore", module="ray")
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    if not ray.is_initialized():
+        ray.init(log_to_driver=False, logging_level=logging.ERROR, include_dashboard=False)
+    context = ray.data.DataContext.get_current()
+    context.enable_progress_bars = False
+    context.print_on_execution_start = False
+    context.execution_no_progress_timeout_s = -1  # three hours of audio may well take half an hour
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
+
+
+def root_cause(error: BaseException) -> str:
+    """The last line of what a worker died of, without the name of the exception's class."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return re.sub(r"^[\w.]+Error: ", "", lines[-1]) if lines else type(error).__name__
