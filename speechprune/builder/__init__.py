@@ -1,0 +1,1 @@
+"""Making benchmarks as the paper made SPIRAL: a script, its speech, and questions with known evidence."""

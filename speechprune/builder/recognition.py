@@ -1,0 +1,84 @@
+"""Word error rate of a benchmark's speech by any Hugging Face speech recogniser, as in the paper's II-C."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import numpy as np
+from rapidfuzz.distance import Levenshtein
+
+from speechprune.audio import SAMPLE_RATE
+
+CHUNK_SECONDS = 30  # of models that can't go through a long recording by themselves
+
+
+class Recogniser:
+    """A speech recogniser of the Hugging Face hub, or of a local folder, on a GPU where there is one.
+
+    Parameters
+    ----------
+    path
+        Hub id or folder, such as ``openai/whisper-large-v3``.
+    """
+
+    def __init__(self, path: str) -> None:
+        import torch
+        from transformers import pipeline
+
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+        self._pipeline: Any = pipeline("automatic-speech-recognition", model=path, device=device)
+        # Whisper finds its own way through a long recording by the times that it writes
+        is_whisper = self._pipeline.model.config.model_type == "whisper"
+        self._options = {"return_timestamps": True} if is_whisper else {"chunk_length_s": CHUNK_SECONDS}
+
+    def __call__(self, samples: np.ndarray) -> str:
+        """Write down int16 samples at 16 kHz of any length."""
+        waveform = samples.astype(np.float32) / 32768
+        heard: str = self._pipeline({"raw": waveform, "sampling_rate": SAMPLE_RATE}, **self._options)["text"]
+        return heard
+
+
+def check_recogniser(path: str) -> None:
+    """Find out, without loading its weights, whether there is such a model.
+
+    Raises
+    ------
+    ValueError
+        There is none, or it can't be reached.
+    """
+    from transformers import AutoConfig
+
+    try:
+        AutoConfig.from_pretrained(path)
+    except (OSError, ValueError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise ValueError(f"quality.asr_model {path} can't be loaded: {reason}") from error
+
+
+def word_error_rate(
+    recognise: Callable[[np.ndarray], str], spoken: Iterable[tuple[np.ndarray, str]]
+) -> float:
+    """Word errors over words said, all recordings together.
+
+    Parameters
+    ----------
+    recognise
+        Samples to text; a ``Recogniser``.
+    spoken
+        Samples and true text of each recording.
+    """
+    num_errors = num_words = 0
+    for samples, text in spoken:
+        said = normalise_words(text)
+        num_errors += Levenshtein.distance(said, normalise_words(recognise(samples)))
+        num_words += len(said)
+    return num_errors / num_words
+
+
+def normalise_words(text: str) -> list[str]:
+    """Words as Whisper's evaluation counts them: no case, punctuation or fillers, numbers in digits."""
+    from transformers.models.whisper.english_normalizer import EnglishTextNormalizer
+
+    words: list[str] = EnglishTextNormalizer({})(text).split()
+    return words
