@@ -1,0 +1,60 @@
+"""Measure the demo model on a held-out benchmark, and write the tables into its card.
+
+    python jobs/measure_demo_model.py [CONFIG.yaml] [section.key=value ...]
+
+Without a config: configs/demo_model_measured.yaml. Builds the benchmark if it isn't there; the same command
+continues what was stopped. Exit codes: 0 done, 2 config, model or benchmark can't be used, 130 stopped by
+Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from loguru import logger
+
+from speechprune.builder.config import BuildConfig
+from speechprune.config_loading import asks_for_help, config_from_arguments, load_config
+from speechprune.pipeline.build_benchmark import build_benchmark
+from speechprune.pipeline.cluster import StartError
+from speechprune.pipeline.terminal import divert_framework_output, log_to_screen
+from speechprune.training.config import MeasureConfig
+
+DEFAULT_CONFIG = Path(__file__).parent.parent / "configs" / "demo_model_measured.yaml"
+
+
+def main(arguments: list[str]) -> int:
+    """Build, measure, write, and say how it went by the exit code."""
+    log_to_screen()
+    if asks_for_help(arguments):
+        print(__doc__)
+        return 0
+    try:
+        config = config_from_arguments(MeasureConfig, arguments, DEFAULT_CONFIG)
+        benchmark = load_config(BuildConfig, config.benchmark.config)
+        with divert_framework_output():
+            build_benchmark(benchmark)
+        from speechprune.models.loading import load_model
+        from speechprune.speech_lm import SpeechLM
+        from speechprune.training.card import measured_part, write_measured
+        from speechprune.training.measure import measure
+
+        card = Path(config.model.path) / "README.md"
+        write_measured(card.read_text(), "")  # or it is no card: better known before than after
+        lm = SpeechLM(load_model(config.model))
+        rows = measure(lm, Path(benchmark.output.path), Path(config.output.work_path))
+        card.write_text(write_measured(card.read_text(), measured_part(rows)))
+    except (ValueError, OSError, StartError) as error:
+        logger.error("{}", error)
+        return 2
+    except KeyboardInterrupt:
+        logger.warning("stopped; the same command continues")
+        return 130
+    print(measured_part(rows))
+    logger.info("written into {}", card)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,187 @@
+"""The LLM's lesson: find the fact that a question asks for, and name the choice that says it.
+
+Every question is asked with choices (the letter must follow) or without (the words of the answer must). Left
+to itself the model guesses among what it hears for a long time. So two attention heads are told where to
+look, one at the words that tell the fact, one at the right option; and below them a probe, thrown away
+afterwards, wants to read the subject of the question and of what was heard. The first layer, which phase 2
+of SpeechPrune estimates, is told nothing of its own.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional
+from transformers.models.qwen2.modeling_qwen2 import apply_rotary_pos_emb
+
+from speechprune.training.contexts import Context
+from speechprune.training.packing import IGNORED, Pack, Packer
+from speechprune.training.progress import LessonProgress
+from speechprune.training.schedule import MasterWeights, learning_rate
+
+FACT_LAYER, OPTION_LAYER = 2, 3  # from 0
+GUIDED_HEAD = 0
+SUBJECT_WORDS = 2  # a modifier and a head
+GUIDANCE_WEIGHT, WORDS_WEIGHT = 0.3, 0.5
+CHOICES_SHOWN_SHARE = 0.75  # of the questions; the others are answered in words
+QUESTION_TOKENS = 42  # about, for filling batches
+
+DrawContext = Callable[[random.Random, np.random.Generator], Context]
+
+
+@dataclass
+class _Seen:
+    """What went into an attention layer."""
+
+    hidden_states: torch.Tensor | None = None
+    position_embeddings: tuple[torch.Tensor, torch.Tensor] | None = None
+
+
+class LanguageLesson(nn.Module):
+    """The model's decoder and head, and the guidance of two of its heads.
+
+    Parameters
+    ----------
+    language_model, lm_head
+        Hugging Face's modules; trained in place. The embedding table stays as it is.
+    """
+
+    def __init__(self, language_model: Any, lm_head: Any) -> None:
+        super().__init__()
+        self.language_model = language_model
+        self.lm_head = lm_head
+        self.language_model.embed_tokens.requires_grad_(False)
+        size = self.language_model.config.hidden_size
+        self.subject_probe = nn.Linear(size, SUBJECT_WORDS * size)
+        self._seen = {layer: _Seen() for layer in (FACT_LAYER, OPTION_LAYER)}
+        for layer, seen in self._seen.items():
+            attention = self.language_model.layers[layer].self_attn
+            attention.register_forward_pre_hook(_recorder(seen), with_kwargs=True)
+
+    def loss(self, pack: Pack) -> dict[str, torch.Tensor]:
+        """Cross-entropies of letters and words, and of where the guided heads look."""
+        states = self.language_model(
+            inputs_embeds=pack.embeds.to(self.lm_head.weight.dtype),
+            position_ids=pack.positions,
+            attention_mask={"full_attention": pack.mask},
+            use_cache=False,
+        ).last_hidden_state
+        asked = pack.labels != IGNORED
+        logits = self.lm_head(states[asked]).float()
+        labels, is_letter = pack.labels[asked], pack.is_letter[asked]
+        losses = functional.cross_entropy(logits, labels, reduction="none")
+        hits = logits.argmax(-1) == labels
+        rows, tokens, fact_begin, fact_end, option_begin, option_end = pack.answering.T
+        chosen = option_end > 0
+        return {
+            "letters": losses[is_letter].mean() if is_letter.any() else losses.sum() * 0,
+            "words": losses[~is_letter].mean(),
+            "facts": self._looking(FACT_LAYER, pack, rows, tokens, fact_begin, fact_end),
+            "subjects": self._subjects(pack, rows, tokens, fact_begin, fact_end),
+            "options": self._looking(
+                OPTION_LAYER, pack, rows[chosen], tokens[chosen], option_begin[chosen], option_end[chosen]
+            ),
+            "accuracy": hits[is_letter].float().mean(),
+        }
+
+    def _subjects(
+        self, pack: Pack, rows: torch.Tensor, tokens: torch.Tensor, begin: torch.Tensor, end: torch.Tensor
+    ) -> torch.Tensor:
+        """Cross-entropy of the subject's words, read off below the layer that looks for the fact.
+
+        One linear map reads them off the answering token, which has the subject from the question, and off
+        the first and the last of the telling tokens, which have it from the audio: so that the two can match.
+        """
+        states = self._seen[FACT_LAYER].hidden_states
+        assert states is not None
+        places = torch.cat([tokens, begin, end - 1])
+        read = self.subject_probe(states[rows.repeat(3), places]).unflatten(-1, (SUBJECT_WORDS, -1))
+        table = functional.normalize(self.language_model.embed_tokens.weight, dim=1)
+        logits = (read @ table.T).float()
+        return functional.cross_entropy(logits.flatten(0, 1), pack.subjects.repeat(3, 1).flatten())
+
+    def _looking(
+        self,
+        layer: int,
+        pack: Pack,
+        rows: torch.Tensor,
+        tokens: torch.Tensor,
+        begin: torch.Tensor,
+        end: torch.Tensor,
+    ) -> torch.Tensor:
+        """-log of the share of attention that the guided head gives to the span, from the answering token."""
+        seen = self._seen[layer]
+        assert seen.hidden_states is not None
+        assert seen.position_embeddings is not None
+        attention = self.language_model.layers[layer].self_attn
+        size = attention.head_dim
+        part = slice(GUIDED_HEAD * size, (GUIDED_HEAD + 1) * size)
+        states = seen.hidden_states
+        query = functional.linear(states, attention.q_proj.weight[part], attention.q_proj.bias[part])
+        key = functional.linear(states, attention.k_proj.weight[part], attention.k_proj.bias[part])
+        query, key = apply_rotary_pos_emb(query[:, None], key[:, None], *seen.position_embeddings)
+        logits = (key[rows, 0] @ query[rows, 0, tokens][:, :, None]).squeeze(-1).float() * attention.scaling
+        logits = logits.masked_fill(~pack.mask[rows, 0, tokens], -torch.inf)
+        places = torch.arange(logits.shape[1])
+        inside = (places >= begin[:, None]) & (places < end[:, None])
+        looked = torch.logsumexp(logits.masked_fill(~inside, -torch.inf), -1)
+        return (torch.logsumexp(logits, -1) - looked).mean()
+
+
+def _recorder(seen: _Seen) -> Any:
+    def record(_module: nn.Module, _arguments: tuple, keywords: dict) -> None:
+        seen.hidden_states = keywords["hidden_states"]
+        seen.position_embeddings = keywords["position_embeddings"]
+
+    return record
+
+
+def train_language(
+    lesson: LanguageLesson,
+    packer: Packer,
+    draw: Callable[[float], DrawContext],
+    progress: LessonProgress,
+    *,
+    peak_rate: float,
+    batch_tokens: int,
+    seed: int,
+) -> None:
+    """Train from where `progress` stands to its end; the lesson's modules become bfloat16.
+
+    Parameters
+    ----------
+    draw
+        Share of the lesson that is over to a source of contexts.
+    """
+    weights = MasterWeights(lesson)
+    progress.restore(lesson, weights)
+    while not progress.done:
+        share = progress.step / progress.num_steps
+        key = f"{progress.name} {seed} {progress.step}"
+        pack = draw_pack(draw(share), packer, batch_tokens, key)
+        parts = lesson.loss(pack)
+        guidance = parts["subjects"] + parts["facts"] + parts["options"]
+        loss = parts["letters"] + WORDS_WEIGHT * parts["words"] + GUIDANCE_WEIGHT * guidance
+        weights.step(loss, learning_rate(progress.step, progress.num_steps, peak_rate))
+        progress.advance(lesson, weights, parts)
+
+
+def draw_pack(draw: DrawContext, packer: Packer, batch_tokens: int, key: str) -> Pack:
+    """Contexts of about `batch_tokens` tokens in all, with their questions in a new order of choices."""
+    rng = random.Random(key)
+    generator = np.random.default_rng(rng.randrange(1 << 60))
+    items = []
+    num_tokens = 0
+    while num_tokens < batch_tokens:
+        context = draw(rng, generator)
+        questions = [(asked.shuffled(rng), rng.random() < CHOICES_SHOWN_SHARE) for asked in context.asked]
+        if any(with_choices for _, with_choices in questions):
+            items.append((context, questions))
+            num_tokens += len(context.embeds) + QUESTION_TOKENS * len(questions)
+    return packer.pack(items)
