@@ -36,7 +36,7 @@ from speechprune.speed.measurements import (
 )
 from speechprune.speed.ray_overhead import ray_overhead
 
-DEMO = Path(__file__).parent.parent / "demo"
+DEMO = Path(__file__).parent.parent / "speechprune" / "demo"
 LENGTHS_SECONDS = (30.0, 90.0, 300.0, 900.0, 3600.0)
 JOB_LENGTHS_SECONDS = (600.0, 3600.0, 10_800.0)
 
@@ -51,7 +51,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--recordings", type=int, default=96, help="90 s recordings of the Ray job")
     parser.add_argument("--repeats", type=int, default=3, help="counted runs of each side of (1)")
     options = parser.parse_args(arguments)
-    recordings = sorted((DEMO / "archive").glob("*.opus"))
+    recordings = sorted((DEMO / "archive" / "audio").glob("*.opus"))
     speech = loop_speech(recordings, max(LENGTHS_SECONDS))
     clip = speech[: round(CLIP_SECONDS * 16_000)]
     results: dict[str, object] = {

@@ -42,7 +42,7 @@ def grouped_query_lm(grouped_query_model_folder) -> SpeechLM:
 @pytest.fixture(scope="session")
 def speech() -> Callable[..., np.ndarray]:
     """``speech(seconds, start=0.0)``: int16 at 16 kHz out of the demo archive, looped where it ends."""
-    recordings = sorted((DEMO / "archive").glob("*.opus"))[:3]
+    recordings = sorted((DEMO / "archive" / "audio").glob("*.opus"))[:3]
     archive = np.concatenate([decode_audio(recording) for recording in recordings])
 
     def cut(seconds: float, start: float = 0.0) -> np.ndarray:

@@ -12,7 +12,7 @@ from speechprune.schema import GOLD_SPAN_COLUMNS, ITEM_COLUMNS, answers_table
 
 ROOT = Path(__file__).parents[1]
 SHOW = runpy.run_path(str(ROOT / "jobs" / "show.py"))["main"]
-RECORDING = sorted((ROOT / "demo" / "archive").glob("*.opus"))[0]
+RECORDING = sorted((ROOT / "speechprune" / "demo" / "archive" / "audio").glob("*.opus"))[0]
 
 
 @pytest.fixture

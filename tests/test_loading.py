@@ -13,7 +13,7 @@ import pytest
 import torch
 from huggingface_hub import constants as hub
 from safetensors.torch import load_file, save_file
-from tiny_models import DEMO, load_tiny_model
+from tiny_models import load_tiny_model
 
 from speechprune.models.loading import (
     ModelError,
@@ -356,14 +356,17 @@ def same_weights(one: torch.nn.Module, other: torch.nn.Module) -> bool:
     return all(a == b and torch.equal(x, y) for (a, x), (b, y) in pairs)
 
 
-def test_random_weights_are_seeded_and_leave_the_generator_alone():
-    """A folder with configuration and processor is enough; the demo's holds no weights that count."""
+def test_random_weights_are_seeded_and_leave_the_generator_alone(tiny_model_folder, tmp_path):
+    """A folder with configuration and processor is enough."""
+    bare = shutil.copytree(
+        tiny_model_folder, tmp_path / "bare", ignore=shutil.ignore_patterns("*.safetensors")
+    )
     torch.manual_seed(1)
     expected = torch.rand(3)
     torch.manual_seed(1)
-    first = load_tiny_model(str(DEMO / "model"), random_weights=True).model.model
+    first = load_tiny_model(str(bare), random_weights=True).model.model
     assert torch.equal(torch.rand(3), expected)
-    second = load_tiny_model(str(DEMO / "model"), random_weights=True).model.model
+    second = load_tiny_model(str(bare), random_weights=True).model.model
     assert same_weights(first, second)
     assert not same_weights(first, type(first)(first.config))
     assert torch.get_default_dtype() is torch.float32

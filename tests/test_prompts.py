@@ -6,8 +6,7 @@ from types import SimpleNamespace
 import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
-from tiny_models import DEMO
-from transformers import AutoProcessor
+from tiny_models import byte_level_processor
 
 from speechprune.models.qwen2_audio import Qwen2Audio
 from speechprune.prompts import (
@@ -20,7 +19,7 @@ from speechprune.prompts import (
 )
 from speechprune.questions import AnsweringOptions
 
-PROCESSOR = AutoProcessor.from_pretrained(DEMO / "model")
+PROCESSOR = byte_level_processor()
 TOKENIZER = PROCESSOR.tokenizer
 AUDIO = "<|AUDIO|>"
 OPEN = PromptFormat()

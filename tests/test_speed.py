@@ -19,7 +19,7 @@ from speechprune.speed.measurements import (
     questions,
 )
 
-DEMO_MODEL = Path(__file__).parents[1] / "demo" / "model"
+DEMO_MODEL = Path(__file__).parents[1] / "speechprune" / "demo" / "model"
 
 
 def test_the_loop_gives_the_answers_that_we_give_unpruned(tiny_lm, speech):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass, field
+from itertools import accumulate
 
 from speechprune.builder.grammar import HESITATIONS, Fact, Relation, ScenarioGrammar, load_grammar
 from speechprune.builder.script import Question, RecordingPlan, Scenario, Script, Speaker, Turn
@@ -35,6 +36,19 @@ class _Draft:
         self.facts.append((len(self.sentences), fact))
         statement = rng.choice(fact.relation.statements)
         self.sentences.append(_hesitate(statement, rng).format(subject=fact.subject, value=fact.value))
+
+    def move_fact(self, number: int, position: float) -> None:
+        """Say a fact so that its middle comes as close as can be to a position, 0 to 1, in the draft."""
+        at, fact = self.facts[number]
+        total = _total_seconds(self.sentences)
+        sentence = self.sentences.pop(at)
+        wanted = position * total - _spoken_seconds(sentence) / 2
+        starts = list(accumulate(map(_spoken_seconds, self.sentences), initial=0.0))
+        new = min(range(len(starts)), key=lambda place: abs(starts[place] - wanted))
+        self.sentences.insert(new, sentence)
+        without = [(n - (n > at), other) for n, other in self.facts]
+        self.facts = [(n + (n >= new), other) for n, other in without]
+        self.facts[number] = (new, fact)
 
 
 class GrammarWriter:
@@ -67,6 +81,9 @@ class GrammarWriter:
         for place, num_sets in zip(places, _sets_of_facts(len(places), seconds, grammar), strict=True):
             _write_dialogue(draft, grammar, place, seconds, num_sets, plan.fact_group, said, rng)
         asked = _facts_at(plan.positions, len(draft.facts))
+        if len(asked) < len(draft.facts):  # else they are spread over all of the recording already
+            for number, position in zip(asked, plan.positions, strict=True):
+                draft.move_fact(number, position)
         turns, where = _take_turns(draft.sentences, speakers := _cast(grammar, rng), grammar, rng)
         questions = tuple(
             _ask(draft.facts, number, letter, where, rng)

@@ -65,8 +65,8 @@ def make_tokenizer() -> PreTrainedTokenizerFast:
     )
 
 
-def make_processor(size: ModelSize) -> Qwen2AudioProcessor:
-    """Whisper's log-mel features and the tokenizer, with Qwen2-Audio's chat template."""
+def make_processor(size: ModelSize, tokenizer: PreTrainedTokenizerFast | None = None) -> Qwen2AudioProcessor:
+    """Whisper's log-mel features and a tokenizer (`make_tokenizer`), with Qwen2-Audio's chat template."""
     feature_extractor = WhisperFeatureExtractor(
         feature_size=size.num_mel_bins,
         sampling_rate=SAMPLE_RATE,
@@ -74,13 +74,13 @@ def make_processor(size: ModelSize) -> Qwen2AudioProcessor:
         return_attention_mask=True,
     )
     return Qwen2AudioProcessor(
-        feature_extractor, make_tokenizer(), chat_template=CHAT_TEMPLATE_FILE.read_text()
+        feature_extractor, tokenizer or make_tokenizer(), chat_template=CHAT_TEMPLATE_FILE.read_text()
     )
 
 
-def make_model(size: ModelSize, tokenizer: PreTrainedTokenizerFast) -> Qwen2AudioForConditionalGeneration:
-    """Qwen2-Audio's own modules at a small size, float32, randomly initialised from torch's seed."""
-    config = Qwen2AudioConfig(
+def make_config(size: ModelSize, tokenizer: PreTrainedTokenizerFast) -> Qwen2AudioConfig:
+    """Qwen2-Audio's configuration at a small size."""
+    return Qwen2AudioConfig(
         architectures=["Qwen2AudioForConditionalGeneration"],
         audio_token_index=tokenizer.convert_tokens_to_ids("<|AUDIO|>"),
         audio_config={
@@ -106,7 +106,11 @@ def make_model(size: ModelSize, tokenizer: PreTrainedTokenizerFast) -> Qwen2Audi
             "pad_token_id": tokenizer.pad_token_id,
         },
     )
-    model = Qwen2AudioForConditionalGeneration(config)
+
+
+def make_model(size: ModelSize, tokenizer: PreTrainedTokenizerFast) -> Qwen2AudioForConditionalGeneration:
+    """Qwen2-Audio's own modules, float32, randomly initialised from torch's seed."""
+    model = Qwen2AudioForConditionalGeneration(make_config(size, tokenizer))
     model.generation_config = GenerationConfig(
         eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id, do_sample=False
     )

@@ -2,9 +2,9 @@
 
 Every question is asked with choices (the letter must follow) or without (the words of the answer must). Left
 to itself the model guesses among what it hears for a long time. So two attention heads are told where to
-look, one at the words that tell the fact, one at the right option; and below them a probe, thrown away
-afterwards, wants to read the subject of the question and of what was heard. The first layer, which phase 2
-of SpeechPrune estimates, is told nothing of its own.
+look, one at the words that tell the fact, one at the right option; and below each of them a probe, thrown
+away afterwards, wants to read what is to be matched there: the subject, the value. The first layer, which
+phase 2 of SpeechPrune estimates, is told nothing of its own.
 """
 
 from __future__ import annotations
@@ -59,6 +59,7 @@ class LanguageLesson(nn.Module):
         self.language_model.embed_tokens.requires_grad_(False)
         size = self.language_model.config.hidden_size
         self.subject_probe = nn.Linear(size, SUBJECT_WORDS * size)
+        self.value_probe = nn.Linear(size, size)
         self._seen = {layer: _Seen() for layer in (FACT_LAYER, OPTION_LAYER)}
         for layer, seen in self._seen.items():
             attention = self.language_model.layers[layer].self_attn
@@ -84,6 +85,7 @@ class LanguageLesson(nn.Module):
             "words": losses[~is_letter].mean(),
             "facts": self._looking(FACT_LAYER, pack, rows, tokens, fact_begin, fact_end),
             "subjects": self._subjects(pack, rows, tokens, fact_begin, fact_end),
+            "values": self._values(pack, rows, tokens, chosen, option_end),
             "options": self._looking(
                 OPTION_LAYER, pack, rows[chosen], tokens[chosen], option_begin[chosen], option_end[chosen]
             ),
@@ -102,9 +104,25 @@ class LanguageLesson(nn.Module):
         assert states is not None
         places = torch.cat([tokens, begin, end - 1])
         read = self.subject_probe(states[rows.repeat(3), places]).unflatten(-1, (SUBJECT_WORDS, -1))
+        logits = self._word_logits(read.flatten(0, 1))
+        return functional.cross_entropy(logits, pack.subjects.repeat(3, 1).flatten())
+
+    def _values(
+        self, pack: Pack, rows: torch.Tensor, tokens: torch.Tensor, chosen: torch.Tensor, end: torch.Tensor
+    ) -> torch.Tensor:
+        """Cross-entropy of the answer's word, read off below the layer that looks for the option.
+
+        Again one map for both: the answering token has the word from the fact, the right option's is its own.
+        """
+        states = self._seen[OPTION_LAYER].hidden_states
+        assert states is not None
+        read = self.value_probe(states[torch.cat([rows, rows[chosen]]), torch.cat([tokens, end[chosen] - 1])])
+        wanted = torch.cat([pack.values, pack.values[chosen]])
+        return functional.cross_entropy(self._word_logits(read), wanted)
+
+    def _word_logits(self, read: torch.Tensor) -> torch.Tensor:
         table = functional.normalize(self.language_model.embed_tokens.weight, dim=1)
-        logits = (read @ table.T).float()
-        return functional.cross_entropy(logits.flatten(0, 1), pack.subjects.repeat(3, 1).flatten())
+        return (read @ table.T).float()
 
     def _looking(
         self,
@@ -166,7 +184,7 @@ def train_language(
         key = f"{progress.name} {seed} {progress.step}"
         pack = draw_pack(draw(share), packer, batch_tokens, key)
         parts = lesson.loss(pack)
-        guidance = parts["subjects"] + parts["facts"] + parts["options"]
+        guidance = parts["subjects"] + parts["facts"] + parts["values"] + parts["options"]
         loss = parts["letters"] + WORDS_WEIGHT * parts["words"] + GUIDANCE_WEIGHT * guidance
         weights.step(loss, learning_rate(progress.step, progress.num_steps, peak_rate))
         progress.advance(lesson, weights, parts)

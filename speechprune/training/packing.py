@@ -39,8 +39,8 @@ class Pack:
         Of each question: (row, token that answers, begin and end of the fact's telling tokens, of the right
         option).
         The option's are zero for questions without choices.
-    subjects
-        Token ids of the two words of each question's subject.
+    subjects, values
+        Token ids of the two words of each question's subject, ``(questions, 2)``, and of its answer.
     """
 
     embeds: torch.Tensor
@@ -50,6 +50,7 @@ class Pack:
     is_letter: torch.Tensor
     answering: torch.Tensor
     subjects: torch.Tensor
+    values: torch.Tensor
 
 
 class Packer:
@@ -103,7 +104,7 @@ class Packer:
         labels = torch.full((len(rows), length), IGNORED)
         is_letter = torch.zeros(len(rows), length, dtype=torch.bool)
         segments = torch.full((len(rows), length), -1)
-        answering, subjects = [], []
+        answering, subjects, values = [], [], []
         for number, row in enumerate(rows):
             n = len(row["positions"])
             embeds[number, :n] = row["embeds"]
@@ -113,6 +114,7 @@ class Packer:
             segments[number, :n] = row["segments"]
             answering += [[number, *place] for place in row["answering"]]
             subjects += row["subjects"]
+            values += row["values"]
         order = torch.arange(length)
         causal = order[:, None] >= order[None, :]
         same = segments[:, :, None] == segments[:, None, :]
@@ -126,6 +128,7 @@ class Packer:
             is_letter,
             torch.tensor(answering),
             torch.tensor(subjects),
+            torch.tensor(values),
         )
 
     def _row(self, context: Context, questions: list[tuple[Asked, bool]]) -> dict:
@@ -135,7 +138,7 @@ class Packer:
         embeds = [self.text_table[prefix], torch.from_numpy(context.embeds)]
         positions, segments = [torch.arange(shared)], [torch.zeros(shared, dtype=torch.long)]
         labels, is_letter = [torch.full((shared,), IGNORED)], [torch.zeros(shared, dtype=torch.bool)]
-        answering, subjects = [], []
+        answering, subjects, values = [], [], []
         begin = shared
         for number, ((asked, with_choices), (_, suffix, answer, option)) in enumerate(
             zip(questions, worded, strict=True), start=1
@@ -154,6 +157,7 @@ class Packer:
             places = [begin + place if with_choices else 0 for place in option]
             answering.append([begin + len(suffix) - 1, *fact, *places])
             subjects.append(self._subject(asked.question))
+            values += self.tokenizer.encode(asked.answer_text, add_special_tokens=False)
             begin += len(ids)
         return {
             "embeds": torch.cat(embeds),
@@ -163,6 +167,7 @@ class Packer:
             "is_letter": torch.cat(is_letter),
             "answering": answering,
             "subjects": subjects,
+            "values": values,
         }
 
 

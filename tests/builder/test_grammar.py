@@ -178,8 +178,8 @@ def test_speakers_are_as_many_as_the_scenario_has_and_women_and_men_by_turns(pla
 
 def test_recordings_of_hours_contradict_nothing_and_say_facts_all_the_way():
     for plan, script in many_scripts(
-        3, min_seconds=3600, max_seconds=9000, fact_group="held_out", seed=2
-    ) + many_scripts(3, min_seconds=20_000, max_seconds=40_000, fact_group="training", seed=3):
+        2, min_seconds=3600, max_seconds=9000, fact_group="held_out", seed=2
+    ) + many_scripts(2, min_seconds=20_000, max_seconds=40_000, fact_group="training", seed=3):
         facts = facts_of(script)
         subjects = [subject for _, subject, _ in facts]
         assert len(subjects) == len(set(subjects))
@@ -195,38 +195,63 @@ def test_scripts_are_as_long_as_planned():
         assert 0.85 * plan.seconds - 1 < spoken < 1.06 * plan.seconds + 1
 
 
-@pytest.mark.parametrize(("seconds", "num_recordings"), [(90, 800), (300, 200), (3600, 40)])
-def test_critical_facts_stand_where_the_plan_puts_them(seconds, num_recordings):
-    planned, stood = [], []
-    for plan, script in many_scripts(
-        num_recordings, min_seconds=seconds, max_seconds=seconds, questions_per_recording=1, seed=5
-    ):
-        [question] = script.questions
-        lengths = [len(sentence) for sentence in sentences_of(script)]
-        number = sum(len(turn.sentences) for turn in script.turns[: question.turn]) + question.sentence
-        planned += plan.positions
-        stood.append((sum(lengths[:number]) + lengths[number] / 2) / sum(lengths))
-    assert stats.kstest(stood, "uniform").pvalue > 0.01
-    assert np.abs(np.array(planned) - np.array(stood)).max() < 0.15
+def place_of(script: Script, number: int) -> float:
+    """Where the middle of a question's key sentence stands among all letters of the script, 0 to 1."""
+    question = script.questions[number]
+    lengths = [len(sentence) for sentence in sentences_of(script)]
+    before = sum(len(turn.sentences) for turn in script.turns[: question.turn]) + question.sentence
+    return (sum(lengths[:before]) + lengths[before] / 2) / sum(lengths)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "num_recordings", "num_questions", "furthest"),
+    [(20, 500, 1, 0.12), (90, 500, 1, 0.04), (90, 300, 3, 0.06), (3600, 20, 1, 0.01)],
+)
+def test_critical_facts_stand_where_the_plan_puts_them(seconds, num_recordings, num_questions, furthest):
+    scripts = many_scripts(
+        num_recordings,
+        min_seconds=seconds,
+        max_seconds=seconds,
+        questions_per_recording=num_questions,
+        seed=5,
+    )
+    planned = [position for plan, _ in scripts for position in plan.positions]
+    stood = [place_of(script, number) for _, script in scripts for number in range(num_questions)]
+    assert np.abs(np.array(planned) - np.array(stood)).max() < furthest
+    if seconds > 20:  # of five sentences none has its middle at the very edge
+        assert stats.kstest(stood, "uniform").pvalue > 0.05
+
+
+def test_where_every_fact_is_asked_about_they_are_spread_over_the_recording():
+    plan = replace(
+        many_scripts(1, min_seconds=90, max_seconds=90)[0][0],
+        letters=("A", "B", "C", "D") * 3,
+        positions=tuple((i + 0.5) / 12 for i in range(12)),
+    )
+    script = WRITER.write(plan)
+    asked = {read_question(plan.scenario, question.question)[1] for question in script.questions}
+    assert asked == {subject for _, subject, _ in facts_of(script)}
+    assert len(asked) == 12
+    stood = [place_of(script, number) for number in range(12)]
+    assert np.abs(np.array(stood) - np.array(plan.positions)).max() < 0.12
 
 
 def test_training_and_held_out_facts_have_none_in_common():
     said = {
         group: {
             (plan.scenario, *fact)
-            for plan, script in many_scripts(500, fact_group=group, seed=6)
+            for plan, script in many_scripts(400, fact_group=group, seed=6)
             for fact in facts_of(script)
         }
         for group in ("training", "held_out")
     }
     assert not said["training"] & said["held_out"]
     assert min(map(len, said.values())) > 2000
-    # words, subjects and values are all known from training: only their pairs are new
-    for part in ((0, 1, 2), (0, 1, 3)):
-        known, asked = (
-            {tuple(fact[i] for i in part) for fact in said[group]} for group in ("training", "held_out")
-        )
-        assert len(asked - known) < 0.01 * len(asked)
+    # all that can be held out is the pair: every value is said in training too
+    values = {group: {(relation, value) for _, relation, _, value in said[group]} for group in said}
+    assert values["held_out"] == values["training"]
+    share = len(said["held_out"]) / sum(map(len, said.values()))
+    assert 0.2 < share < 0.5  # a quarter of all pairs, said more often each
 
 
 def test_wrong_choices_are_mostly_said_of_other_subjects():
@@ -249,7 +274,7 @@ def test_the_vocabulary_is_closed_and_nothing_in_it_is_idle():
     words = set(vocabulary())
     heard = {"um", "uh"}
     for seed in range(4):
-        for _, script in many_scripts(300, seed=seed, fact_group=("training", "held_out")[seed % 2]):
+        for _, script in many_scripts(150, seed=seed, fact_group=("training", "held_out")[seed % 2]):
             texts = sentences_of(script)
             for question in script.questions:
                 texts += [question.question, *question.choices]
