@@ -111,3 +111,10 @@ def vocabulary() -> list[str]:
 def plain_word(word: str) -> str:
     """In lower case, but for "I"."""
     return word if word == "I" else word.lower()
+
+
+def subject_words(question: str) -> list[str]:
+    """The subject of a question of the grammar: the two words behind its last "the", as `plain_word`s."""
+    words = [plain_word(word) for word in re.findall(r"[\w']+", question)]
+    last = max(number for number, word in enumerate(words) if word == "the")
+    return words[last + 1 : last + 3]

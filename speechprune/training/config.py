@@ -81,14 +81,15 @@ class LanguageRecipe:
         Then steps on the corpus, with some simulated contexts among them.
     learning_rate
         Of AdamW, with warm-up and a cosine decay over each of the two.
-    batch_tokens
-        Tokens of a step, questions included.
+    simulated_batch_tokens, recorded_batch_tokens
+        Tokens of a step, questions included; at least one context.
     """
 
-    num_simulated_steps: int = 3000
-    num_recorded_steps: int = 2000
+    num_simulated_steps: int = 5000
+    num_recorded_steps: int = 3000
     learning_rate: float = 1.5e-3
-    batch_tokens: int = 6000
+    simulated_batch_tokens: int = 1500
+    recorded_batch_tokens: int = 3000
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import numpy as np
 
-from speechprune.builder.grammar import plain_word, vocabulary
+from speechprune.builder.grammar import plain_word, subject_words, vocabulary
 from speechprune.builder.grammar_writer import GrammarWriter
 from speechprune.builder.script import Script
 from speechprune.prompts import LETTERS
@@ -23,7 +24,6 @@ from speechprune.training.corpus import (
     TOKENS_PER_WINDOW,
     WORD_TOKENS,
     plan_recording,
-    telling_word,
 )
 from speechprune.training.word_table import NORM
 
@@ -32,6 +32,8 @@ BLANK_TOKENS_IN_TURN, BLANK_TOKENS_BETWEEN_TURNS = (3, 11), (6, 20)
 CONFUSED_SHARE, LOST_SHARE = 0.04, 0.04  # words heard as another, words not heard
 WINDOW_SHARE, THINNED_SHARE = 0.35, 0.4  # of recorded contexts; the others are whole recordings
 NOISE = (0.2, 0.8)  # standard deviation over the embedding's norm, of the whole vector
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,7 @@ class Asked:
     fact_tokens
         Begin and end of the audio tokens of the sentence that says the fact.
     telling_tokens
-        Those from the word on with which subject and value have both been said.
+        Those of its last word that is of the subject or the value: with it, both have been said.
     """
 
     question: str
@@ -104,6 +106,19 @@ class Context:
         return Context(self.embeds[first:last], self.is_blank[first:last], inside)
 
 
+def telling_tokens(said: Sequence[tuple[T, tuple[int, int]]], wanted: Sequence[T]) -> tuple[int, int]:
+    """Tokens of the last of some words; of the last word at all, should none of them have been heard.
+
+    Parameters
+    ----------
+    said
+        The words of a sentence (or their ids), each with the begin and the end of its tokens.
+    wanted
+        Subject and value.
+    """
+    return next((span for word, span in reversed(said) if word in wanted), said[-1][1])
+
+
 def thin(context: Context, rng: np.random.Generator, blank_share: float, any_share: float) -> Context:
     """Drop about `blank_share` of the blank tokens and `any_share` of all."""
     dropped = context.is_blank & (rng.random(len(context.is_blank)) < blank_share)
@@ -148,9 +163,10 @@ class Simulator:
         asked = []
         for q in script.questions:
             said = words[q.turn, q.sentence]
-            telling = said[telling_word([word for word, _ in said], q)][1]
+            value = q.choices[LETTERS.index(q.answer)]
+            telling = telling_tokens(said, [*subject_words(q.question), plain_word(value)])
             end = said[-1][1][1]
-            asked.append(Asked(q.question, q.choices, q.answer, (said[0][1][0], end), (telling[0], end)))
+            asked.append(Asked(q.question, q.choices, q.answer, (said[0][1][0], end), telling))
         return Context(embeds.astype(np.float32), labels == self.blank_id, tuple(asked))
 
     def _labels(

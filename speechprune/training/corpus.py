@@ -8,8 +8,6 @@ from __future__ import annotations
 import json
 import multiprocessing
 import random
-import re
-from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,8 +21,8 @@ from speechprune.audio import SAMPLE_RATE, WINDOW_SAMPLES, WINDOW_SECONDS
 from speechprune.builder.acoustics import AcousticOptions, Noise, degrade
 from speechprune.builder.espeak import Espeak
 from speechprune.builder.grammar_writer import FACT_SECONDS, NUM_CHOICES, GrammarWriter
-from speechprune.builder.recording import Span, SpokenScript, speak_script
-from speechprune.builder.script import Question, RecordingPlan, Scenario
+from speechprune.builder.recording import speak_script
+from speechprune.builder.script import RecordingPlan, Scenario
 from speechprune.builder.speech import Word
 from speechprune.prompts import LETTERS
 from speechprune.training.blank_model import make_tokenizer
@@ -164,7 +162,6 @@ def _render_part(part: Path, plans: list[RecordingPlan], options: CorpusOptions,
                     "choices": question.choices,
                     "answer": question.answer,
                     "span": spoken.evidence_span(question),
-                    "telling": telling_span(spoken, question),
                 }
                 for question in script.questions
             ]
@@ -180,20 +177,6 @@ def _render_part(part: Path, plans: list[RecordingPlan], options: CorpusOptions,
         questions=np.array(json.dumps(questions)),
     )
     half_written.replace(part)
-
-
-def telling_span(spoken: SpokenScript, question: Question) -> Span:
-    """Seconds of the fact's sentence from the word on with which subject and value have both been said."""
-    start, end = spoken.evidence_span(question)
-    words = [word for word in spoken.words if start <= word.start < end]
-    return words[telling_word([word.text for word in words], question)].start, end
-
-
-def telling_word(words: Sequence[str], question: Question) -> int:
-    """Index of the last word of a sentence that occurs in the question or its right choice."""
-    asked = f"{question.question} {question.choices[LETTERS.index(question.answer)]}".lower()
-    wanted = set(re.findall(r"[\w']+", asked))
-    return max(number for number, word in enumerate(words) if word.lower() in wanted)
 
 
 def word_labels(words: tuple[Word, ...], num_windows: int, tokenizer: object) -> np.ndarray:

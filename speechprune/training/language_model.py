@@ -2,9 +2,10 @@
 
 Every question is asked with choices (the letter must follow) or without (the words of the answer must). Left
 to itself the model guesses among what it hears for a long time. So two attention heads are told where to
-look, one at the words that tell the fact, one at the right option; and below each of them a probe, thrown
-away afterwards, wants to read what is to be matched there: the subject, the value. The first layer, which
-phase 2 of SpeechPrune estimates, is told nothing of its own.
+look, one at the words that tell the fact, one at the right option; and probes of each, thrown away
+afterwards, want to read from its queries and keys what is to be matched (the subject, the value), and the
+letter from what the second brings back. The first layer, which phase 2 of SpeechPrune estimates, is told
+nothing of its own.
 """
 
 from __future__ import annotations
@@ -27,8 +28,9 @@ from speechprune.training.schedule import MasterWeights, learning_rate
 
 FACT_LAYER, OPTION_LAYER = 2, 3  # from 0
 GUIDED_HEAD = 0
+PROBE_SCALE = 16.0
 SUBJECT_WORDS = 2  # a modifier and a head
-GUIDANCE_WEIGHT, WORDS_WEIGHT = 0.3, 0.5
+GUIDANCE_WEIGHT, WORDS_WEIGHT = 1.0, 0.5
 CHOICES_SHOWN_SHARE = 0.75  # of the questions; the others are answered in words
 QUESTION_TOKENS = 42  # about, for filling batches
 
@@ -57,9 +59,11 @@ class LanguageLesson(nn.Module):
         self.language_model = language_model
         self.lm_head = lm_head
         self.language_model.embed_tokens.requires_grad_(False)
-        size = self.language_model.config.hidden_size
-        self.subject_probe = nn.Linear(size, SUBJECT_WORDS * size)
-        self.value_probe = nn.Linear(size, size)
+        config = self.language_model.config
+        head_size = config.hidden_size // config.num_attention_heads
+        self.subject_probe = nn.Linear(head_size, SUBJECT_WORDS * config.hidden_size)
+        self.value_probe = nn.Linear(head_size, config.hidden_size)
+        self.letter_probe = nn.Linear(head_size, config.hidden_size)
         self._seen = {layer: _Seen() for layer in (FACT_LAYER, OPTION_LAYER)}
         for layer, seen in self._seen.items():
             attention = self.language_model.layers[layer].self_attn
@@ -80,72 +84,115 @@ class LanguageLesson(nn.Module):
         hits = logits.argmax(-1) == labels
         rows, tokens, fact_begin, fact_end, option_begin, option_end = pack.answering.T
         chosen = option_end > 0
+        fact, option = self._guided(FACT_LAYER), self._guided(OPTION_LAYER)
         return {
             "letters": losses[is_letter].mean() if is_letter.any() else losses.sum() * 0,
             "words": losses[~is_letter].mean(),
-            "facts": self._looking(FACT_LAYER, pack, rows, tokens, fact_begin, fact_end),
-            "subjects": self._subjects(pack, rows, tokens, fact_begin, fact_end),
-            "values": self._values(pack, rows, tokens, chosen, option_end),
-            "options": self._looking(
-                OPTION_LAYER, pack, rows[chosen], tokens[chosen], option_begin[chosen], option_end[chosen]
+            "subjects": self._subjects(fact, pack, rows, tokens, fact_begin, fact_end),
+            "facts": fact.looking(pack.mask, rows, tokens, fact_begin, fact_end),
+            "values": self._values(option, pack, rows, tokens, chosen, option_end),
+            "marks": self._marks(option, pack, rows[chosen], tokens[chosen], option_end[chosen]),
+            "options": option.looking(
+                pack.mask, rows[chosen], tokens[chosen], option_begin[chosen], option_end[chosen]
             ),
             "accuracy": hits[is_letter].float().mean(),
         }
 
+    def _guided(self, layer: int) -> _GuidedHead:
+        """Queries and keys of the guided head of a layer, from what just went into it."""
+        seen = self._seen[layer]
+        assert seen.hidden_states is not None
+        assert seen.position_embeddings is not None
+        attention = self.language_model.layers[layer].self_attn
+        part = slice(GUIDED_HEAD * attention.head_dim, (GUIDED_HEAD + 1) * attention.head_dim)
+        query, key, value = (
+            functional.linear(seen.hidden_states, projection.weight[part], projection.bias[part])
+            for projection in (attention.q_proj, attention.k_proj, attention.v_proj)
+        )
+        return _GuidedHead(
+            query=query,
+            key=key,
+            value=value,
+            position_embeddings=seen.position_embeddings,
+            scaling=attention.scaling,
+        )
+
     def _subjects(
-        self, pack: Pack, rows: torch.Tensor, tokens: torch.Tensor, begin: torch.Tensor, end: torch.Tensor
-    ) -> torch.Tensor:
-        """Cross-entropy of the subject's words, read off below the layer that looks for the fact.
-
-        One linear map reads them off the answering token, which has the subject from the question, and off
-        the first and the last of the telling tokens, which have it from the audio: so that the two can match.
-        """
-        states = self._seen[FACT_LAYER].hidden_states
-        assert states is not None
-        places = torch.cat([tokens, begin, end - 1])
-        read = self.subject_probe(states[rows.repeat(3), places]).unflatten(-1, (SUBJECT_WORDS, -1))
-        logits = self._word_logits(read.flatten(0, 1))
-        return functional.cross_entropy(logits, pack.subjects.repeat(3, 1).flatten())
-
-    def _values(
-        self, pack: Pack, rows: torch.Tensor, tokens: torch.Tensor, chosen: torch.Tensor, end: torch.Tensor
-    ) -> torch.Tensor:
-        """Cross-entropy of the answer's word, read off below the layer that looks for the option.
-
-        Again one map for both: the answering token has the word from the fact, the right option's is its own.
-        """
-        states = self._seen[OPTION_LAYER].hidden_states
-        assert states is not None
-        read = self.value_probe(states[torch.cat([rows, rows[chosen]]), torch.cat([tokens, end[chosen] - 1])])
-        wanted = torch.cat([pack.values, pack.values[chosen]])
-        return functional.cross_entropy(self._word_logits(read), wanted)
-
-    def _word_logits(self, read: torch.Tensor) -> torch.Tensor:
-        table = functional.normalize(self.language_model.embed_tokens.weight, dim=1)
-        return (read @ table.T).float()
-
-    def _looking(
         self,
-        layer: int,
+        head: _GuidedHead,
         pack: Pack,
         rows: torch.Tensor,
         tokens: torch.Tensor,
         begin: torch.Tensor,
         end: torch.Tensor,
     ) -> torch.Tensor:
-        """-log of the share of attention that the guided head gives to the span, from the answering token."""
-        seen = self._seen[layer]
-        assert seen.hidden_states is not None
-        assert seen.position_embeddings is not None
-        attention = self.language_model.layers[layer].self_attn
-        size = attention.head_dim
-        part = slice(GUIDED_HEAD * size, (GUIDED_HEAD + 1) * size)
-        states = seen.hidden_states
-        query = functional.linear(states, attention.q_proj.weight[part], attention.q_proj.bias[part])
-        key = functional.linear(states, attention.k_proj.weight[part], attention.k_proj.bias[part])
-        query, key = apply_rotary_pos_emb(query[:, None], key[:, None], *seen.position_embeddings)
-        logits = (key[rows, 0] @ query[rows, 0, tokens][:, :, None]).squeeze(-1).float() * attention.scaling
-        logits = logits.masked_fill(~pack.mask[rows, 0, tokens], -torch.inf)
+        """Cross-entropy of the subject's words, read off the head that looks for the fact.
+
+        One linear map reads them off the query of the answering token, which has the subject from the
+        question, and off the keys of the first and the last telling token, which have it from the audio: so
+        that the two match.
+        """
+        read = torch.cat([head.query[rows, tokens], head.key[rows, begin], head.key[rows, end - 1]])
+        logits = self._word_logits(self.subject_probe(read).unflatten(-1, (SUBJECT_WORDS, -1)))
+        return functional.cross_entropy(logits.flatten(0, 1), pack.subjects.repeat(3, 1).flatten())
+
+    def _values(
+        self,
+        head: _GuidedHead,
+        pack: Pack,
+        rows: torch.Tensor,
+        tokens: torch.Tensor,
+        chosen: torch.Tensor,
+        end: torch.Tensor,
+    ) -> torch.Tensor:
+        """Cross-entropy of the answer's word, read off the head that looks for the option.
+
+        Again one map for both: the answering token has the word from the fact, the right option's is its own.
+        """
+        read = torch.cat([head.query[rows, tokens], head.key[rows[chosen], end[chosen] - 1]])
+        wanted = torch.cat([pack.values, pack.values[chosen]])
+        return functional.cross_entropy(self._word_logits(self.value_probe(read)), wanted)
+
+    def _marks(
+        self,
+        head: _GuidedHead,
+        pack: Pack,
+        rows: torch.Tensor,
+        tokens: torch.Tensor,
+        end: torch.Tensor,
+    ) -> torch.Tensor:
+        """Cross-entropy of the letter, read off what that head would take from the right option's word."""
+        read = self.letter_probe(head.value[rows, end - 1])
+        return functional.cross_entropy(self._word_logits(read), pack.labels[rows, tokens])
+
+    def _word_logits(self, read: torch.Tensor) -> torch.Tensor:
+        # cosines: queries and keys need not grow for the probe's sake
+        table = functional.normalize(self.language_model.embed_tokens.weight.float(), dim=1)
+        return PROBE_SCALE * functional.normalize(read.float(), dim=-1) @ table.T
+
+
+@dataclass
+class _GuidedHead:
+    """One attention head at work: queries and keys before rotation, values; ``(batch, tokens, head_dim)``."""
+
+    query: torch.Tensor
+    key: torch.Tensor
+    value: torch.Tensor
+    position_embeddings: tuple[torch.Tensor, torch.Tensor]
+    scaling: float
+
+    def looking(
+        self,
+        mask: torch.Tensor,
+        rows: torch.Tensor,
+        tokens: torch.Tensor,
+        begin: torch.Tensor,
+        end: torch.Tensor,
+    ) -> torch.Tensor:
+        """-log of the share of attention that some tokens give to spans of their rows; the mean."""
+        query, key = apply_rotary_pos_emb(self.query[:, None], self.key[:, None], *self.position_embeddings)
+        logits = (key[rows, 0] @ query[rows, 0, tokens][:, :, None]).squeeze(-1).float() * self.scaling
+        logits = logits.masked_fill(~mask[rows, 0, tokens], -torch.inf)
         places = torch.arange(logits.shape[1])
         inside = (places >= begin[:, None]) & (places < end[:, None])
         looked = torch.logsumexp(logits.masked_fill(~inside, -torch.inf), -1)
@@ -184,7 +231,7 @@ def train_language(
         key = f"{progress.name} {seed} {progress.step}"
         pack = draw_pack(draw(share), packer, batch_tokens, key)
         parts = lesson.loss(pack)
-        guidance = parts["subjects"] + parts["facts"] + parts["values"] + parts["options"]
+        guidance = sum(parts[name] for name in ("subjects", "facts", "values", "options", "marks"))
         loss = parts["letters"] + WORDS_WEIGHT * parts["words"] + GUIDANCE_WEIGHT * guidance
         weights.step(loss, learning_rate(progress.step, progress.num_steps, peak_rate))
         progress.advance(lesson, weights, parts)

@@ -6,6 +6,7 @@ measurement continues and the card can be written anew.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections import defaultdict
 from collections.abc import Sequence
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from loguru import logger
 from rapidfuzz.distance import Levenshtein
 from torch.nn import functional
@@ -64,7 +66,8 @@ def measure(lm: SpeechLM, benchmark: Path, work: Path) -> list[dict[str, Any]]:
     benchmark
         Folder of ``jobs/build_benchmark.py``.
     work
-        Where what is measured is kept, a file for some recordings each.
+        Where what is measured is kept: a folder for each model and benchmark, in it a file for some
+        recordings each.
 
     Returns
     -------
@@ -76,10 +79,11 @@ def measure(lm: SpeechLM, benchmark: Path, work: Path) -> list[dict[str, Any]]:
     items = _by_recording(benchmark / "manifest.jsonl")
     transcripts = {record["recording_id"]: record for record in _read_lines(benchmark / "transcripts.jsonl")}
     audios = list(items)
-    work.mkdir(parents=True, exist_ok=True)
+    folder = work / _fingerprint(lm, benchmark)
+    folder.mkdir(parents=True, exist_ok=True)
     rows: list[dict[str, Any]] = []
     for begin in range(0, len(audios), RECORDINGS_PER_PART):
-        part = work / f"part-{begin:06d}.jsonl"
+        part = folder / f"part-{begin:06d}.jsonl"
         if not part.exists():
             some = audios[begin : begin + RECORDINGS_PER_PART]
             made = _measure_part(lm, benchmark, {audio: items[audio] for audio in some}, transcripts)
@@ -89,6 +93,14 @@ def measure(lm: SpeechLM, benchmark: Path, work: Path) -> list[dict[str, Any]]:
             logger.info("measured {:,} of {:,} recordings", begin + len(some), len(audios))
         rows += _read_lines(part)
     return rows
+
+
+def _fingerprint(lm: SpeechLM, benchmark: Path) -> str:
+    """Of the weights and the items: another model's rows are never taken for this one's."""
+    digest = hashlib.sha256((benchmark / "manifest.jsonl").read_bytes())
+    for parameter in lm.model.model.parameters():
+        digest.update(parameter.detach().cpu().flatten().view(torch.uint8).numpy())
+    return digest.hexdigest()[:16]
 
 
 def _by_recording(manifest: Path) -> dict[str, list[dict[str, Any]]]:

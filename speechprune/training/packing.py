@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 
+from speechprune.builder.grammar import subject_words
 from speechprune.prompts import PromptFormat, build_prompt
 from speechprune.training.contexts import Asked, Context
 
@@ -76,7 +77,7 @@ class Packer:
             audio_token_id=self.audio_token_id,
         )
         text = asked.answer if with_choices else asked.answer_text
-        answer = [*self.tokenizer.encode(text, add_special_tokens=False), self.tokenizer.eos_token_id]
+        answer = [*self._ids(text), self.tokenizer.eos_token_id]
         option = (0, 0)
         if with_choices:
             letter, word = (
@@ -87,12 +88,9 @@ class Packer:
             option = (begin, begin + len(wanted))
         return prompt.prefix_ids, prompt.suffix_ids, answer, option
 
-    def _subject(self, question: str) -> list[int]:
-        """The two words behind the last "the" of a question of the grammar."""
-        ids = self.tokenizer.encode(question, add_special_tokens=False)
-        the = self.tokenizer.convert_tokens_to_ids("the")
-        last = max(place for place, token_id in enumerate(ids) if token_id == the)
-        return ids[last + 1 : last + 3]
+    def _ids(self, text: str) -> list[int]:
+        ids: list[int] = self.tokenizer.encode(text, add_special_tokens=False)
+        return ids
 
     def pack(self, items: list[tuple[Context, list[tuple[Asked, bool]]]]) -> Pack:
         """Lay out contexts, each with its questions (and whether their choices are shown)."""
@@ -156,8 +154,8 @@ class Packer:
             fact = [len(prefix) + place for place in asked.telling_tokens]
             places = [begin + place if with_choices else 0 for place in option]
             answering.append([begin + len(suffix) - 1, *fact, *places])
-            subjects.append(self._subject(asked.question))
-            values += self.tokenizer.encode(asked.answer_text, add_special_tokens=False)
+            subjects.append(self._ids(" ".join(subject_words(asked.question))))
+            values += self._ids(asked.answer_text)
             begin += len(ids)
         return {
             "embeds": torch.cat(embeds),

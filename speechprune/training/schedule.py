@@ -28,13 +28,14 @@ class MasterWeights:
     Parameters
     ----------
     module
-        Its trainable parameters are optimised; it is turned to bfloat16 in place.
+        Its trainable parameters are optimised; all are turned to bfloat16 in place, buffers are not.
     """
 
     def __init__(self, module: nn.Module) -> None:
         trainable = [p for p in module.parameters() if p.requires_grad]
         self.masters = [p.detach().float().clone() for p in trainable]
-        module.to(torch.bfloat16)
+        for parameter in module.parameters():  # not buffers: rotary frequencies must stay exact
+            parameter.data = parameter.data.bfloat16()
         self.weights = [p for p in module.parameters() if p.requires_grad]
         self.optimizer = torch.optim.AdamW(self.masters, weight_decay=0.01, betas=(0.9, 0.98))
 

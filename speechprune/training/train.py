@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import random
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,13 @@ from loguru import logger
 from torch.nn import functional
 from transformers import PreTrainedTokenizerFast, Qwen2AudioForConditionalGeneration
 
+from speechprune.builder.grammar import subject_words
+from speechprune.prompts import LETTERS
 from speechprune.training.blank_model import make_model, make_processor
 from speechprune.training.card import new_card
 from speechprune.training.config import TrainingConfig
-from speechprune.training.contexts import Asked, Context, Recordings, Simulator
-from speechprune.training.corpus import TOKEN_SECONDS, Corpus, load_corpus, render_corpus
+from speechprune.training.contexts import Asked, Context, Recordings, Simulator, telling_tokens
+from speechprune.training.corpus import BLANK, TOKEN_SECONDS, Corpus, load_corpus, render_corpus
 from speechprune.training.encoder import EncoderLesson, embed_windows, train_encoder, word_errors
 from speechprune.training.language_model import LanguageLesson, train_language
 from speechprune.training.packing import Packer
@@ -88,26 +91,37 @@ def _train_language(
     simulator = Simulator(table.numpy(), encoder.blank_id, token_of)
     recipe = config.language
     first = LessonProgress("LLM, simulated", work / "language-simulated.pt", recipe.num_simulated_steps)
-    common: dict[str, Any] = {
-        "peak_rate": recipe.learning_rate,
-        "batch_tokens": recipe.batch_tokens,
-        "seed": config.run.seed,
-    }
     train_language(
-        lesson, packer, lambda share: lambda rng, gen: simulator.draw(share, rng, gen), first, **common
+        lesson,
+        packer,
+        lambda share: lambda rng, generator: simulator.draw(share, rng, generator),
+        first,
+        peak_rate=recipe.learning_rate,
+        batch_tokens=recipe.simulated_batch_tokens,
+        seed=config.run.seed,
     )
-    recordings = Recordings(recorded_contexts(encoder, corpus))
+    recordings = Recordings(recorded_contexts(encoder, corpus, token_of))
+
+    def draw(rng: random.Random, generator: np.random.Generator) -> Context:
+        if rng.random() < SIMULATED_SHARE:
+            return simulator.draw(1.0, rng, generator)
+        return recordings.draw(rng, generator)
+
     second = LessonProgress("LLM, recorded", work / "language-recorded.pt", recipe.num_recorded_steps)
+    train_language(
+        lesson,
+        packer,
+        lambda _: draw,
+        second,
+        peak_rate=recipe.learning_rate,
+        batch_tokens=recipe.recorded_batch_tokens,
+        seed=config.run.seed,
+    )
 
-    def draw(rng: random.Random, gen: np.random.Generator) -> Context:
-        if gen.random() < SIMULATED_SHARE:
-            return simulator.draw(1.0, rng, gen)
-        return recordings.draw(rng, gen)
 
-    train_language(lesson, packer, lambda _: draw, second, **common)
-
-
-def recorded_contexts(encoder: EncoderLesson, corpus: Corpus) -> list[Context]:
+def recorded_contexts(
+    encoder: EncoderLesson, corpus: Corpus, token_of: Callable[[str], int]
+) -> list[Context]:
     """Every recording of the corpus as the encoder hears it."""
     embeds, blanks = [], []
     for begin in range(0, len(corpus.features), ENCODED_WINDOWS):
@@ -117,31 +131,44 @@ def recorded_contexts(encoder: EncoderLesson, corpus: Corpus) -> list[Context]:
         blanks.append((nearest == encoder.blank_id).numpy())
     all_embeds, all_blanks = np.concatenate(embeds), np.concatenate(blanks)
     contexts = []
-    for number, asked in enumerate(corpus.questions):
+    for number, questions in enumerate(corpus.questions):
         windows = slice(corpus.first_window[number], corpus.first_window[number + 1])
         length = corpus.num_tokens[number]
+        labels = corpus.word_labels[windows].reshape(-1)[:length]
         contexts.append(
             Context(
                 all_embeds[windows].reshape(-1, all_embeds.shape[-1])[:length],
                 all_blanks[windows].reshape(-1)[:length],
-                tuple(
-                    Asked(
-                        q["question"],
-                        tuple(q["choices"]),
-                        q["answer"],
-                        _tokens_of(q["span"], length),
-                        _tokens_of(q["telling"], length),
-                    )
-                    for q in asked
-                ),
+                tuple(_asked(question, labels, token_of) for question in questions),
             )
         )
     return contexts
 
 
-def _tokens_of(span: tuple[float, float], num_tokens: int) -> tuple[int, int]:
-    """Begin and end of the audio tokens of some seconds."""
-    return int(span[0] / TOKEN_SECONDS), min(num_tokens, int(np.ceil(span[1] / TOKEN_SECONDS)))
+def _asked(question: dict[str, Any], labels: np.ndarray, token_of: Callable[[str], int]) -> Asked:
+    """A question of the corpus, with the audio tokens of its fact and of the word that tells it."""
+    start, end = question["span"]
+    first, last = int(start / TOKEN_SECONDS), min(len(labels), int(np.ceil(end / TOKEN_SECONDS)))
+    value = question["choices"][LETTERS.index(question["answer"])]
+    wanted = [token_of(word) for word in (*subject_words(question["question"]), value)]
+    return Asked(
+        question["question"],
+        tuple(question["choices"]),
+        question["answer"],
+        (first, last),
+        telling_tokens(_words_said(labels, first, last), wanted),
+    )
+
+
+def _words_said(labels: np.ndarray, first: int, last: int) -> list[tuple[int, tuple[int, int]]]:
+    """Token id, begin and end of every run of one label in a part of a recording."""
+    edges = first + 1 + np.flatnonzero(np.diff(labels[first:last]))
+    begins, ends = [first, *edges.tolist()], [*edges.tolist(), last]
+    return [
+        (int(labels[begin]), (begin, end))
+        for begin, end in zip(begins, ends, strict=True)
+        if labels[begin] != BLANK
+    ]
 
 
 def save_checkpoint(model: Qwen2AudioForConditionalGeneration, processor: Any, folder: Path) -> None:

@@ -27,11 +27,12 @@ def make_word_table(num_tokens: int, size: int, blank_id: int, seed: int) -> tor
     """
     generator = torch.Generator().manual_seed(seed)
     directions = functional.normalize(torch.randn(num_tokens, size - 1, generator=generator), dim=1)
+    step = min(4.0, 0.08 * size**2 / num_tokens)  # the closer they lie, the stronger they push one another
     for _ in range(SPREADING_STEPS):  # push the closest apart
         cosines = directions @ directions.T
         cosines.fill_diagonal_(0)
         push = (cosines.abs() ** 3 * cosines.sign()) @ directions
-        directions = functional.normalize(directions - 4.0 * push, dim=1)
+        directions = functional.normalize(directions - step * push, dim=1)
     along_blank = torch.full((num_tokens, 1), BLANK_COSINE)
     table = torch.cat([along_blank, directions * (1 - BLANK_COSINE**2) ** 0.5], dim=1) * NORM
     table[blank_id] = 0

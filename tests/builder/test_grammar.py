@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 import speechprune.builder
-from speechprune.builder.grammar import vocabulary
+from speechprune.builder.grammar import subject_words, vocabulary
 from speechprune.builder.grammar_writer import GrammarWriter
 from speechprune.builder.plan import ItemsOptions, plan_recordings
 from speechprune.builder.script import RecordingPlan, Script
@@ -322,6 +322,15 @@ def test_subjects_of_all_topics_of_a_scenario_are_different_things():
             word for topic in data["topics"].values() for m in topic["subtopics"].values() for word in m
         ]
         assert len(modifiers) == len(set(modifiers))
+
+
+def test_the_subject_is_found_in_every_question():
+    for scenario, data in SCENARIOS.items():
+        modifier = next(iter(next(iter(data["topics"].values()))["subtopics"].values()))[0]
+        for relation in data["relations"].values():
+            for text in relation["questions"]:
+                question = text.format(subject=f"{modifier} {relation['heads'][-1]}")
+                assert " ".join(subject_words(question)) == read_question(scenario, question)[1]
 
 
 def test_an_unknown_topic_is_named():
