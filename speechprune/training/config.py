@@ -38,9 +38,9 @@ class CorpusOptions:
     num_recordings: int = 2000
     min_seconds: float = 60.0
     max_seconds: float = 95.0
-    noisy_share: float = 0.5
-    min_snr_db: float = 5.0
-    max_snr_db: float = 35.0
+    noisy_share: float = 0.3
+    min_snr_db: float = 10.0
+    max_snr_db: float = 40.0
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,7 +11,7 @@ import random
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import numpy as np
 from loguru import logger
@@ -49,6 +49,9 @@ class Corpus:
     word_labels
         Token id of the word that ends at each audio token, ``BLANK`` where none does, int16, shape
         ``(num_windows, 750)``.
+    within_labels
+        Token id of the word that is being said at each encoder position, ``BLANK`` in a pause, int16, shape
+        ``(num_windows, 1500)``.
     phone_labels
         Number of the phoneme heard, uint8, shape ``(num_windows, 1500)``; 0 is a pause.
     first_window
@@ -61,6 +64,7 @@ class Corpus:
 
     features: np.ndarray
     word_labels: np.ndarray
+    within_labels: np.ndarray
     phone_labels: np.ndarray
     first_window: np.ndarray
     num_tokens: np.ndarray
@@ -127,7 +131,7 @@ def render_corpus(folder: Path, options: CorpusOptions, num_mel_bins: int, seed:
 def _render_part(part: Path, plans: list[RecordingPlan], options: CorpusOptions, num_mel_bins: int) -> None:
     writer, espeak, tokenizer = GrammarWriter(), Espeak(), make_tokenizer()
     extractor = WhisperFeatureExtractor(feature_size=num_mel_bins, sampling_rate=SAMPLE_RATE)
-    features, words, phones, windows, questions, tokens = [], [], [], [], [], []
+    features, words, within, phones, windows, questions, tokens = [], [], [], [], [], [], []
     for plan in plans:
         rng = random.Random(f"acoustics {plan.seed}")
         script = writer.write(plan)
@@ -152,6 +156,7 @@ def _render_part(part: Path, plans: list[RecordingPlan], options: CorpusOptions,
         )["input_features"]
         features.append(mel.astype(np.float16))
         words.append(word_labels(spoken.words, num_windows, tokenizer))
+        within.append(within_labels(spoken.words, num_windows, tokenizer))
         phones.append(phone_labels(spoken.phonemes, num_windows))
         windows.append(num_windows)
         tokens.append(int(len(samples) / SAMPLE_RATE / TOKEN_SECONDS))
@@ -171,6 +176,7 @@ def _render_part(part: Path, plans: list[RecordingPlan], options: CorpusOptions,
         half_written,
         features=np.concatenate(features),
         word_labels=np.concatenate(words),
+        within_labels=np.concatenate(within),
         phone_labels=np.concatenate(phones),
         num_windows=np.array(windows),
         num_tokens=np.array(tokens),
@@ -179,15 +185,24 @@ def _render_part(part: Path, plans: list[RecordingPlan], options: CorpusOptions,
     half_written.replace(part)
 
 
-def word_labels(words: tuple[Word, ...], num_windows: int, tokenizer: object) -> np.ndarray:
+def word_labels(words: tuple[Word, ...], num_windows: int, tokenizer: Any) -> np.ndarray:
     """Label the last tokens of every word with its id; int16, shape ``(num_windows, 750)``."""
     labels = np.full(num_windows * TOKENS_PER_WINDOW, BLANK, np.int16)
     for word in words:
         last = min(int(np.ceil(word.end / TOKEN_SECONDS - 1e-6)) - 1, len(labels) - 1)
         first = max(last - WORD_TOKENS + 1, int(word.start / TOKEN_SECONDS))
-        [token_id] = tokenizer.encode(word.text, add_special_tokens=False)  # type: ignore[attr-defined]
+        [token_id] = tokenizer.encode(word.text, add_special_tokens=False)
         span = labels[first : last + 1]
         span[span == BLANK] = token_id
+    return labels.reshape(num_windows, -1)
+
+
+def within_labels(words: tuple[Word, ...], num_windows: int, tokenizer: Any) -> np.ndarray:
+    """Label every encoder position within a word with its id; int16, shape ``(num_windows, 1500)``."""
+    labels = np.full(num_windows * PHONES_PER_WINDOW, BLANK, np.int16)
+    for word in words:
+        [token_id] = tokenizer.encode(word.text, add_special_tokens=False)
+        labels[round(word.start / PHONE_SECONDS) : round(word.end / PHONE_SECONDS)] = token_id
     return labels.reshape(num_windows, -1)
 
 
@@ -207,6 +222,7 @@ def load_corpus(parts: list[Path]) -> Corpus:
     return Corpus(
         features=np.concatenate([part["features"] for part in loaded]),
         word_labels=np.concatenate([part["word_labels"] for part in loaded]),
+        within_labels=np.concatenate([part["within_labels"] for part in loaded]),
         phone_labels=np.concatenate([part["phone_labels"] for part in loaded]),
         first_window=np.concatenate([[0], np.cumsum(num_windows)]),
         num_tokens=np.concatenate([part["num_tokens"] for part in loaded]),

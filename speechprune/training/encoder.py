@@ -1,15 +1,15 @@
 """The encoder's lesson: put the embedding of each word where the word is heard.
 
 The audio encoder and the projector are trained frame by frame: at the last audio tokens of a word the
-embedding must point to the word's row of the fixed table, elsewhere to the blank. Phonemes, heard at a lower
-layer, are a second lesson that makes the first one quicker.
+embedding must point to the word's row of the fixed table, elsewhere to the blank. Two more lessons, thrown
+away afterwards, make the first one quicker: phonemes at the middle layer, and at the last one the word that
+is being said at every position.
 """
 
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -29,16 +29,16 @@ MEL_FRAMES_PER_TOKEN = 4
 COSINE_SCALE = 16.0
 BLANK_WEIGHT = 0.35  # four of five tokens are blank
 NORM_WEIGHT = 0.02
-PHONE_WEIGHT = 0.5
-MAX_MASKED_MEL_FRAMES, MAX_MASKED_MEL_BINS = 25, 12
+PHONE_WEIGHT, WITHIN_WEIGHT = 0.3, 0.5
+MAX_MASKED_MEL_FRAMES, MAX_MASKED_MEL_BINS = 10, 10
 
 
-@dataclass
-class Crops:
+class Crops(NamedTuple):
     """A batch of equally long pieces of windows."""
 
     features: torch.Tensor  # (batch, mel bins, mel frames)
     word_labels: torch.Tensor  # (batch, audio tokens)
+    within_labels: torch.Tensor  # (batch, 2 * audio tokens)
     phone_labels: torch.Tensor  # (batch, 2 * audio tokens)
     positions: torch.Tensor  # where in the 30 s window the encoder is told that the pieces lie, as indices
 
@@ -46,17 +46,19 @@ class Crops:
 def draw_crops(corpus: Corpus, num_crops: int, num_tokens: int, rng: random.Random) -> Crops:
     """Cut random pieces of `num_tokens` audio tokens out of random windows."""
     total = corpus.word_labels.shape[1]
-    features, words, phones = [], [], []
+    features, words, within, phones = [], [], [], []
     for _ in range(num_crops):
         window, begin = rng.randrange(len(corpus.features)), rng.randrange(total - num_tokens + 1)
         end = begin + num_tokens
         piece = corpus.features[window, :, MEL_FRAMES_PER_TOKEN * begin : MEL_FRAMES_PER_TOKEN * end]
         features.append(_mask(piece.astype(np.float32), rng))
         words.append(corpus.word_labels[window, begin:end])
+        within.append(corpus.within_labels[window, 2 * begin : 2 * end])
         phones.append(corpus.phone_labels[window, 2 * begin : 2 * end])
     return Crops(
         features=torch.from_numpy(np.stack(features)).bfloat16(),
         word_labels=torch.from_numpy(np.stack(words)).long(),
+        within_labels=torch.from_numpy(np.stack(within)).long(),
         phone_labels=torch.from_numpy(np.stack(phones)).long(),
         positions=2 * rng.randrange(total - num_tokens + 1) + torch.arange(2 * num_tokens),
     )
@@ -74,6 +76,16 @@ def _mask(features: np.ndarray, rng: random.Random) -> np.ndarray:
     return features + np.float32(rng.uniform(-0.1, 0.1))
 
 
+class Heard(NamedTuple):
+    """Audio embeddings, ``(batch, tokens, D)``, and states of the middle and the last layer at twice as many
+    positions.
+    """
+
+    embeds: torch.Tensor
+    middle: torch.Tensor
+    last: torch.Tensor
+
+
 class EncoderLesson(nn.Module):
     """Audio tower and projector of the model, and what only training needs.
 
@@ -87,36 +99,35 @@ class EncoderLesson(nn.Module):
         The row of the blank.
     """
 
+    directions: torch.Tensor
+    word_weights: torch.Tensor
+
     def __init__(self, audio_tower: Any, projector: Any, word_table: torch.Tensor, blank_id: int) -> None:
         super().__init__()
         self.audio_tower = audio_tower
         self.projector = projector
-        self.directions = functional.normalize(word_table.float(), dim=1)  # not buffers: they stay float32
-        self.word_weights = torch.ones(len(word_table))
-        self.word_weights[blank_id] = BLANK_WEIGHT
+        weights = torch.ones(len(word_table))
+        weights[blank_id] = BLANK_WEIGHT
+        self.register_buffer("word_weights", weights, persistent=False)
+        self.register_buffer("directions", functional.normalize(word_table, dim=1), persistent=False)
         self.blank_id = blank_id
         self.phone_layer = len(self.audio_tower.layers) // 2
         self.phone_head = nn.Linear(self.audio_tower.config.d_model, NUM_PHONES)
+        self.within_head = nn.Linear(self.audio_tower.config.d_model, word_table.shape[1])
 
-    def embed(self, features: torch.Tensor, positions: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Hugging Face's encoder forward, for pieces shorter than 30 s.
-
-        Returns
-        -------
-        tuple
-            Audio embeddings, ``(batch, tokens, D)``, and phoneme logits, ``(batch, 2 * tokens, phonemes)``.
-        """
+    def embed(self, features: torch.Tensor, positions: torch.Tensor) -> Heard:
+        """Hugging Face's encoder forward, for pieces shorter than 30 s."""
         tower = self.audio_tower
         states = functional.gelu(tower.conv1(features))
         states = functional.gelu(tower.conv2(states)).permute(0, 2, 1)
         states = states + tower.embed_positions.weight[positions]
-        phone_logits = torch.empty(0)
+        middle = states
         for number, layer in enumerate(tower.layers, start=1):
             states = layer(states, None)
             if number == self.phone_layer:
-                phone_logits = self.phone_head(states)
+                middle = states
         pooled = tower.avg_pooler(states.permute(0, 2, 1)).permute(0, 2, 1)
-        return self.projector(tower.layer_norm(pooled)), phone_logits
+        return Heard(self.projector(tower.layer_norm(pooled)), middle, states)
 
     def word_logits(self, embeds: torch.Tensor) -> torch.Tensor:
         """COSINE_SCALE times the cosine with every direction; ``(..., V)``."""
@@ -126,18 +137,26 @@ class EncoderLesson(nn.Module):
         self,
         features: torch.Tensor,
         word_labels: torch.Tensor,
+        within_labels: torch.Tensor,
         phone_labels: torch.Tensor,
         positions: torch.Tensor,
     ) -> dict[str, torch.Tensor]:
-        """Cross-entropies of words and phonemes, and the squared error of the embeddings' norm."""
-        embeds, phone_logits = self.embed(features, positions)
-        labels = torch.where(word_labels == BLANK, self.blank_id, word_labels).flatten()
-        words = functional.cross_entropy(
-            self.word_logits(embeds).flatten(0, 1), labels, weight=self.word_weights
-        )
-        phones = functional.cross_entropy(phone_logits.float().flatten(0, 1), phone_labels.flatten())
-        norm = (embeds.float().norm(dim=-1) - NORM).square().mean()
-        return {"words": words, "phones": phones, "norm": norm}
+        """Cross-entropies of the three lessons, and the squared error of the embeddings' norm."""
+        heard = self.embed(features, positions)
+        return {
+            "words": self._word_loss(heard.embeds, word_labels),
+            "within": self._word_loss(self.within_head(heard.last), within_labels),
+            "phones": functional.cross_entropy(
+                self.phone_head(heard.middle).float().flatten(0, 1), phone_labels.flatten()
+            ),
+            "norm": (heard.embeds.float().norm(dim=-1) - NORM).square().mean(),
+        }
+
+    def _word_loss(self, embeds: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        """Cross-entropy over the table, blanks weighted by `BLANK_WEIGHT`."""
+        ids = torch.where(labels == BLANK, self.blank_id, labels).flatten()
+        logits = self.word_logits(embeds).flatten(0, 1)
+        return functional.cross_entropy(logits, ids, weight=self.word_weights)
 
 
 def train_encoder(
@@ -145,6 +164,7 @@ def train_encoder(
 ) -> None:
     """Follow the recipe from where `progress` stands to its end; the lesson's modules become bfloat16."""
     weights = MasterWeights(lesson)
+    device = lesson.directions.device
     progress.restore(lesson, weights)
     loss_of = torch.compile(lesson.loss) if recipe.compile else lesson.loss
     while not progress.done:
@@ -152,8 +172,9 @@ def train_encoder(
         whole = progress.step >= recipe.num_steps * (1 - recipe.whole_window_share)
         seconds = WINDOW_SECONDS if whole else recipe.crop_seconds
         crops = draw_crops(corpus, max(1, round(recipe.batch_seconds / seconds)), seconds * 25, rng)
-        parts = loss_of(crops.features, crops.word_labels, crops.phone_labels, crops.positions)
-        loss = parts["words"] + PHONE_WEIGHT * parts["phones"] + NORM_WEIGHT * parts["norm"]
+        parts = loss_of(*(tensor.to(device) for tensor in crops))
+        loss = parts["words"] + NORM_WEIGHT * parts["norm"]
+        loss = loss + WITHIN_WEIGHT * parts["within"] + PHONE_WEIGHT * parts["phones"]
         weights.step(loss, learning_rate(progress.step, recipe.num_steps, recipe.learning_rate))
         progress.advance(lesson, weights, parts)
 
@@ -178,9 +199,9 @@ def word_errors(lesson: EncoderLesson, corpus: Corpus, windows: list[int]) -> tu
 @torch.inference_mode()
 def embed_windows(lesson: EncoderLesson, features: np.ndarray) -> torch.Tensor:
     """Audio embeddings of whole windows, float32, ``(batch, 750, D)``."""
-    positions = torch.arange(lesson.audio_tower.config.max_source_positions)
-    dtype = lesson.phone_head.weight.dtype
-    return lesson.embed(torch.from_numpy(features).to(dtype), positions)[0].float()
+    weight = lesson.phone_head.weight
+    positions = torch.arange(lesson.audio_tower.config.max_source_positions, device=weight.device)
+    return lesson.embed(torch.from_numpy(features).to(weight), positions).embeds.float()
 
 
 def _collapse(labels: list[int], blank: int) -> list[int]:

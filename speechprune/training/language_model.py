@@ -193,7 +193,7 @@ class _GuidedHead:
         query, key = apply_rotary_pos_emb(self.query[:, None], self.key[:, None], *self.position_embeddings)
         logits = (key[rows, 0] @ query[rows, 0, tokens][:, :, None]).squeeze(-1).float() * self.scaling
         logits = logits.masked_fill(~mask[rows, 0, tokens], -torch.inf)
-        places = torch.arange(logits.shape[1])
+        places = torch.arange(logits.shape[1], device=logits.device)
         inside = (places >= begin[:, None]) & (places < end[:, None])
         looked = torch.logsumexp(logits.masked_fill(~inside, -torch.inf), -1)
         return (torch.logsumexp(logits, -1) - looked).mean()
@@ -229,7 +229,7 @@ def train_language(
     while not progress.done:
         share = progress.step / progress.num_steps
         key = f"{progress.name} {seed} {progress.step}"
-        pack = draw_pack(draw(share), packer, batch_tokens, key)
+        pack = draw_pack(draw(share), packer, batch_tokens, key).to(lesson.lm_head.weight.device)
         parts = lesson.loss(pack)
         guidance = sum(parts[name] for name in ("subjects", "facts", "values", "options", "marks"))
         loss = parts["letters"] + WORDS_WEIGHT * parts["words"] + GUIDANCE_WEIGHT * guidance

@@ -53,6 +53,10 @@ class Pack:
     subjects: torch.Tensor
     values: torch.Tensor
 
+    def to(self, device: torch.device) -> Pack:
+        """On another device."""
+        return Pack(**{name: tensor.to(device) for name, tensor in vars(self).items()})
+
 
 class Packer:
     """Words questions with the model's own chat template and lays them behind their context."""

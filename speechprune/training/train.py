@@ -51,11 +51,13 @@ def train(config: TrainingConfig) -> None:
     table = make_word_table(len(tokenizer), config.model.hidden_size, blank_id, config.run.seed)
     model.get_input_embeddings().weight.data.copy_(table)
     model.lm_head.weight.data.copy_(table / NORM)
+    model.to(config.run.device)
 
     parts = render_corpus(work / "speech", config.corpus, config.model.num_mel_bins, config.run.seed)
     corpus = load_corpus(parts)
     logger.info("speech: {:,.1f} hours", corpus.num_tokens.sum() * TOKEN_SECONDS / 3600)
     encoder = EncoderLesson(model.model.audio_tower, model.model.multi_modal_projector, table, blank_id)
+    encoder.to(config.run.device)
     encoder_progress = LessonProgress("encoder", work / "encoder.pt", config.encoder.num_steps)
     train_encoder(encoder, corpus, config.encoder, encoder_progress, config.run.seed)
     errors, total = word_errors(
@@ -81,7 +83,7 @@ def _train_language(
 ) -> None:
     """Simulated contexts first, then the corpus as the encoder hears it."""
     tokenizer: PreTrainedTokenizerFast = processor.tokenizer
-    lesson = LanguageLesson(model.model.language_model, model.lm_head)
+    lesson = LanguageLesson(model.model.language_model, model.lm_head).to(config.run.device)
     packer = Packer(processor, model.config.audio_token_id, table)
 
     def token_of(word: str) -> int:
@@ -127,8 +129,8 @@ def recorded_contexts(
     for begin in range(0, len(corpus.features), ENCODED_WINDOWS):
         some = embed_windows(encoder, corpus.features[begin : begin + ENCODED_WINDOWS])
         nearest = (functional.normalize(some, dim=-1) @ encoder.directions.T).argmax(-1)
-        embeds.append(some.half().numpy())
-        blanks.append((nearest == encoder.blank_id).numpy())
+        embeds.append(some.half().cpu().numpy())
+        blanks.append((nearest == encoder.blank_id).cpu().numpy())
     all_embeds, all_blanks = np.concatenate(embeds), np.concatenate(blanks)
     contexts = []
     for number, questions in enumerate(corpus.questions):

@@ -60,28 +60,32 @@ def test_a_piece_is_told_where_it_lies(lesson, features):
 @torch.inference_mode()
 def test_losses_are_those_of_plain_loops(lesson, table, features):
     words = np.array([[BLANK, 40, 40, BLANK, 100], [7, 7, BLANK, BLANK, BLANK]])
-    phones = np.random.default_rng(1).integers(0, NUM_PHONES, (2, 10))
+    rng = np.random.default_rng(1)
+    phones, within = rng.integers(0, NUM_PHONES, (2, 10)), rng.choice([BLANK, 8, 60], (2, 10))
     arguments = (
         torch.from_numpy(features[:, :, :20]).float(),
-        torch.from_numpy(words),
-        torch.from_numpy(phones),
+        *map(torch.from_numpy, (words, within, phones)),
     )
     positions = 30 + torch.arange(10)
     parts = lesson.loss(*arguments, positions)
-    embeds, phone_logits = lesson.embed(arguments[0], positions)
+    heard = lesson.embed(arguments[0], positions)
     directions = [row / np.linalg.norm(row) for row in table.double().numpy()]
-    losses, weights, norms = [], [], []
-    for embed, label in zip(embeds.flatten(0, 1).double().numpy(), words.ravel(), strict=True):
-        scaled = np.array([COSINE_SCALE * direction @ embed for direction in directions]) / np.linalg.norm(
-            embed
-        )
-        wanted = lesson.blank_id if label == BLANK else label
-        weights.append(BLANK_WEIGHT if label == BLANK else 1.0)
-        losses.append(weights[-1] * (math.log(np.exp(scaled).sum()) - scaled[wanted]))
-        norms.append((np.linalg.norm(embed) - NORM) ** 2)
-    assert float(parts["words"]) == pytest.approx(sum(losses) / sum(weights), rel=1e-4)
+
+    def word_loss(embeds, labels) -> float:
+        losses, weights = [], []
+        for embed, label in zip(embeds.flatten(0, 1).double().numpy(), labels.ravel(), strict=True):
+            scaled = np.array([COSINE_SCALE * d @ embed for d in directions]) / np.linalg.norm(embed)
+            wanted = lesson.blank_id if label == BLANK else label
+            weights.append(BLANK_WEIGHT if label == BLANK else 1.0)
+            losses.append(weights[-1] * (math.log(np.exp(scaled).sum()) - scaled[wanted]))
+        return sum(losses) / sum(weights)
+
+    assert float(parts["words"]) == pytest.approx(word_loss(heard.embeds, words), rel=1e-4)
+    last = word_loss(lesson.within_head(heard.last), within)
+    assert float(parts["within"]) == pytest.approx(last, rel=1e-4)
+    norms = [(np.linalg.norm(embed) - NORM) ** 2 for embed in heard.embeds.flatten(0, 1).double().numpy()]
     assert float(parts["norm"]) == pytest.approx(np.mean(norms), rel=1e-4)
-    logits = phone_logits.double().numpy().reshape(20, -1)
+    logits = lesson.phone_head(heard.middle).double().numpy().reshape(20, -1)
     plain = [
         math.log(np.exp(row).sum()) - row[label] for row, label in zip(logits, phones.ravel(), strict=True)
     ]
@@ -92,11 +96,11 @@ def test_losses_are_those_of_plain_loops(lesson, table, features):
 def test_phonemes_are_read_at_the_middle_layer(lesson, features):
     """Layers behind it can't change what is read there; those before it do."""
     piece, positions = torch.from_numpy(features[:1, :, :80]).float(), torch.arange(40)
-    before = lesson.embed(piece, positions)[1]
+    before = lesson.embed(piece, positions).middle
     lesson.audio_tower.layers[1].fc1.weight += 1
-    assert torch.equal(lesson.embed(piece, positions)[1], before)
+    assert torch.equal(lesson.embed(piece, positions).middle, before)
     lesson.audio_tower.layers[0].fc1.weight += 1
-    assert not torch.allclose(lesson.embed(piece, positions)[1], before)
+    assert not torch.allclose(lesson.embed(piece, positions).middle, before)
 
 
 def numbered_corpus(num_windows: int = 3, num_tokens: int = 40) -> Corpus:
@@ -106,6 +110,7 @@ def numbered_corpus(num_windows: int = 3, num_tokens: int = 40) -> Corpus:
     return Corpus(
         features=features.astype(np.float16),
         word_labels=np.broadcast_to(tokens, (num_windows, num_tokens)).astype(np.int16),
+        within_labels=np.broadcast_to(np.repeat(tokens, 2), (num_windows, 2 * num_tokens)).astype(np.int16),
         phone_labels=np.broadcast_to(np.repeat(tokens, 2), (num_windows, 2 * num_tokens)).astype(np.uint8),
         first_window=np.arange(num_windows + 1),
         num_tokens=np.full(num_windows, num_tokens),
