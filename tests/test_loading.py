@@ -11,6 +11,7 @@ import fsspec
 import numpy as np
 import pytest
 import torch
+import transformers
 from huggingface_hub import constants as hub
 from safetensors.torch import load_file, save_file
 from tiny_models import load_tiny_model
@@ -197,6 +198,7 @@ class Hub(http.server.SimpleHTTPRequestHandler):
 
 def set_endpoint(monkeypatch, tmp_path: Path, endpoint: str) -> None:
     monkeypatch.setattr(hub, "ENDPOINT", endpoint)
+    monkeypatch.setattr(transformers.utils.hub, "_hf_api", None)  # one made earlier asks elsewhere
     template = endpoint + "/{repo_id}/resolve/{revision}/{filename}"
     monkeypatch.setattr(hub, "HUGGINGFACE_CO_URL_TEMPLATE", template)
     monkeypatch.setattr(hub, "HF_HUB_CACHE", str(tmp_path / "hub"))

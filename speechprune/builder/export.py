@@ -21,7 +21,7 @@ from speechprune.prompts import LETTERS
 AudioFormat = Literal["flac", "opus"]
 
 OPUS_BITS_PER_SECOND = 24_000
-TIME_DECIMALS = 5  # finer than a sample
+TIME_DECIMALS = 7  # exact: a sample lasts 0.0000625 s
 
 
 def encode_audio(samples: np.ndarray, audio_format: AudioFormat) -> bytes:

@@ -85,8 +85,8 @@ class LanguageRecipe:
         Tokens of a step, questions included; at least one context.
     """
 
-    num_simulated_steps: int = 5000
-    num_recorded_steps: int = 3000
+    num_simulated_steps: int = 4000
+    num_recorded_steps: int = 2000
     learning_rate: float = 1.5e-3
     simulated_batch_tokens: int = 1500
     recorded_batch_tokens: int = 3000
