@@ -119,6 +119,7 @@ def job(tmp_path_factory, tiny_model_folder, speech, recordings) -> Job:
         items,
         tiny_model_folder,
         pruning={"pruning_rate": METHOD.pruning_rate, "phase1_budget": METHOD.phase1_budget},
+        ray={"recordings_per_block": 2},  # several files of answers, with or without the shared recordings
     )
     return job
 
