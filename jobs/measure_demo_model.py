@@ -19,6 +19,7 @@ from speechprune.config_loading import asks_for_help, config_from_arguments, loa
 from speechprune.pipeline.build_benchmark import build_benchmark
 from speechprune.pipeline.cluster import StartError
 from speechprune.pipeline.terminal import divert_framework_output, log_to_screen
+from speechprune.training.card import measured_part, write_measured
 from speechprune.training.config import MeasureConfig
 
 DEFAULT_CONFIG = Path(__file__).parent.parent / "configs" / "demo_model_measured.yaml"
@@ -33,15 +34,16 @@ def main(arguments: list[str]) -> int:
     try:
         config = config_from_arguments(MeasureConfig, arguments, DEFAULT_CONFIG)
         benchmark = load_config(BuildConfig, config.benchmark.config)
+        card = Path(config.model.path) / "README.md"
+        if not card.is_file():
+            raise ValueError(f"{card} is missing: train the model with jobs/train_demo_model.py")
+        write_measured(card.read_text(), "")  # or it is no card: better known before than after
         with divert_framework_output():
             build_benchmark(benchmark)
         from speechprune.models.loading import load_model
         from speechprune.speech_lm import SpeechLM
-        from speechprune.training.card import measured_part, write_measured
         from speechprune.training.measure import measure
 
-        card = Path(config.model.path) / "README.md"
-        write_measured(card.read_text(), "")  # or it is no card: better known before than after
         lm = SpeechLM(load_model(config.model))
         rows = measure(lm, Path(benchmark.output.path), Path(config.output.work_path))
         card.write_text(write_measured(card.read_text(), measured_part(rows)))

@@ -84,10 +84,7 @@ class Packer:
         answer = [*self._ids(text), self.tokenizer.eos_token_id]
         option = (0, 0)
         if with_choices:
-            letter, word = (
-                self.tokenizer.encode(t, add_special_tokens=False) for t in (asked.answer, asked.answer_text)
-            )
-            wanted = [*letter, *self.tokenizer.encode(".", add_special_tokens=False), *word]
+            wanted = self._ids(f"{asked.answer}. {asked.answer_text}")
             begin = _find(prompt.suffix_ids, wanted)
             option = (begin, begin + len(wanted))
         return prompt.prefix_ids, prompt.suffix_ids, answer, option
