@@ -20,7 +20,8 @@ from transformers import WhisperFeatureExtractor
 from speechprune.audio import SAMPLE_RATE, WINDOW_SAMPLES, WINDOW_SECONDS
 from speechprune.builder.acoustics import AcousticOptions, Noise, degrade
 from speechprune.builder.espeak import Espeak
-from speechprune.builder.grammar_writer import FACT_SECONDS, NUM_CHOICES, GrammarWriter
+from speechprune.builder.grammar_draft import NUM_CHOICES
+from speechprune.builder.grammar_writer import FACT_SECONDS, GrammarWriter
 from speechprune.builder.recording import speak_script
 from speechprune.builder.script import RecordingPlan, Scenario
 from speechprune.builder.speech import Word
