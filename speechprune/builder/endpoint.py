@@ -114,7 +114,7 @@ class Endpoint:
         try:
             import httpx2
         except ImportError as error:
-            raise EndpointError("httpx2 is not installed: pip install 'speechprune[builder]'") from error
+            raise EndpointError("httpx2 is not installed: pip install httpx2") from error
         self._options = options
         self._key = os.environ.get(options.api_key_variable, "").strip()
         if not (self._key.isascii() and self._key.isprintable()):
