@@ -30,7 +30,7 @@ def main(arguments: list[str]) -> int:
         config = config_from_arguments(TrainingConfig, arguments, DEFAULT_CONFIG)
         from speechprune.training.train import train  # after the config: it takes seconds
 
-        train(config)
+        train(config, set_up_process=log_to_screen)
     except ValueError as error:
         logger.error("{}", error)
         return 2

@@ -50,7 +50,7 @@ class EncoderRecipe:
     Parameters
     ----------
     num_steps, learning_rate
-        Of AdamW, with warm-up and a cosine decay.
+        Of Muon and AdamW, with warm-up and a cosine decay.
     batch_seconds
         Seconds of audio in a step.
     crop_seconds
@@ -61,11 +61,11 @@ class EncoderRecipe:
         Let torch compile the forward pass: about twice as fast, but needs a C++ compiler.
     """
 
-    num_steps: int = 4000
+    num_steps: int = 8000
     learning_rate: float = 1.5e-3
-    batch_seconds: int = 120
-    crop_seconds: int = 10
-    whole_window_share: float = 0.2
+    batch_seconds: int = 30
+    crop_seconds: int = 5
+    whole_window_share: float = 0.1
     compile: bool = True
 
 
@@ -80,13 +80,13 @@ class LanguageRecipe:
     num_recorded_steps
         Then steps on the corpus, with some simulated contexts among them.
     learning_rate
-        Of AdamW, with warm-up and a cosine decay over each of the two.
+        Of Muon and AdamW, with warm-up and a cosine decay over each of the two.
     simulated_batch_tokens, recorded_batch_tokens
         Tokens of a step, questions included; at least one context.
     """
 
-    num_simulated_steps: int = 4000
-    num_recorded_steps: int = 2000
+    num_simulated_steps: int = 3000
+    num_recorded_steps: int = 1000
     learning_rate: float = 1.5e-3
     simulated_batch_tokens: int = 1500
     recorded_batch_tokens: int = 3000

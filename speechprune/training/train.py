@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
+import multiprocessing
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +17,7 @@ import numpy as np
 import torch
 from loguru import logger
 from torch.nn import functional
-from transformers import PreTrainedTokenizerFast, Qwen2AudioForConditionalGeneration
+from transformers import Qwen2AudioForConditionalGeneration
 
 from speechprune.builder.grammar import subject_words
 from speechprune.prompts import LETTERS
@@ -33,8 +37,16 @@ ENCODED_WINDOWS = 8
 SIMULATED_SHARE = 0.15  # of the contexts of the second half of the LLM's lesson
 
 
-def train(config: TrainingConfig) -> None:
+def train(config: TrainingConfig, set_up_process: Callable[[], None] = lambda: None) -> None:
     """Make the model that the config asks for, from nothing or from where a stopped run was.
+
+    The encoder's lesson and the LLM's first one need nothing of each other: each has a process and half of
+    the CPUs, which small products use better than all of them together.
+
+    Parameters
+    ----------
+    set_up_process
+        Called in the second process before its lesson, for logging.
 
     Raises
     ------
@@ -43,82 +55,146 @@ def train(config: TrainingConfig) -> None:
     """
     work = Path(config.output.work_path)
     _claim(work, config)
-    processor = make_processor(config.model)
-    tokenizer = processor.tokenizer
-    torch.manual_seed(config.run.seed)
-    model = make_model(config.model, tokenizer)
-    blank_id = model.config.audio_token_id
-    table = make_word_table(len(tokenizer), config.model.hidden_size, blank_id, config.run.seed)
-    model.get_input_embeddings().weight.data.copy_(table)
-    model.lm_head.weight.data.copy_(table / NORM)
-    model.to(config.run.device)
-
+    start = _start(config)
     parts = render_corpus(work / "speech", config.corpus, config.model.num_mel_bins, config.run.seed)
     corpus = load_corpus(parts)
     logger.info("speech: {:,.1f} hours", corpus.num_tokens.sum() * TOKEN_SECONDS / 3600)
-    encoder = EncoderLesson(model.model.audio_tower, model.model.multi_modal_projector, table, blank_id)
-    encoder.to(config.run.device)
-    encoder_progress = LessonProgress("encoder", work / "encoder.pt", config.encoder.num_steps)
-    train_encoder(encoder, corpus, config.encoder, encoder_progress, config.run.seed)
-    errors, total = word_errors(
-        encoder, corpus, list(range(min(NUM_DEVELOPMENT_WINDOWS, len(corpus.features))))
-    )
-    logger.info("encoder: word error rate {:.1%} on speech that it was trained on", errors / total)
-
-    _train_language(config, model, processor, encoder, corpus, table, work)
+    # spawned: a forked process would inherit torch's threads and locks
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(max_workers=1, mp_context=context, initializer=set_up_process) as pool:
+        simulated = pool.submit(_learn_from_simulations, config)
+        encoder = _learn_to_hear(config, start, corpus)
+        simulated.result()
+    _learn_from_recordings(config, start, recorded_contexts(encoder, corpus, start.token_of))
     folder = Path(config.output.path)
-    save_checkpoint(model, processor, folder)
-    (folder / "README.md").write_text(new_card(config, sum(p.numel() for p in model.parameters())))
+    save_checkpoint(start.model, start.processor, folder)
+    num_parameters = sum(p.numel() for p in start.model.parameters())
+    (folder / "README.md").write_text(new_card(config, num_parameters))
     logger.info("saved {}", folder)
 
 
-def _train_language(
-    config: TrainingConfig,
-    model: Qwen2AudioForConditionalGeneration,
-    processor: Any,
-    encoder: EncoderLesson,
-    corpus: Corpus,
-    table: torch.Tensor,
-    work: Path,
-) -> None:
-    """Simulated contexts first, then the corpus as the encoder hears it."""
-    tokenizer: PreTrainedTokenizerFast = processor.tokenizer
-    lesson = LanguageLesson(model.model.language_model, model.lm_head).to(config.run.device)
-    packer = Packer(processor, model.config.audio_token_id, table)
+@dataclass(frozen=True)
+class _Start:
+    """What every lesson starts from; the same in every process.
 
-    def token_of(word: str) -> int:
-        [token_id] = tokenizer.encode(word, add_special_tokens=False)
+    Parameters
+    ----------
+    model, processor
+        Hugging Face's modules with random weights, but for the word table in the LLM.
+    table
+        Of ``word_table``, ``(V, D)``.
+    """
+
+    model: Qwen2AudioForConditionalGeneration
+    processor: Any
+    table: torch.Tensor
+
+    @property
+    def blank_id(self) -> int:
+        """The table's row of the blank."""
+        blank_id: int = self.model.config.audio_token_id
+        return blank_id
+
+    def token_of(self, word: str) -> int:
+        """The one token of a word."""
+        [token_id] = self.processor.tokenizer.encode(word, add_special_tokens=False)
         return token_id
 
-    simulator = Simulator(table.numpy(), encoder.blank_id, token_of)
-    recipe = config.language
-    first = LessonProgress("LLM, simulated", work / "language-simulated.pt", recipe.num_simulated_steps)
-    train_language(
-        lesson,
-        packer,
-        lambda share: lambda rng, generator: simulator.draw(share, rng, generator),
-        first,
-        peak_rate=recipe.learning_rate,
-        batch_tokens=recipe.simulated_batch_tokens,
-        seed=config.run.seed,
+    def simulator(self) -> Simulator:
+        """Of recordings that nobody has spoken."""
+        return Simulator(self.table.numpy(), self.blank_id, self.token_of)
+
+    def language_lesson(self) -> LanguageLesson:
+        """Of the model's decoder."""
+        lesson = LanguageLesson(self.model.model.language_model, self.model.lm_head)
+        return lesson.to(self.model.device)
+
+    def packer(self) -> Packer:
+        """Of questions behind their contexts."""
+        return Packer(self.processor, self.blank_id, self.table)
+
+
+def _start(config: TrainingConfig) -> _Start:
+    processor = make_processor(config.model)
+    torch.manual_seed(config.run.seed)
+    model = make_model(config.model, processor.tokenizer)
+    table = make_word_table(
+        len(processor.tokenizer), config.model.hidden_size, model.config.audio_token_id, config.run.seed
     )
-    recordings = Recordings(recorded_contexts(encoder, corpus, token_of))
+    model.get_input_embeddings().weight.data.copy_(table)
+    model.lm_head.weight.data.copy_(table / NORM)
+    return _Start(model.to(config.run.device), processor, table)
+
+
+def _learn_to_hear(config: TrainingConfig, start: _Start, corpus: Corpus) -> EncoderLesson:
+    model = start.model.model
+    lesson = EncoderLesson(model.audio_tower, model.multi_modal_projector, start.table, start.blank_id)
+    lesson.to(config.run.device)
+    progress = LessonProgress(
+        "encoder", Path(config.output.work_path) / "encoder.pt", config.encoder.num_steps
+    )
+    with half_of_the_threads():
+        train_encoder(lesson, corpus, config.encoder, progress, config.run.seed)
+    some = list(range(min(NUM_DEVELOPMENT_WINDOWS, len(corpus.features))))
+    errors, total = word_errors(lesson, corpus, some)
+    logger.info("encoder: word error rate {:.1%} on speech that it was trained on", errors / total)
+    return lesson
+
+
+def _learn_from_simulations(config: TrainingConfig) -> None:
+    start = _start(config)
+    simulator = start.simulator()
+    recipe = config.language
+    with half_of_the_threads():
+        train_language(
+            start.language_lesson(),
+            start.packer(),
+            lambda share: lambda rng, generator: simulator.draw(share, rng, generator),
+            LessonProgress("LLM, simulated", _simulated_file(config), recipe.num_simulated_steps),
+            peak_rate=recipe.learning_rate,
+            batch_tokens=recipe.simulated_batch_tokens,
+            seed=config.run.seed,
+        )
+
+
+def _simulated_file(config: TrainingConfig) -> Path:
+    return Path(config.output.work_path) / "language-simulated.pt"
+
+
+def _learn_from_recordings(config: TrainingConfig, start: _Start, contexts: list[Context]) -> None:
+    """From where the simulations left it."""
+    lesson = start.language_lesson()
+    state = torch.load(_simulated_file(config), map_location=config.run.device)
+    lesson.load_state_dict(state["lesson"])
+    simulator, recordings = start.simulator(), Recordings(contexts)
 
     def draw(rng: random.Random, generator: np.random.Generator) -> Context:
         if rng.random() < SIMULATED_SHARE:
             return simulator.draw(1.0, rng, generator)
         return recordings.draw(rng, generator)
 
-    second = LessonProgress("LLM, recorded", work / "language-recorded.pt", recipe.num_recorded_steps)
+    recipe = config.language
+    file = Path(config.output.work_path) / "language-recorded.pt"
     train_language(
         lesson,
-        packer,
+        start.packer(),
         lambda _: draw,
-        second,
+        LessonProgress("LLM, recorded", file, recipe.num_recorded_steps),
         peak_rate=recipe.learning_rate,
         batch_tokens=recipe.recorded_batch_tokens,
         seed=config.run.seed,
     )
+
+
+@contextlib.contextmanager
+def half_of_the_threads() -> Iterator[None]:
+    """Leave the other half of this machine's CPUs to the other process."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(max(1, before // 2))
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def recorded_contexts(
