@@ -26,11 +26,15 @@ class AnsweringOptions(PromptFormat):
     permute_choices
         Average the letters' probabilities over this many seeded orders of the choices, to cancel a
         model's liking for a letter; 1 asks once, in the order given.
+    no_audio_baseline
+        The job asks every item with choices once more without any audio, to tell what the questions
+        give away: one prefill of text an item, which no cost column counts.
     """
 
     query_text: QueryText = "question_and_choices"
     max_new_tokens: int = 64
     permute_choices: int = 1
+    no_audio_baseline: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()

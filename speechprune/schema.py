@@ -29,6 +29,11 @@ ANSWER_COLUMNS: tuple[pa.Field, ...] = (
     _column("prediction_text", pa.string(), "text of the choice, or generated text"),
     _column("choice_probabilities", pa.list_(pa.float64()), "next-token probabilities over the letters"),
     _column("correct", pa.bool_(), "prediction is the gold letter; null without one, and for free text"),
+    _column(
+        "correct_without_audio",
+        pa.bool_(),
+        "the same, asked without any audio; null unless answering.no_audio_baseline",
+    ),
     _column("evidence", EVIDENCE, "spans that phase 1 ranked highest and that survived, best first", "s"),
     _column(
         "evidence_recall",

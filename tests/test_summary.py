@@ -52,8 +52,8 @@ def answer_row(item_id: str, gold: str | None, correct: bool | None, audio: str 
 @pytest.fixture
 def summary(shape) -> Summary:
     ok = [
-        answer_row("1", "B", True, evidence_recall=1.0),
-        answer_row("2", "B", False, evidence_recall=0.0),
+        answer_row("1", "B", True, evidence_recall=1.0, correct_without_audio=True),
+        answer_row("2", "B", False, evidence_recall=0.0, correct_without_audio=False),
         answer_row("3", "A", True, audio="b.wav", audio_seconds=3600.0, evidence_recall=0.5),
         answer_row("4", None, None, audio="b.wav", audio_seconds=3600.0),
         answer_row("5", "B", False, audio="b.wav", start=5.0, audio_seconds=360.0),
@@ -76,11 +76,14 @@ def test_a_recording_counts_once_and_its_slices_apart(summary):
     assert summary.values["audio_hours"] == pytest.approx((1800 + 3600 + 360) / 3600)
 
 
-def test_accuracy_is_told_beside_the_majority_letters(summary):
+def test_accuracy_is_told_beside_no_audio_and_the_majority_letters(summary, capsys):
     values = summary.values
     assert values["num_judged"] == 4
     assert values["accuracy"] == 0.5
+    assert values["accuracy_without_audio"] == 0.5
     assert (values["majority_letter"], values["majority_letter_accuracy"]) == ("B", 0.75)
+    summary.show()
+    assert "50.0% of 4; without audio: 50.0%, always B: 75.0%" in capsys.readouterr().out
 
 
 def test_evidence_recall_is_the_mean_of_the_items_that_have_one(summary, shape, capsys):
@@ -127,6 +130,7 @@ def test_the_table_is_printed_whatever_there_is(shape, capsys, with_answers):
     assert f"{2 if with_answers else 0} answered, 0 failed" in printed
     assert "runs/x/answers" in printed
     assert ("100.0% of 1; always B: 100.0%" in printed) == with_answers
+    assert "without audio" not in printed
     assert ("600 an answer, 2,000 unpruned (30%)" in printed) == with_answers
 
 

@@ -15,6 +15,7 @@ from speechprune.answering import answer_items
 from speechprune.encoding import EncodedAudio, encode_recordings
 from speechprune.evidence import evidence_recall
 from speechprune.models.loading import ModelOptions, load_model
+from speechprune.no_audio import answer_without_audio
 from speechprune.pipeline.attempts import Attempts, give_up_on_killers
 from speechprune.pipeline.decode import DECODED_SCHEMA
 from speechprune.pipeline.failures import WorkerKilled, failure_sentence
@@ -75,7 +76,7 @@ class AnswerStage:
         try:
             give_up_on_killers(self._alone, task, self._max_attempts, "answering about")
         except WorkerKilled as error:
-            return self._rows(task, [error] * len(task["items"]), None)
+            return self._rows(task, [error] * len(task["items"]), None, {})
         with self._alone(task["task_id"]):
             return self._answer([task])
 
@@ -87,15 +88,26 @@ class AnswerStage:
             if isinstance(audio, EncodedAudio):
                 items += _items_of(task, audio)
         outcomes = iter(answer_items(self._model, items, self._method, self._options))
+        blind = self._blind_predictions(items) if self._options.no_audio_baseline else {}
         tables = []
         for task in tasks:
             audio = encoded.get(task["task_id"])
             if isinstance(audio, EncodedAudio):
                 results: list[Answer | Exception | None] = [next(outcomes) for _ in range(len(task["items"]))]
-                tables.append(self._rows(task, results, audio))
+                tables.append(self._rows(task, results, audio, blind))
             else:  # not decoded, or not encoded
-                tables.append(self._rows(task, [audio] * len(task["items"]), None))
+                tables.append(self._rows(task, [audio] * len(task["items"]), None, {}))
         return pa.concat_tables(tables)
+
+    def _blind_predictions(self, items: Sequence[Item]) -> dict[str, str]:
+        """Letters that the model gives without audio, by item id."""
+        asked = {item.item_id: (item.question, item.choices) for item in items if item.choices}
+        answers = answer_without_audio(self._model, list(asked.values()), self._options)
+        return {
+            item_id: answer.prediction
+            for item_id, answer in zip(asked, answers, strict=True)
+            if isinstance(answer, Answer)
+        }
 
     def _encode(self, tasks: list[Row]) -> dict[str, EncodedAudio | Exception]:
         """Encode together; if that fails, one by one, so that one recording fails for itself."""
@@ -116,7 +128,11 @@ class AnswerStage:
         return encode_recordings(self._model, samples, [task["start"] or 0.0 for task in tasks])
 
     def _rows(
-        self, task: Row, outcomes: Sequence[Answer | Exception | None], audio: EncodedAudio | None
+        self,
+        task: Row,
+        outcomes: Sequence[Answer | Exception | None],
+        audio: EncodedAudio | None,
+        blind: dict[str, str],
     ) -> pa.Table:
         """Rows of one recording's items; no outcome means that it was not even decoded."""
         shared = {
@@ -128,8 +144,9 @@ class AnswerStage:
             "finished_at": datetime.now(UTC),
         }
         rows = []
-        golds = task["items"].column("answer").to_pylist()
-        for outcome, gold, gold_span in zip(outcomes, golds, _gold_spans(task["items"]), strict=True):
+        ids, golds = (task["items"].column(name).to_pylist() for name in ("item_id", "answer"))
+        gold_spans = _gold_spans(task["items"])
+        for item_id, outcome, gold, gold_span in zip(ids, outcomes, golds, gold_spans, strict=True):
             if outcome is None:
                 rows.append(shared | {"error_type": task["error_type"], "error": task["error"]})
             elif isinstance(outcome, Exception):
@@ -138,7 +155,10 @@ class AnswerStage:
                 )
             else:
                 assert audio is not None  # what was not encoded has no answer
-                rows.append(shared | answer_row(outcome, gold, gold_span, audio.times))
+                row = answer_row(outcome, gold, gold_span, audio.times)
+                if row["correct"] is not None and item_id in blind:
+                    row["correct_without_audio"] = blind[item_id] == gold
+                rows.append(shared | row)
         table = answers_table(rows, task["items"])
         status = ["ok" if row.get("error") is None else "failed" for row in rows]
         return table.append_column("status", pa.array(status, pa.string()))

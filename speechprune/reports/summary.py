@@ -32,6 +32,7 @@ COLUMNS = [
     "end",
     "answer",
     "correct",
+    "correct_without_audio",
     "evidence_recall",
     "audio_seconds",
     "num_audio_tokens",
@@ -130,14 +131,17 @@ def _rows(table: pa.Table, *columns: str) -> list[dict[str, Any]]:
 
 
 def _accuracy(ok: pa.Table) -> dict[str, Any]:
-    """Accuracy of the items with a gold letter, beside always giving the commonest one."""
+    """Accuracy of the items with a gold letter, beside no audio and always giving the commonest one."""
     judged = ok.filter(pc.is_valid(ok.column("correct")))
     if len(judged) == 0:
-        return {"num_judged": 0, "accuracy": None, "majority_letter": None, "majority_letter_accuracy": None}
+        return dict.fromkeys(
+            ("accuracy", "accuracy_without_audio", "majority_letter", "majority_letter_accuracy")
+        ) | {"num_judged": 0}
     letter, count = Counter(judged.column("answer").to_pylist()).most_common(1)[0]
     return {
         "num_judged": len(judged),
         "accuracy": pc.mean(judged.column("correct")).as_py(),
+        "accuracy_without_audio": pc.mean(judged.column("correct_without_audio")).as_py(),
         "majority_letter": letter,
         "majority_letter_accuracy": count / len(judged),
     }
@@ -196,10 +200,12 @@ def _as_table(values: dict[str, Any]) -> Table:
     )
     row("recordings", f"{values['num_recordings']:,}, {values['audio_hours']:.2f} hours")
     if values["accuracy"] is not None:
+        blind = values["accuracy_without_audio"]
         row(
             "accuracy",
             f"{values['accuracy']:.1%} of {values['num_judged']:,}; "
-            f"always {values['majority_letter']}: {values['majority_letter_accuracy']:.1%}",
+            + ("" if blind is None else f"without audio: {blind:.1%}, ")
+            + f"always {values['majority_letter']}: {values['majority_letter_accuracy']:.1%}",
         )
     if values["evidence_recall_mean"] is not None:
         row(

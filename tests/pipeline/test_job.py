@@ -13,6 +13,7 @@ from harness import Job, Launch, launch, write_sound
 
 from speechprune import AnsweringOptions, SpeechPrune
 from speechprune.audio import SAMPLE_RATE
+from speechprune.no_audio import answer_without_audio
 from speechprune.pipeline import batch_qa
 from speechprune.pipeline.answer import AnswerStage
 from speechprune.pipeline.decode import decode_recording
@@ -119,6 +120,7 @@ def job(tmp_path_factory, tiny_model_folder, speech, recordings) -> Job:
         items,
         tiny_model_folder,
         pruning={"pruning_rate": METHOD.pruning_rate, "phase1_budget": METHOD.phase1_budget},
+        answering={"max_new_tokens": 3, "no_audio_baseline": True},
         ray={"recordings_per_block": 2},  # several files of answers, with or without the shared recordings
     )
     return job
@@ -213,6 +215,15 @@ def test_rows_hold_the_item_as_asked_and_how_it_was_judged(job, answered):
     assert answered["short-1"]["audio"] == str(job.folder / "short.flac")
     assert (answered["sliced"]["start"], answered["sliced"]["end"]) == (5.0, 12.5)
     assert all(5.0 <= span["start"] < span["end"] <= 12.6 for span in answered["sliced"]["evidence"])
+
+
+def test_the_same_questions_are_asked_without_audio(job, answered, tiny_lm):
+    for item in (item for item in job.items() if item["item_id"] in ("short-1", "short-2", "long-1")):
+        [answer] = answer_without_audio(tiny_lm.model, [(item["question"], item["choices"])])
+        row = answered[item["item_id"]]
+        assert row["correct_without_audio"] == (answer.prediction == row["answer"])
+    for name in ("long-2", "sliced", "stereo"):  # nothing to judge by
+        assert answered[name]["correct_without_audio"] is None
 
 
 def test_a_recordings_encoding_is_shared_evenly_by_its_questions(answered):
