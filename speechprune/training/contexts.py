@@ -204,7 +204,7 @@ class Recordings:
         Every recording of the corpus, whole.
     """
 
-    def __init__(self, contexts: list[Context]) -> None:
+    def __init__(self, contexts: Sequence[Context]) -> None:
         self.contexts = contexts
 
     def draw(self, rng: random.Random, generator: np.random.Generator) -> Context:

@@ -7,7 +7,7 @@ import dataclasses
 import json
 import multiprocessing
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,7 +33,6 @@ from speechprune.training.progress import LessonProgress
 from speechprune.training.word_table import NORM, make_word_table
 
 NUM_DEVELOPMENT_WINDOWS = 64  # for one figure on the screen; they are trained on as well
-ENCODED_WINDOWS = 8
 SIMULATED_SHARE = 0.15  # of the contexts of the second half of the LLM's lesson
 
 
@@ -65,7 +64,7 @@ def train(config: TrainingConfig, set_up_process: Callable[[], None] = lambda: N
         simulated = pool.submit(_learn_from_simulations, config)
         encoder = _learn_to_hear(config, start, corpus)
         simulated.result()
-    _learn_from_recordings(config, start, recorded_contexts(encoder, corpus, start.token_of))
+    _learn_from_recordings(config, start, RecordedContexts(encoder, corpus, start.token_of))
     folder = Path(config.output.path)
     save_checkpoint(start.model, start.processor, folder)
     num_parameters = sum(p.numel() for p in start.model.parameters())
@@ -161,7 +160,7 @@ def _simulated_file(config: TrainingConfig) -> Path:
     return Path(config.output.work_path) / "language-simulated.pt"
 
 
-def _learn_from_recordings(config: TrainingConfig, start: _Start, contexts: list[Context]) -> None:
+def _learn_from_recordings(config: TrainingConfig, start: _Start, contexts: Sequence[Context]) -> None:
     """From where the simulations left it."""
     lesson = start.language_lesson()
     state = torch.load(_simulated_file(config), map_location=config.run.device)
@@ -197,30 +196,33 @@ def half_of_the_threads() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def recorded_contexts(
-    encoder: EncoderLesson, corpus: Corpus, token_of: Callable[[str], int]
-) -> list[Context]:
-    """Every recording of the corpus as the encoder hears it."""
-    embeds, blanks = [], []
-    for begin in range(0, len(corpus.features), ENCODED_WINDOWS):
-        some = embed_windows(encoder, corpus.features[begin : begin + ENCODED_WINDOWS])
-        nearest = (functional.normalize(some, dim=-1) @ encoder.directions.T).argmax(-1)
-        embeds.append(some.half().cpu().numpy())
-        blanks.append((nearest == encoder.blank_id).cpu().numpy())
-    all_embeds, all_blanks = np.concatenate(embeds), np.concatenate(blanks)
-    contexts = []
-    for number, questions in enumerate(corpus.questions):
+class RecordedContexts(Sequence[Context]):
+    """Every recording of the corpus as the encoder hears it; listened to when it is first asked for."""
+
+    def __init__(self, encoder: EncoderLesson, corpus: Corpus, token_of: Callable[[str], int]) -> None:
+        self._encoder, self._corpus, self._token_of = encoder, corpus, token_of
+        self._heard: dict[int, Context] = {}
+
+    def __len__(self) -> int:
+        return len(self._corpus.questions)
+
+    def __getitem__(self, number: Any) -> Context:
+        if number not in self._heard:
+            self._heard[number] = self._hear(number)
+        return self._heard[number]
+
+    def _hear(self, number: int) -> Context:
+        corpus, encoder = self._corpus, self._encoder
         windows = slice(corpus.first_window[number], corpus.first_window[number + 1])
         length = corpus.num_tokens[number]
+        embeds = embed_windows(encoder, corpus.features[windows]).flatten(0, 1)[:length]
+        nearest = (functional.normalize(embeds, dim=-1) @ encoder.directions.T).argmax(-1)
         labels = corpus.word_labels[windows].reshape(-1)[:length]
-        contexts.append(
-            Context(
-                all_embeds[windows].reshape(-1, all_embeds.shape[-1])[:length],
-                all_blanks[windows].reshape(-1)[:length],
-                tuple(_asked(question, labels, token_of) for question in questions),
-            )
+        return Context(
+            embeds.cpu().numpy(),
+            (nearest == encoder.blank_id).cpu().numpy(),
+            tuple(_asked(question, labels, self._token_of) for question in corpus.questions[number]),
         )
-    return contexts
 
 
 def _asked(question: dict[str, Any], labels: np.ndarray, token_of: Callable[[str], int]) -> Asked:

@@ -181,10 +181,9 @@ def test_the_llm_reads_a_rendered_recording_with_its_questions(rendered, process
         return table[torch.from_numpy(wanted[[by_features[window.tobytes()] for window in features]])]
 
     monkeypatch.setattr(train, "embed_windows", embed_windows)
-    monkeypatch.setattr(train, "ENCODED_WINDOWS", 2)
     directions = functional.normalize(table, dim=1)
     perfect = SimpleNamespace(directions=directions, blank_id=blank)
-    contexts = train.recorded_contexts(perfect, corpus, lambda word: TOKENIZER.encode(word)[0])
+    contexts = train.RecordedContexts(perfect, corpus, lambda word: TOKENIZER.encode(word)[0])
     assert len(contexts) == 3
     for number, (context, plan) in enumerate(zip(contexts, training_plans(options, seed=1), strict=True)):
         script = GrammarWriter().write(plan)
