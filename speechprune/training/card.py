@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -32,13 +33,26 @@ TITLES = {
 PAIRS = (("speechprune", "random"), ("speechprune", "random_crop"), ("speechprune", "first_phase"))
 
 
-def new_card(config: TrainingConfig, num_parameters: int) -> str:
-    """The card of a model that nobody has measured yet."""
+def new_card(config: TrainingConfig, num_parameters: int, seconds: dict[str, float]) -> str:
+    """The card of a model that nobody has measured yet.
+
+    Parameters
+    ----------
+    seconds
+        What each lesson took.
+    """
     voices = load_voices()
     groups = Counter(voice.group for voice in voices)
     return CARD_FILE.read_text().format(
         **dataclasses.asdict(config.model),
         **dataclasses.asdict(config.corpus),
+        **dataclasses.asdict(config.language),
+        encoder_steps=config.encoder.num_steps,
+        batch_seconds=config.encoder.batch_seconds,
+        crop_seconds=config.encoder.crop_seconds,
+        whole_window_share=config.encoder.whole_window_share,
+        minutes="; ".join(f"{lesson} {spent / 60:.0f} min" for lesson, spent in seconds.items()),
+        machine=f"{os.cpu_count()} CPUs" if config.run.device == "cpu" else "a GPU",
         num_words=len(vocabulary()),
         num_parameters=f"{num_parameters / 1e6:.2f}",
         training_voices=groups["training"],

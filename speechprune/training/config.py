@@ -86,10 +86,10 @@ class LanguageRecipe:
     """
 
     num_simulated_steps: int = 3000
-    num_recorded_steps: int = 1000
+    num_recorded_steps: int = 800
     learning_rate: float = 1.5e-3
     simulated_batch_tokens: int = 1500
-    recorded_batch_tokens: int = 3000
+    recorded_batch_tokens: int = 2200
 
 
 @dataclass(frozen=True, kw_only=True)

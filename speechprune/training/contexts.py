@@ -30,10 +30,11 @@ from speechprune.training.word_table import NORM
 WORD_SECONDS = (0.035, 0.075)  # a letter
 BLANK_TOKENS_IN_TURN, BLANK_TOKENS_BETWEEN_TURNS = (3, 11), (6, 20)
 CONFUSED_SHARE, LOST_SHARE = 0.04, 0.04  # words heard as another, words not heard
-WINDOW_SHARE, THINNED_SHARE = 0.35, 0.4  # of recorded contexts; the others are whole recordings
+WINDOW_SHARE, THINNED_SHARE = 0.35, 0.4  # of batches of recorded contexts; the others are whole recordings
 NOISE = (0.2, 0.8)  # standard deviation over the embedding's norm, of the whole vector
 
 T = TypeVar("T")
+DrawContext = Callable[[random.Random, np.random.Generator], "Context"]
 
 
 @dataclass(frozen=True)
@@ -207,16 +208,27 @@ class Recordings:
     def __init__(self, contexts: Sequence[Context]) -> None:
         self.contexts = contexts
 
-    def draw(self, rng: random.Random, generator: np.random.Generator) -> Context:
-        """A window of up to 30 s as it is, or a recording without many of its blanks, or a whole one."""
-        context = rng.choice(self.contexts)
+    def choose(self, rng: random.Random) -> DrawContext:
+        """How all contexts of a batch are drawn: of one kind, or most of the batch would be padding."""
         kind = rng.random()
         if kind < WINDOW_SHARE:
-            length = rng.randrange(TOKENS_PER_WINDOW // 3, TOKENS_PER_WINDOW + 1)
-            first = rng.randrange(max(1, len(context.embeds) - length))
-            return context.window(first, first + length)
-        if kind < WINDOW_SHARE + THINNED_SHARE:
-            return thin(
-                context, generator, generator.uniform(0.2, 1), generator.choice([0, rng.uniform(0, 0.4)])
-            )
-        return context
+            return self._window
+        return self._thinned if kind < WINDOW_SHARE + THINNED_SHARE else self._whole
+
+    def _window(self, rng: random.Random, generator: np.random.Generator) -> Context:
+        """Up to 30 s as they are."""
+        del generator
+        context = rng.choice(self.contexts)
+        length = rng.randrange(TOKENS_PER_WINDOW // 3, TOKENS_PER_WINDOW + 1)
+        first = rng.randrange(max(1, len(context.embeds) - length))
+        return context.window(first, first + length)
+
+    def _thinned(self, rng: random.Random, generator: np.random.Generator) -> Context:
+        """A recording without many of its blanks, perhaps without some of all tokens."""
+        any_share = generator.choice([0, rng.uniform(0, 0.4)])
+        return thin(rng.choice(self.contexts), generator, generator.uniform(0.2, 1), any_share)
+
+    def _whole(self, rng: random.Random, generator: np.random.Generator) -> Context:
+        """A recording as it is."""
+        del generator
+        return rng.choice(self.contexts)

@@ -21,7 +21,7 @@ from torch import nn
 from torch.nn import functional
 from transformers.models.qwen2.modeling_qwen2 import apply_rotary_pos_emb
 
-from speechprune.training.contexts import Context
+from speechprune.training.contexts import DrawContext
 from speechprune.training.packing import IGNORED, Pack, Packer
 from speechprune.training.progress import LessonProgress
 from speechprune.training.schedule import MasterWeights, learning_rate
@@ -33,8 +33,6 @@ SUBJECT_WORDS = 2  # a modifier and a head
 GUIDANCE_WEIGHT, WORDS_WEIGHT = 1.0, 0.5
 CHOICES_SHOWN_SHARE = 0.75  # of the questions; the others are answered in words
 QUESTION_TOKENS = 42  # about, for filling batches
-
-DrawContext = Callable[[random.Random, np.random.Generator], Context]
 
 
 @dataclass
@@ -210,7 +208,7 @@ def _recorder(seen: _Seen) -> Any:
 def train_language(
     lesson: LanguageLesson,
     packer: Packer,
-    draw: Callable[[float], DrawContext],
+    choose: Callable[[float, random.Random], DrawContext],
     progress: LessonProgress,
     *,
     peak_rate: float,
@@ -221,15 +219,17 @@ def train_language(
 
     Parameters
     ----------
-    draw
-        Share of the lesson that is over to a source of contexts.
+    choose
+        How the contexts of the next batch are drawn, by the share of the lesson that is over and a seeded
+        generator.
     """
     weights = MasterWeights(lesson)
     progress.restore(lesson, weights)
     while not progress.done:
         share = progress.step / progress.num_steps
         key = f"{progress.name} {seed} {progress.step}"
-        pack = draw_pack(draw(share), packer, batch_tokens, key).to(lesson.lm_head.weight.device)
+        draw = choose(share, random.Random(f"kind {key}"))
+        pack = draw_pack(draw, packer, batch_tokens, key).to(lesson.lm_head.weight.device)
         parts = lesson.loss(pack)
         guidance = sum(parts[name] for name in ("subjects", "facts", "values", "options", "marks"))
         loss = parts["letters"] + WORDS_WEIGHT * parts["words"] + GUIDANCE_WEIGHT * guidance

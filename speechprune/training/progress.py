@@ -35,11 +35,17 @@ class LessonProgress:
         self._figures: dict[str, float] = {}
         self._begun = self._saved = self._told = time.monotonic()
         self._first_step = 0
+        self._seconds_before = 0.0
 
     @property
     def done(self) -> bool:
         """Whether no step is left."""
         return self.step >= self.num_steps
+
+    @property
+    def seconds(self) -> float:
+        """What its steps have taken, those of stopped runs included as far as they were saved."""
+        return self._seconds_before + time.monotonic() - self._begun
 
     def restore(self, lesson: nn.Module, weights: MasterWeights) -> None:
         """Continue from the saved state, if there is one."""
@@ -48,6 +54,8 @@ class LessonProgress:
             lesson.load_state_dict(state["lesson"])
             weights.load_state_dict(state["weights"])
             self.step = self._first_step = state["step"]
+            self._seconds_before = state["seconds"]
+            self._begun = time.monotonic()
             logger.info("{}: continues at step {:,} of {:,}", self.name, self.step, self.num_steps)
 
     def advance(self, lesson: nn.Module, weights: MasterWeights, figures: dict[str, torch.Tensor]) -> None:
@@ -76,6 +84,12 @@ class LessonProgress:
     def _save(self, lesson: nn.Module, weights: MasterWeights) -> None:
         half_written = self.file.with_suffix(".tmp")
         torch.save(
-            {"step": self.step, "lesson": lesson.state_dict(), "weights": weights.state_dict()}, half_written
+            {
+                "step": self.step,
+                "seconds": self.seconds,
+                "lesson": lesson.state_dict(),
+                "weights": weights.state_dict(),
+            },
+            half_written,
         )
         half_written.replace(self.file)

@@ -10,6 +10,7 @@ import random
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,14 @@ from speechprune.prompts import LETTERS
 from speechprune.training.blank_model import make_model, make_processor
 from speechprune.training.card import new_card
 from speechprune.training.config import TrainingConfig
-from speechprune.training.contexts import Asked, Context, Recordings, Simulator, telling_tokens
+from speechprune.training.contexts import (
+    Asked,
+    Context,
+    DrawContext,
+    Recordings,
+    Simulator,
+    telling_tokens,
+)
 from speechprune.training.corpus import BLANK, TOKEN_SECONDS, Corpus, load_corpus, render_corpus
 from speechprune.training.encoder import EncoderLesson, embed_windows, train_encoder, word_errors
 from speechprune.training.language_model import LanguageLesson, train_language
@@ -33,7 +41,12 @@ from speechprune.training.progress import LessonProgress
 from speechprune.training.word_table import NORM, make_word_table
 
 NUM_DEVELOPMENT_WINDOWS = 64  # for one figure on the screen; they are trained on as well
-SIMULATED_SHARE = 0.15  # of the contexts of the second half of the LLM's lesson
+LESSON_FILES = {  # of the work folder: their states
+    "encoder": "encoder.pt",
+    "LLM, simulated": "language-simulated.pt",
+    "LLM, recorded": "language-recorded.pt",
+}
+SIMULATED_SHARE = 0.15  # of the batches of the LLM's second lesson
 
 
 def train(config: TrainingConfig, set_up_process: Callable[[], None] = lambda: None) -> None:
@@ -68,7 +81,11 @@ def train(config: TrainingConfig, set_up_process: Callable[[], None] = lambda: N
     folder = Path(config.output.path)
     save_checkpoint(start.model, start.processor, folder)
     num_parameters = sum(p.numel() for p in start.model.parameters())
-    (folder / "README.md").write_text(new_card(config, num_parameters))
+    seconds = {
+        name: float(torch.load(work / file, map_location="cpu")["seconds"])
+        for name, file in LESSON_FILES.items()
+    }
+    (folder / "README.md").write_text(new_card(config, num_parameters, seconds))
     logger.info("saved {}", folder)
 
 
@@ -129,9 +146,7 @@ def _learn_to_hear(config: TrainingConfig, start: _Start, corpus: Corpus) -> Enc
     model = start.model.model
     lesson = EncoderLesson(model.audio_tower, model.multi_modal_projector, start.table, start.blank_id)
     lesson.to(config.run.device)
-    progress = LessonProgress(
-        "encoder", Path(config.output.work_path) / "encoder.pt", config.encoder.num_steps
-    )
+    progress = _progress(config, "encoder", config.encoder.num_steps)
     with half_of_the_threads():
         train_encoder(lesson, corpus, config.encoder, progress, config.run.seed)
     some = list(range(min(NUM_DEVELOPMENT_WINDOWS, len(corpus.features))))
@@ -148,37 +163,37 @@ def _learn_from_simulations(config: TrainingConfig) -> None:
         train_language(
             start.language_lesson(),
             start.packer(),
-            lambda share: lambda rng, generator: simulator.draw(share, rng, generator),
-            LessonProgress("LLM, simulated", _simulated_file(config), recipe.num_simulated_steps),
+            lambda share, _: partial(simulator.draw, share),
+            _progress(config, "LLM, simulated", recipe.num_simulated_steps),
             peak_rate=recipe.learning_rate,
             batch_tokens=recipe.simulated_batch_tokens,
             seed=config.run.seed,
         )
 
 
-def _simulated_file(config: TrainingConfig) -> Path:
-    return Path(config.output.work_path) / "language-simulated.pt"
+def _progress(config: TrainingConfig, name: str, num_steps: int) -> LessonProgress:
+    return LessonProgress(name, Path(config.output.work_path) / LESSON_FILES[name], num_steps)
 
 
 def _learn_from_recordings(config: TrainingConfig, start: _Start, contexts: Sequence[Context]) -> None:
     """From where the simulations left it."""
     lesson = start.language_lesson()
-    state = torch.load(_simulated_file(config), map_location=config.run.device)
+    simulated = Path(config.output.work_path) / LESSON_FILES["LLM, simulated"]
+    state = torch.load(simulated, map_location=config.run.device)
     lesson.load_state_dict(state["lesson"])
     simulator, recordings = start.simulator(), Recordings(contexts)
 
-    def draw(rng: random.Random, generator: np.random.Generator) -> Context:
+    def choose(_: float, rng: random.Random) -> DrawContext:
         if rng.random() < SIMULATED_SHARE:
-            return simulator.draw(1.0, rng, generator)
-        return recordings.draw(rng, generator)
+            return partial(simulator.draw, 1.0)
+        return recordings.choose(rng)
 
     recipe = config.language
-    file = Path(config.output.work_path) / "language-recorded.pt"
     train_language(
         lesson,
         start.packer(),
-        lambda _: draw,
-        LessonProgress("LLM, recorded", file, recipe.num_recorded_steps),
+        choose,
+        _progress(config, "LLM, recorded", recipe.num_recorded_steps),
         peak_rate=recipe.learning_rate,
         batch_tokens=recipe.recorded_batch_tokens,
         seed=config.run.seed,

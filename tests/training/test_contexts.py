@@ -219,7 +219,8 @@ def test_drawn_pieces_of_recordings_are_windows_thinned_or_whole():
     recordings = Recordings([whole])
     kinds = {"window": 0, "thinned": 0, "whole": 0}
     for _ in range(400):
-        piece = recordings.draw(rng, generator)
+        draw = recordings.choose(rng)
+        piece = draw(rng, generator)
         check_piece(whole, piece)
         places = piece.embeds[:, 0]
         if len(piece.embeds) == length:

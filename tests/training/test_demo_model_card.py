@@ -115,9 +115,12 @@ def test_only_the_measured_part_of_a_card_is_replaced():
 
 def test_a_new_card_says_what_was_trained_and_waits_for_what_is_measured():
     config = TrainingConfig(output=OutputOptions(path="model", work_path="work"))
-    card = new_card(config, num_parameters=4_712_345)
+    seconds = {"encoder": 2520.0, "LLM, simulated": 3000.0, "LLM, recorded": 1081.0}
+    card = new_card(config, num_parameters=4_712_345, seconds=seconds)
+    assert "encoder 42 min; LLM, simulated 50 min; LLM, recorded 18 min, on" in card
     assert "4.71 million" in card
     assert "2000 recordings of 60 to 95 s" in card
+    assert f"{config.encoder.num_steps:,} steps of {config.encoder.batch_seconds} s" in card
     assert f"{sum(voice.group == 'training' for voice in load_voices())} espeak-ng voices" in card
     assert not re.search(r"\{\w*\}", card)
     assert re.search(rf"{BEGIN}\s*{END}", card)
