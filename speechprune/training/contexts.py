@@ -11,7 +11,7 @@ import random
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 import numpy as np
 
@@ -196,6 +196,18 @@ class Simulator:
         return np.array(ids), words
 
 
+class Contexts(Protocol):
+    """Contexts by number; a list is one."""
+
+    def __len__(self) -> int:
+        """How many."""
+        ...
+
+    def __getitem__(self, number: int, /) -> Context:
+        """One of them."""
+        ...
+
+
 class Recordings:
     """Draws pieces of the corpus as the trained encoder hears them.
 
@@ -205,7 +217,7 @@ class Recordings:
         Every recording of the corpus, whole.
     """
 
-    def __init__(self, contexts: Sequence[Context]) -> None:
+    def __init__(self, contexts: Contexts) -> None:
         self.contexts = contexts
 
     def choose(self, rng: random.Random) -> DrawContext:

@@ -7,37 +7,27 @@ import dataclasses
 import json
 import multiprocessing
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from loguru import logger
-from torch.nn import functional
 from transformers import Qwen2AudioForConditionalGeneration
 
-from speechprune.builder.grammar import subject_words
-from speechprune.prompts import LETTERS
 from speechprune.training.blank_model import make_model, make_processor
 from speechprune.training.card import new_card
 from speechprune.training.config import TrainingConfig
-from speechprune.training.contexts import (
-    Asked,
-    Context,
-    DrawContext,
-    Recordings,
-    Simulator,
-    telling_tokens,
-)
-from speechprune.training.corpus import BLANK, TOKEN_SECONDS, Corpus, load_corpus, render_corpus
-from speechprune.training.encoder import EncoderLesson, embed_windows, train_encoder, word_errors
+from speechprune.training.contexts import Contexts, DrawContext, Recordings, Simulator
+from speechprune.training.corpus import TOKEN_SECONDS, Corpus, load_corpus, render_corpus
+from speechprune.training.encoder import EncoderLesson, train_encoder, word_errors
 from speechprune.training.language_model import LanguageLesson, train_language
 from speechprune.training.packing import Packer
 from speechprune.training.progress import LessonProgress
+from speechprune.training.recorded_contexts import RecordedContexts
 from speechprune.training.word_table import NORM, make_word_table
 
 NUM_DEVELOPMENT_WINDOWS = 64  # for one figure on the screen; they are trained on as well
@@ -175,7 +165,7 @@ def _progress(config: TrainingConfig, name: str, num_steps: int) -> LessonProgre
     return LessonProgress(name, Path(config.output.work_path) / LESSON_FILES[name], num_steps)
 
 
-def _learn_from_recordings(config: TrainingConfig, start: _Start, contexts: Sequence[Context]) -> None:
+def _learn_from_recordings(config: TrainingConfig, start: _Start, contexts: Contexts) -> None:
     """From where the simulations left it."""
     lesson = start.language_lesson()
     simulated = Path(config.output.work_path) / LESSON_FILES["LLM, simulated"]
@@ -209,61 +199,6 @@ def half_of_the_threads() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
-
-
-class RecordedContexts(Sequence[Context]):
-    """Every recording of the corpus as the encoder hears it; listened to when it is first asked for."""
-
-    def __init__(self, encoder: EncoderLesson, corpus: Corpus, token_of: Callable[[str], int]) -> None:
-        self._encoder, self._corpus, self._token_of = encoder, corpus, token_of
-        self._heard: dict[int, Context] = {}
-
-    def __len__(self) -> int:
-        return len(self._corpus.questions)
-
-    def __getitem__(self, number: Any) -> Context:
-        if number not in self._heard:
-            self._heard[number] = self._hear(number)
-        return self._heard[number]
-
-    def _hear(self, number: int) -> Context:
-        corpus, encoder = self._corpus, self._encoder
-        windows = slice(corpus.first_window[number], corpus.first_window[number + 1])
-        length = corpus.num_tokens[number]
-        embeds = embed_windows(encoder, corpus.features[windows]).flatten(0, 1)[:length]
-        nearest = (functional.normalize(embeds, dim=-1) @ encoder.directions.T).argmax(-1)
-        labels = corpus.word_labels[windows].reshape(-1)[:length]
-        return Context(
-            embeds.cpu().numpy(),
-            (nearest == encoder.blank_id).cpu().numpy(),
-            tuple(_asked(question, labels, self._token_of) for question in corpus.questions[number]),
-        )
-
-
-def _asked(question: dict[str, Any], labels: np.ndarray, token_of: Callable[[str], int]) -> Asked:
-    """A question of the corpus, with the audio tokens of its fact and of the word that tells it."""
-    start, end = question["span"]
-    first, last = int(start / TOKEN_SECONDS), min(len(labels), int(np.ceil(end / TOKEN_SECONDS)))
-    value = question["choices"][LETTERS.index(question["answer"])]
-    wanted = [token_of(word) for word in (*subject_words(question["question"]), value)]
-    return Asked(
-        question["question"],
-        tuple(question["choices"]),
-        question["answer"],
-        (first, last),
-        telling_tokens(_words_said(labels, first, last), wanted),
-    )
-
-
-def _words_said(labels: np.ndarray, first: int, last: int) -> list[tuple[int, tuple[int, int]]]:
-    """Token id, begin and end of every run of one label in a part of a recording."""
-    edges = first + 1 + np.flatnonzero(np.diff(labels[first:last]))
-    begins, ends = [first, *edges.tolist()], [*edges.tolist(), last]
-    return [
-        (int(labels[begin]), (begin, end))
-        for begin, end in zip(begins, ends, strict=True)
-        if labels[begin] != BLANK
-    ]
 
 
 def save_checkpoint(model: Qwen2AudioForConditionalGeneration, processor: Any, folder: Path) -> None:

@@ -19,7 +19,7 @@ from speechprune.builder.grammar import subject_words, vocabulary
 from speechprune.builder.grammar_writer import GrammarWriter
 from speechprune.builder.speech import Word
 from speechprune.training import corpus as module
-from speechprune.training import train
+from speechprune.training import recorded_contexts
 from speechprune.training.blank_model import make_tokenizer
 from speechprune.training.config import CorpusOptions
 from speechprune.training.corpus import (
@@ -180,10 +180,10 @@ def test_the_llm_reads_a_rendered_recording_with_its_questions(rendered, process
     def embed_windows(_, features):
         return table[torch.from_numpy(wanted[[by_features[window.tobytes()] for window in features]])]
 
-    monkeypatch.setattr(train, "embed_windows", embed_windows)
+    monkeypatch.setattr(recorded_contexts, "embed_windows", embed_windows)
     directions = functional.normalize(table, dim=1)
     perfect = SimpleNamespace(directions=directions, blank_id=blank)
-    contexts = train.RecordedContexts(perfect, corpus, lambda word: TOKENIZER.encode(word)[0])
+    contexts = recorded_contexts.RecordedContexts(perfect, corpus, lambda word: TOKENIZER.encode(word)[0])
     assert len(contexts) == 3
     for number, (context, plan) in enumerate(zip(contexts, training_plans(options, seed=1), strict=True)):
         script = GrammarWriter().write(plan)
