@@ -195,10 +195,10 @@ def _actor_pool(config: BatchQAConfig) -> dict[str, Any]:
 
 
 def stage_cpus(cpus_per_node: float, actors_per_node: int) -> dict[str, float]:
-    """CPUs that each stage asks for: scaled down where decoding would find no room beside the actors.
+    """CPUs that each stage asks for: scaled down where the others would find no room beside the actors.
 
-    Ray would wait for that room for ever.
+    Ray would wait for decoding's room for ever, and for writing's until all is decoded.
     """
-    needed = actors_per_node * STAGE_CPUS["answer"] + STAGE_CPUS["decode"]
+    needed = actors_per_node * STAGE_CPUS["answer"] + STAGE_CPUS["decode"] + STAGE_CPUS["write"]
     scale = min(1.0, cpus_per_node / needed) if cpus_per_node else 1.0  # none yet: it will scale up
     return {stage: math.floor(cpus * scale * 1000) / 1000 for stage, cpus in STAGE_CPUS.items()}
