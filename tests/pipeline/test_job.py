@@ -49,7 +49,7 @@ def gold_span(start: float, end: float) -> dict[str, float]:
 def bad_items(folder: Path, speech) -> list[dict]:
     """Items that can't be answered; they carry the ``error_type`` that they should get."""
     write_sound(folder / "silent.wav", np.zeros(SAMPLE_RATE, np.int16))
-    write_sound(folder / "20ms.wav", speech(0.02, 10.0))
+    write_sound(folder / "20ms.wav", np.full(SAMPLE_RATE // 50, 3000, np.int16))
     (folder / "text.wav").write_text("This is a letter, not a recording. " * 100)
     (folder / "empty.mp3").touch()
     (folder / "folder.wav").mkdir()
