@@ -17,6 +17,7 @@ from speechprune.no_audio import answer_without_audio
 from speechprune.pipeline import batch_qa
 from speechprune.pipeline.answer import AnswerStage
 from speechprune.pipeline.decode import decode_recording
+from speechprune.pipeline.progress import NUM_FAILURES_TOLD
 from speechprune.pipeline.write import write_answers
 from speechprune.schema import ANSWER_COLUMNS, ITEM_COLUMNS
 
@@ -294,12 +295,14 @@ def test_the_summary_counts_what_the_rows_say(job, answered, failed):
     assert summary["audio_hours"] == pytest.approx(sum(recordings.values()) / 3600)
 
 
-def test_the_screen_says_what_runs_and_what_failed(first_launch):
+def test_the_screen_says_what_runs_and_what_failed(first_launch, failed):
     text = "\n".join(first_launch.lines)
     assert "0 of them already answered" in text
     assert "of audio" in text
     assert "pruning by SpeechPrune" in text
-    assert "failed: missing: " in text
+    told = re.findall(r"^failed: (.+?): ", text, re.MULTILINE)  # the first ones, in whatever order they came
+    assert len(told) == min(NUM_FAILURES_TOLD, len(failed))
+    assert set(told) <= set(failed)
     assert "items failed, more than output.max_failed_fraction=0.02" in text
 
 
