@@ -6,7 +6,9 @@ import contextlib
 import dataclasses
 import json
 import multiprocessing
+import os
 import random
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -39,7 +41,7 @@ LESSON_FILES = {  # of the work folder: their states
 SIMULATED_SHARE = 0.15  # of the batches of the LLM's second lesson
 
 
-def train(config: TrainingConfig, set_up_process: Callable[[], None] = lambda: None) -> None:
+def train(config: TrainingConfig, set_up_process: Callable[[], None] | None = None) -> None:
     """Make the model that the config asks for, from nothing or from where a stopped run was.
 
     The encoder's lesson and the LLM's first one need nothing of each other: each has a process and half of
@@ -63,7 +65,9 @@ def train(config: TrainingConfig, set_up_process: Callable[[], None] = lambda: N
     logger.info("speech: {:,.1f} hours", corpus.num_tokens.sum() * TOKEN_SECONDS / 3600)
     # spawned: a forked process would inherit torch's threads and locks
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(max_workers=1, mp_context=context, initializer=set_up_process) as pool:
+    with ProcessPoolExecutor(
+        max_workers=1, mp_context=context, initializer=_begin_process, initargs=(set_up_process,)
+    ) as pool:
         simulated = pool.submit(_learn_from_simulations, config)
         encoder = _learn_to_hear(config, start, corpus)
         simulated.result()
@@ -77,6 +81,20 @@ def train(config: TrainingConfig, set_up_process: Callable[[], None] = lambda: N
     }
     (folder / "README.md").write_text(new_card(config, num_parameters, seconds))
     logger.info("saved {}", folder)
+
+
+def _begin_process(set_up: Callable[[], None] | None) -> None:
+    """Set up the second process, and end it with the first, however that ends."""
+
+    def end_with_parent() -> None:
+        parent = multiprocessing.parent_process()
+        assert parent is not None
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=end_with_parent, daemon=True).start()
+    if set_up is not None:
+        set_up()
 
 
 @dataclass(frozen=True)
