@@ -1,0 +1,1 @@
+"""Many ways of pruning over the same recordings: the grid, and what its points are worth."""
