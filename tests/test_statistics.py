@@ -1,25 +1,47 @@
-"""Intervals and paired tests against their textbook formulas."""
+"""Intervals and paired tests against scipy, statsmodels and their textbook formulas."""
 
 import math
-from statistics import NormalDist
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy import stats
+from statsmodels.stats.contingency_tables import mcnemar
+from statsmodels.stats.proportion import proportion_confint
 
 from speechprune.reports.statistics import mcnemar_p, wilson_interval
 
 
+@st.composite
+def counts(draw) -> tuple[int, int]:
+    num_items = draw(st.integers(1, 3000))
+    return draw(st.integers(0, num_items)), num_items
+
+
+@given(counts())
+def test_wilsons_interval_is_scipys_and_statsmodels(right_of):
+    num_right, num_items = right_of
+    interval = wilson_interval(num_right, num_items)
+    scipys = stats.binomtest(num_right, num_items).proportion_ci(0.95, method="wilson")
+    assert interval == pytest.approx((scipys.low, scipys.high), abs=1e-12)
+    assert interval == pytest.approx(proportion_confint(num_right, num_items, method="wilson"), abs=1e-12)
+
+
 @given(num_items=st.integers(1, 3000), share=st.floats(0, 1))
-def test_wilsons_interval_is_its_closed_formula(num_items, share):
-    num_right = round(share * num_items)
-    p, z, n = num_right / num_items, NormalDist().inv_cdf(0.975), num_items
-    centre = (p + z**2 / (2 * n)) / (1 + z**2 / n)
-    half = z / (1 + z**2 / n) * math.sqrt(p * (1 - p) / n + z**2 / (4 * n**2))
-    low, high = wilson_interval(num_right, num_items)
-    assert low == pytest.approx(max(0, centre - half), abs=1e-9)
-    assert high == pytest.approx(min(1, centre + half), abs=1e-9)
-    assert 0 <= low <= p <= high <= 1
+def test_wilsons_interval_takes_a_mean_over_seeds(num_items, share):
+    low, high = wilson_interval(share * num_items, num_items)
+    assert 0 <= low <= share * num_items / num_items <= high <= 1
+    whole_low, _ = wilson_interval(math.floor(share * num_items), num_items)
+    _, whole_high = wilson_interval(math.ceil(share * num_items), num_items)
+    assert whole_low - 1e-12 <= low
+    assert high <= whole_high + 1e-12
+
+
+@given(num_items=st.integers(1, 3000))
+def test_wilsons_interval_ends_where_all_or_none_are_right(num_items):
+    assert wilson_interval(0, num_items)[0] == 0
+    assert wilson_interval(num_items, num_items)[1] == 1
 
 
 def test_wilsons_interval_by_hand():
@@ -42,6 +64,17 @@ def test_mcnemars_p_is_the_sum_of_all_splits_as_unlikely(both, first, second, ne
     right, other = answers(both, first, second, neither)
     assert mcnemar_p(right, other) == pytest.approx(expected, rel=1e-9)
     assert mcnemar_p(other, right) == pytest.approx(expected, rel=1e-9)
+    assert mcnemar_p(np.array(right), np.array(other)) == mcnemar_p(right, other)
+
+
+@given(
+    both=st.integers(0, 9), first=st.integers(0, 900), second=st.integers(0, 900), neither=st.integers(0, 9)
+)
+def test_mcnemars_p_is_scipys_and_statsmodels(both, first, second, neither):
+    p = mcnemar_p(*answers(both, first, second, neither))
+    assert p == pytest.approx(mcnemar([[both, first], [second, neither]], exact=True).pvalue, rel=1e-9)
+    if first + second:
+        assert p == pytest.approx(stats.binomtest(first, first + second).pvalue, rel=1e-9)
 
 
 def test_mcnemars_p_by_hand():
@@ -52,5 +85,5 @@ def test_mcnemars_p_by_hand():
 
 
 def test_methods_answered_different_items():
-    with pytest.raises(ValueError, match="zip"):
+    with pytest.raises(ValueError, match="2 answers against 1"):
         mcnemar_p([True, False], [True])
