@@ -44,7 +44,7 @@ class Point:
 
     @property
     def name(self) -> str:
-        """Method, pruning rate, and the settings that are not at their default: ``random(pruning_rate=0.2, seed=1)``."""
+        """Method, pruning rate, what is not at its default: ``random(pruning_rate=0.2, seed=1)``."""
         return self._name_without(())
 
     @property
@@ -61,7 +61,7 @@ class Point:
         defaults = {f.name: f.default for f in dataclasses.fields(self.method)}
         defaults |= {"query_text": DEFAULT_QUERY_TEXT, "method": self.method.name}
         shown = [
-            f"{name}={value:g}" if isinstance(value, float) else f"{name}={value}"
+            f"{name}={str(value).removesuffix('.0')}"
             for name, value in sorted(self.settings.items())
             if name not in hidden and (name == ALWAYS_NAMED or value != defaults[name])
         ]
@@ -106,9 +106,9 @@ def expand_grid(blocks: Sequence[dict[str, Any]], query_text: QueryText) -> list
 
 def _check_names(axes: dict[str, Any], where: str) -> None:
     for method in axes["method"]:
-        if method not in METHODS:
+        if not isinstance(method, str) or method not in METHODS:
             raise ValueError(f"{where}: unknown method {method!r}: {_nearest(str(method), list(METHODS))}")
-    known = {"method", "query_text"}
+    known = {"method", *(["query_text"] if any(METHODS[m].uses_query for m in axes["method"]) else [])}
     known |= {f.name for method in axes["method"] for f in dataclasses.fields(METHODS[method])}
     for name in axes:
         if name not in known:
