@@ -58,7 +58,7 @@ class AnswerSheet:
     gold
         A number for each different gold answer, shape ``(num_items,)``.
     of_items
-        Further columns that are the same for all points, ``num_items`` rows.
+        ``item_id`` and further columns that are the same for all points.
     """
 
     model: str
@@ -72,7 +72,7 @@ class AnswerSheet:
     @property
     def num_items(self) -> int:
         """Items that any point was asked."""
-        return len(self.gold)
+        return len(self.of_items)
 
     def of(self, is_chosen: np.ndarray) -> AnswerSheet:
         """Only some of the items: a boolean each."""
@@ -140,7 +140,7 @@ def _sheet(
         is_answered=spread(is_ok, False),
         numbers={name: numbers(name) for name in NUMBER_COLUMNS},
         gold=gold.fill_null(-1).to_numpy(zero_copy_only=False),
-        of_items=pa.table({name: of_items(name) for name in item_columns}),
+        of_items=pa.table({"item_id": items} | {name: of_items(name) for name in item_columns}),
     )
 
 

@@ -133,8 +133,9 @@ def _make_point(settings: dict[str, Any], query_text: QueryText, where: str) -> 
         method = TypeAdapter(kind).validate_python(own)
     except ValidationError as error:
         problem = error.errors()[0]
-        sentence = problem["ctx"]["error"] if problem["type"] == "value_error" else problem["msg"]
-        name = ".".join(str(part) for part in problem["loc"])
-        raise ValueError(f"{where}: {name + ' ' if name else ''}{sentence}") from error
+        if problem["type"] == "value_error":  # from a __post_init__, whose sentence begins with the setting
+            raise ValueError(f"{where}: {problem['ctx']['error']}") from error
+        wrong = f"{problem['loc'][0]} is {problem['input']!r}"
+        raise ValueError(f"{where}: {wrong}: {problem['msg'][0].lower()}{problem['msg'][1:]}") from error
     point = Point(method=method, query_text=text)
     return point if method.uses_query else replace(point, query_text=DEFAULT_QUERY_TEXT)
