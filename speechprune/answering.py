@@ -5,47 +5,42 @@ Works on any mix of recordings and questions at once; nothing here knows Ray or 
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 
+from speechprune.asking import AskedQuestion, ask
 from speechprune.batching import batches_by_tokens, run_in_batches
 from speechprune.cost import answer_cost
 from speechprune.evidence import EvidenceSpan, find_evidence
 from speechprune.measure import PeakMemory, Stopwatch
 from speechprune.models.qwen2_audio import Qwen2Audio
-from speechprune.prompts import (
-    LETTERS,
-    Prompt,
-    PromptError,
-    build_prompt,
-    choice_orders,
-    letter_token_ids,
-)
+from speechprune.prompts import LETTERS, PromptError, letter_token_ids
 from speechprune.pruning import PruningInputs, PruningMethod, PruningResult
-from speechprune.pruning.similarity import token_scores
 from speechprune.questions import Answer, AnsweringOptions, Item
 
 
 @dataclass
 class _Draft:
-    """An item on its way to an answer."""
+    """A question on its way to an answer."""
 
-    item: Item
-    prompts: list[Prompt]  # one, or one per order of the choices
-    orders: list[list[int]]
+    asked: AskedQuestion
     pruned: PruningResult
     evidence: list[EvidenceSpan]
     prune_flops: int
+    seconds_prune: float
     letter_logits: dict[int, torch.Tensor] = field(default_factory=dict)  # by number of the order
     generated_ids: list[int] = field(default_factory=list)
-    seconds_prune: float = 0.0
     seconds_prefill: float = 0.0
     seconds_generate: float = 0.0
     peak_memory_bytes: int = 0
+
+    @property
+    def item(self) -> Item:
+        return self.asked.item
 
 
 def answer_items(
@@ -69,107 +64,83 @@ def answer_items(
     list
         One per item, in order: an ``Answer``, or the exception that this item alone met.
     """
+    return answer_questions(model, ask(model, items, [method], options), method, options)
+
+
+def answer_questions(
+    model: Qwen2Audio,
+    asked: Sequence[AskedQuestion | Exception],
+    method: PruningMethod,
+    options: AnsweringOptions,
+) -> list[Answer | Exception]:
+    """Answer questions that were put to their recordings, by one of the methods they were put for.
+
+    Parameters
+    ----------
+    model, method, options
+        See ``answer_items``.
+    asked
+        Of ``ask``, with the same options; what met an exception there comes back as that exception.
+    """
     outcomes: dict[int, Answer | Exception] = {}
     drafts: dict[int, _Draft] = {}
-    by_recording: dict[int, list[int]] = defaultdict(list)
-    for index, item in enumerate(items):
-        by_recording[id(item.audio)].append(index)
-    for indices in by_recording.values():
-        prompts: dict[int, list[Prompt]] = {}
-        for index in indices:
-            try:
-                prompts[index] = _build_prompts(model, items[index], options)
-            except Exception as error:  # a PromptError, or text that the tokenizer refuses
-                outcomes[index] = error
-        asked = {index: (items[index], prompts[index]) for index in prompts}
+    for index, question in enumerate(asked):
+        if isinstance(question, Exception):
+            outcomes[index] = question
+            continue
         try:
-            drafts |= _prune(model, asked, method, options)
-        except Exception as error:  # out of memory, say: this recording's questions fail, the others go on
-            outcomes |= dict.fromkeys(asked, error)
-    for index, draft in list(drafts.items()):
-        num_tokens = len(draft.pruned.kept_indices) + max(p.num_text_tokens for p in draft.prompts)
-        if num_tokens > model.max_prompt_tokens:
-            outcomes[index] = PromptError(
-                f"a prompt of {num_tokens:,} tokens exceeds the {model.max_prompt_tokens:,} that the model "
-                "takes: prune to fewer tokens, or set start and end"
-            )
-            del drafts[index]
+            drafts[index] = _prune(model, question, method)
+            _check_length(model, drafts[index])
+        except Exception as error:  # out of memory, say: this question fails, the others go on
+            drafts.pop(index, None)
+            outcomes[index] = error
     _score_choices(model, {i: d for i, d in drafts.items() if d.item.choices}, outcomes)
     _generate(model, {i: d for i, d in drafts.items() if not d.item.choices}, options, outcomes)
     answered = {index: draft for index, draft in drafts.items() if index not in outcomes}
     num_sharing = Counter(id(draft.item.audio) for draft in answered.values())
     for index, draft in answered.items():
         outcomes[index] = _finish(model, draft, num_sharing[id(draft.item.audio)])
-    return [outcomes[index] for index in range(len(items))]
+    return [outcomes[index] for index in range(len(asked))]
 
 
-def _build_prompts(model: Qwen2Audio, item: Item, options: AnsweringOptions) -> list[Prompt]:
-    if item.choices is not None:
-        letter_token_ids(model.tokenizer, len(item.choices))  # or this item can't be scored
-    return [
-        build_prompt(
-            item.question,
-            None if item.choices is None else [item.choices[i] for i in order],
-            wording=options,
-            render_chat=model.render_chat,
-            tokenizer=model.tokenizer,
-            audio_token_id=model.audio_token_id,
-        )
-        for order in _orders(item, options)
-    ]
-
-
-def _orders(item: Item, options: AnsweringOptions) -> list[list[int]]:
-    if item.choices is None:
-        return [[]]
-    if options.permute_choices == 1:
-        return [list(range(len(item.choices)))]
-    return choice_orders(len(item.choices), options.permute_choices, item.item_id)
-
-
-def _prune(
-    model: Qwen2Audio,
-    asked: dict[int, tuple[Item, list[Prompt]]],
-    method: PruningMethod,
-    options: AnsweringOptions,
-) -> dict[int, _Draft]:
-    """Prune one recording for each of its questions."""
-    if not asked:
-        return {}
+def _prune(model: Qwen2Audio, asked: AskedQuestion, method: PruningMethod) -> _Draft:
     watch = Stopwatch(model.device)
-    audio = next(iter(asked.values()))[0].audio
-    queries = [model.embed_tokens(prompts[0].query_ids(options.query_text)) for _, prompts in asked.values()]
-    scores = token_scores(audio.embeds, queries) if method.uses_query else [None] * len(queries)
-    drafts = {}
-    for (index, (item, prompts)), T, s in zip(asked.items(), queries, scores, strict=True):
-        inputs = PruningInputs(
-            audio_embeds=audio.embeds,
-            query_embeds=T,
-            token_scores=s,
-            projections=model.projections,
-            frame_tokens=model.frame_tokens,
-            item_id=item.item_id,
+    audio = asked.item.audio
+    inputs = PruningInputs(
+        audio_embeds=audio.embeds,
+        query_embeds=asked.query_embeds,
+        token_scores=asked.token_scores if method.uses_query else None,
+        projections=model.projections,
+        frame_tokens=model.frame_tokens,
+        item_id=asked.item.item_id,
+    )
+    pruned = method.prune(inputs)
+    evidence = (
+        find_evidence(inputs.similarity, pruned.kept_indices, audio.times, model.frame_tokens)
+        if method.uses_query
+        else []
+    )
+    return _Draft(
+        asked=asked,
+        pruned=pruned,
+        evidence=evidence,
+        prune_flops=method.flops(model.shape, inputs.num_tokens, pruned.num_phase1_tokens),
+        seconds_prune=watch.seconds() + (asked.seconds_scores if method.uses_query else 0.0),
+    )
+
+
+def _check_length(model: Qwen2Audio, draft: _Draft) -> None:
+    num_tokens = len(draft.pruned.kept_indices) + max(p.num_text_tokens for p in draft.asked.prompts)
+    if num_tokens > model.max_prompt_tokens:
+        raise PromptError(
+            f"a prompt of {num_tokens:,} tokens exceeds the {model.max_prompt_tokens:,} that the model "
+            "takes: prune to fewer tokens, or set start and end"
         )
-        pruned = method.prune(inputs)
-        drafts[index] = _Draft(
-            item=item,
-            prompts=prompts,
-            orders=_orders(item, options),
-            pruned=pruned,
-            evidence=[]
-            if s is None
-            else find_evidence(s, pruned.kept_indices, audio.times, model.frame_tokens),
-            prune_flops=method.flops(model.shape, inputs.num_tokens, pruned.num_phase1_tokens),
-        )
-    seconds = watch.seconds() / len(drafts)
-    for draft in drafts.values():
-        draft.seconds_prune = seconds
-    return drafts
 
 
 def _splice(model: Qwen2Audio, draft: _Draft, order: int) -> torch.Tensor:
     """``inputs_embeds`` of the pruned prompt: text, the kept audio tokens, text; (tokens, D)."""
-    S, prompt = draft.item.audio.embeds, draft.prompts[order]
+    S, prompt = draft.item.audio.embeds, draft.asked.prompts[order]
     kept = torch.from_numpy(draft.pruned.kept_indices).to(S.device)
     return torch.cat([model.embed_tokens(prompt.prefix_ids), S[kept], model.embed_tokens(prompt.suffix_ids)])
 
@@ -178,7 +149,7 @@ def _score_choices(
     model: Qwen2Audio, drafts: dict[int, _Draft], outcomes: dict[int, Answer | Exception]
 ) -> None:
     """Logits of the choices' letters, one prefill a prompt."""
-    jobs = [(index, order) for index, draft in drafts.items() for order in range(len(draft.prompts))]
+    jobs = [(index, order) for index, draft in drafts.items() for order in range(len(draft.asked.prompts))]
     for batch in _prompt_batches(model, drafts, jobs):
         watch, memory = Stopwatch(model.device), PeakMemory(model.device)
 
@@ -197,7 +168,8 @@ def _score_choices(
             assert draft.item.choices is not None
             letters = letter_token_ids(model.tokenizer, len(draft.item.choices))
             draft.letter_logits[order] = row[letters]
-            draft.seconds_prefill += seconds
+            if order != draft.asked.check_order:  # of which no cost column tells
+                draft.seconds_prefill += seconds
             draft.peak_memory_bytes = max(draft.peak_memory_bytes, peak)
 
 
@@ -239,27 +211,32 @@ def _prompt_batches(
 ) -> list[list[tuple[int, int]]]:
     """Batches of (item, number of its prompt) by the model's token budget."""
     lengths = [
-        drafts[i].prompts[order].num_text_tokens + len(drafts[i].pruned.kept_indices) for i, order in jobs
+        drafts[i].asked.prompts[order].num_text_tokens + len(drafts[i].pruned.kept_indices)
+        for i, order in jobs
     ]
     return [[jobs[j] for j in batch] for batch in batches_by_tokens(lengths, model.prefill_batch_tokens)]
 
 
 def _finish(model: Qwen2Audio, draft: _Draft, num_sharing: int) -> Answer:
     """The answer; of the encoding it bears one share, as do the recording's other answers of this call."""
-    choices = draft.item.choices
+    choices, asked = draft.item.choices, draft.asked
     probabilities: list[float] | None = None
+    permuted_prediction: str | None = None
     if choices is not None:
-        mean = _mean_over_orders(draft)
+        mean = _mean_over(draft, asked.asking_orders)
         best = int(np.argmax(mean))
         prediction, text, probabilities = LETTERS[best], choices[best], mean.tolist()
+        if asked.check_order is not None:
+            permuted_prediction = LETTERS[int(np.argmax(_mean_over(draft, [asked.check_order])))]
     else:
         text = model.tokenizer.decode(draft.generated_ids, skip_special_tokens=True).strip()
         prediction = text
     audio = draft.item.audio
-    num_text_tokens = draft.prompts[0].num_text_tokens
+    num_text_tokens = asked.prompts[0].num_text_tokens
     return Answer(
         prediction=prediction,
         prediction_text=text,
+        permuted_prediction=permuted_prediction,
         choice_probabilities=probabilities,
         kept_indices=draft.pruned.kept_indices,
         evidence=draft.evidence,
@@ -274,7 +251,7 @@ def _finish(model: Qwen2Audio, draft: _Draft, num_sharing: int) -> Answer:
             encode_flops=audio.num_encoder_flops / num_sharing,
             prune_flops=draft.prune_flops,
             num_generated_tokens=len(draft.generated_ids),
-            num_prefills=len(draft.prompts),
+            num_prefills=len(asked.asking_orders),
         ),
         seconds_encode=audio.seconds_encode / num_sharing,
         seconds_prune=draft.seconds_prune,
@@ -284,10 +261,12 @@ def _finish(model: Qwen2Audio, draft: _Draft, num_sharing: int) -> Answer:
     )
 
 
-def _mean_over_orders(draft: _Draft) -> np.ndarray:
-    """Probability of each choice, averaged over the orders in which the choices were put."""
+def _mean_over(draft: _Draft, numbers: Sequence[int]) -> np.ndarray:
+    """Probability of each choice, averaged over some of the orders in which the choices were put."""
     assert draft.item.choices is not None
     total = np.zeros(len(draft.item.choices))
-    for number, order in enumerate(draft.orders):
-        total[order] += torch.softmax(draft.letter_logits[number].double(), dim=0).numpy()
-    return total / len(draft.orders)
+    for number in numbers:
+        total[draft.asked.orders[number]] += torch.softmax(
+            draft.letter_logits[number].double(), dim=0
+        ).numpy()
+    return total / len(numbers)

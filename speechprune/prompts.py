@@ -207,3 +207,9 @@ def choice_orders(num_choices: int, num_orders: int, item_id: str) -> list[list[
         order = generator.sample(range(num_choices), num_choices)
         orders += [order[i:] + order[:i] for i in range(num_choices)]
     return orders[:num_orders]
+
+
+def moved_order(num_choices: int, item_id: str) -> list[int]:
+    """A seeded rotation in which every choice stands at another letter than in the order given."""
+    shift = random.Random(f"moved order of {item_id}").randrange(1, num_choices)
+    return [*range(shift, num_choices), *range(shift)]

@@ -26,6 +26,9 @@ class AnsweringOptions(PromptFormat):
     permute_choices
         Average the letters' probabilities over this many seeded orders of the choices, to cancel a
         model's liking for a letter; 1 asks once, in the order given.
+    permuted_check
+        Every item with choices is put once more with each choice at another letter, to tell how far
+        answers hang on letters: column ``correct_permuted``, a prefill that no cost column counts.
     no_audio_baseline
         The job asks every item with choices once more without any audio, to tell what the questions
         give away: one prefill of text an item, which no cost column counts.
@@ -34,6 +37,7 @@ class AnsweringOptions(PromptFormat):
     query_text: QueryText = "question_and_choices"
     max_new_tokens: int = 64
     permute_choices: int = 1
+    permuted_check: bool = False
     no_audio_baseline: bool = False
 
     def __post_init__(self) -> None:
@@ -71,6 +75,9 @@ class Answer:
         The letter of the choice, or the generated text.
     prediction_text
         The text of the choice, or the generated text.
+    permuted_prediction
+        The letter, in the order of the choices given, that was answered when every choice stood at another;
+        None unless ``permuted_check``.
     choice_probabilities
         Next-token probabilities over the choices' letters, in the order of the choices; sum to one.
     kept_indices
@@ -90,6 +97,7 @@ class Answer:
 
     prediction: str
     prediction_text: str
+    permuted_prediction: str | None
     choice_probabilities: list[float] | None
     kept_indices: np.ndarray
     evidence: list[EvidenceSpan]

@@ -30,6 +30,11 @@ ANSWER_COLUMNS: tuple[pa.Field, ...] = (
     _column("choice_probabilities", pa.list_(pa.float64()), "next-token probabilities over the letters"),
     _column("correct", pa.bool_(), "prediction is the gold letter; null without one, and for free text"),
     _column(
+        "correct_permuted",
+        pa.bool_(),
+        "the same, asked with every choice at another letter; null unless answering.permuted_check",
+    ),
+    _column(
         "correct_without_audio",
         pa.bool_(),
         "the same, asked without any audio; null unless answering.no_audio_baseline",

@@ -3,26 +3,26 @@
 from __future__ import annotations
 
 import os
+from collections import defaultdict
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 from loguru import logger
 
-from speechprune.answering import answer_items
+from speechprune.answering import answer_questions
+from speechprune.asking import ask
 from speechprune.encoding import EncodedAudio, encode_recordings
-from speechprune.evidence import evidence_recall
 from speechprune.models.loading import ModelOptions, load_model
 from speechprune.no_audio import answer_without_audio
+from speechprune.pipeline.answer_rows import answer_rows, points_to_answer
 from speechprune.pipeline.attempts import Attempts, give_up_on_killers
-from speechprune.pipeline.decode import DECODED_SCHEMA
-from speechprune.pipeline.failures import WorkerKilled, failure_sentence
+from speechprune.pipeline.failures import WorkerKilled
 from speechprune.pipeline.tasks import unpack_items
-from speechprune.pruning import PruningMethod
 from speechprune.questions import Answer, AnsweringOptions, Item
-from speechprune.schema import GOLD_SPAN_COLUMNS, answers_table
+from speechprune.sweep.grid import Point
 
 Row = dict[str, Any]
 
@@ -32,8 +32,13 @@ class AnswerStage:
 
     Parameters
     ----------
-    model, method, options
-        Loaded once an actor; how to prune and ask.
+    model, model_name
+        Loaded once an actor; what rows call it.
+    points
+        How to prune. Items with the column ``LACKED_POINTS`` are answered at the points named there and
+        their rows say at which; others are answered at the one point there is.
+    options
+        How to ask.
     ledger, max_attempts
         See ``attempts``.
     num_threads
@@ -43,7 +48,8 @@ class AnswerStage:
     def __init__(
         self,
         model: ModelOptions,
-        method: PruningMethod,
+        model_name: str,
+        points: Sequence[Point],
         options: AnsweringOptions,
         ledger: Any,
         max_attempts: int,
@@ -56,7 +62,8 @@ class AnswerStage:
         transformers.logging.set_verbosity_error()
         torch.set_num_threads(num_threads)
         self._model = load_model(model)
-        self._method = method
+        self._model_name = model_name
+        self._points = points
         self._options = options
         self._together = Attempts(ledger, "answer together")
         self._alone = Attempts(ledger, "answer alone")
@@ -76,31 +83,80 @@ class AnswerStage:
         try:
             give_up_on_killers(self._alone, task, self._max_attempts, "answering about")
         except WorkerKilled as error:
-            return self._rows(task, [error] * len(task["items"]), None, {})
+            return self._failed(task, error)
         with self._alone(task["task_id"]):
             return self._answer([task])
 
     def _answer(self, tasks: list[Row]) -> pa.Table:
         encoded = self._encode([task for task in tasks if task["pcm"] is not None])
-        items: list[Item] = []
-        for task in tasks:
-            audio = encoded.get(task["task_id"])
-            if isinstance(audio, EncodedAudio):
-                items += _items_of(task, audio)
-        outcomes = iter(answer_items(self._model, items, self._method, self._options))
-        blind = self._blind_predictions(items) if self._options.no_audio_baseline else {}
+        items = {
+            task["task_id"]: _items_of(task, audio)
+            for task in tasks
+            if isinstance(audio := encoded.get(task["task_id"]), EncodedAudio)
+        }
+        blind = {task_id: self._blind_predictions(some) for task_id, some in items.items()}
+        outcomes = self._outcomes(tasks, items)
         tables = []
         for task in tasks:
-            audio = encoded.get(task["task_id"])
+            task_id = task["task_id"]
+            audio = encoded.get(task_id)
             if isinstance(audio, EncodedAudio):
-                results: list[Answer | Exception | None] = [next(outcomes) for _ in range(len(task["items"]))]
-                tables.append(self._rows(task, results, audio, blind))
+                tables += [
+                    answer_rows(
+                        task,
+                        point,
+                        rows,
+                        outcomes[task_id, point.name],
+                        self._model_name,
+                        audio,
+                        blind[task_id],
+                    )
+                    for point, rows in points_to_answer(task["items"], self._points)
+                ]
             else:  # not decoded, or not encoded
-                tables.append(self._rows(task, [audio] * len(task["items"]), None, {}))
+                tables.append(self._failed(task, audio))
         return pa.concat_tables(tables)
 
+    def _outcomes(
+        self, tasks: list[Row], items: dict[str, list[Item]]
+    ) -> dict[tuple[str, str], list[Answer | Exception]]:
+        """Answers by task and point; what points share is made once for each query that they compare with."""
+        places: dict[Point, list[tuple[str, int]]] = defaultdict(list)  # task and row of each item
+        for task in tasks:
+            if task["task_id"] in items:
+                for point, rows in points_to_answer(task["items"], self._points):
+                    places[point] += [(task["task_id"], row) for row in rows]
+        outcomes: dict[tuple[str, str], list[Answer | Exception]] = defaultdict(list)
+        for query_text in dict.fromkeys(point.query_text for point in places):
+            points = [point for point in places if point.query_text == query_text]
+            options = replace(self._options, query_text=query_text)
+            methods = [point.method for point in points]
+            asked = {
+                (task_id, row): question
+                for (task_id, row), question in zip(
+                    [(task_id, row) for task_id, some in items.items() for row in range(len(some))],
+                    ask(self._model, [item for some in items.values() for item in some], methods, options),
+                    strict=True,
+                )
+            }
+            for point in points:
+                questions = [asked[place] for place in places[point]]
+                answers = answer_questions(self._model, questions, point.method, options)
+                for (task_id, _), answer in zip(places[point], answers, strict=True):
+                    outcomes[task_id, point.name].append(answer)
+        return outcomes
+
+    def _failed(self, task: Row, error: Exception | None) -> pa.Table:
+        """Rows of a recording that could not be heard; without an error it was not even decoded."""
+        return pa.concat_tables(
+            answer_rows(task, point, rows, [error] * len(rows), self._model_name, None, {})
+            for point, rows in points_to_answer(task["items"], self._points)
+        )
+
     def _blind_predictions(self, items: Sequence[Item]) -> dict[str, str]:
-        """Letters that the model gives without audio, by item id."""
+        """Letters that the model gives without audio, by item id; none unless asked for."""
+        if not self._options.no_audio_baseline:
+            return {}
         asked = {item.item_id: (item.question, item.choices) for item in items if item.choices}
         answers = answer_without_audio(self._model, list(asked.values()), self._options)
         return {
@@ -127,48 +183,12 @@ class AnswerStage:
         samples = [np.frombuffer(task["pcm"], np.int16) for task in tasks]
         return encode_recordings(self._model, samples, [task["start"] or 0.0 for task in tasks])
 
-    def _rows(
-        self,
-        task: Row,
-        outcomes: Sequence[Answer | Exception | None],
-        audio: EncodedAudio | None,
-        blind: dict[str, str],
-    ) -> pa.Table:
-        """Rows of one recording's items; no outcome means that it was not even decoded."""
-        shared = {
-            "method": self._method.name,
-            "pruning_rate": self._method.rate,
-            "model": self._model.name,
-            "seconds_decode_audio": task["seconds_decode_audio"] / len(outcomes),
-            "audio_seconds": None if audio is None else audio.seconds,
-            "finished_at": datetime.now(UTC),
-        }
-        rows = []
-        ids, golds = (task["items"].column(name).to_pylist() for name in ("item_id", "answer"))
-        gold_spans = _gold_spans(task["items"])
-        for item_id, outcome, gold, gold_span in zip(ids, outcomes, golds, gold_spans, strict=True):
-            if outcome is None:
-                rows.append(shared | {"error_type": task["error_type"], "error": task["error"]})
-            elif isinstance(outcome, Exception):
-                rows.append(
-                    shared | {"error_type": type(outcome).__name__, "error": failure_sentence(outcome)}
-                )
-            else:
-                assert audio is not None  # what was not encoded has no answer
-                row = answer_row(outcome, gold, gold_span, audio.times)
-                if row["correct"] is not None and item_id in blind:
-                    row["correct_without_audio"] = blind[item_id] == gold
-                rows.append(shared | row)
-        table = answers_table(rows, task["items"])
-        status = ["ok" if row.get("error") is None else "failed" for row in rows]
-        return table.append_column("status", pa.array(status, pa.string()))
-
 
 def _task_row(decoded: pa.Table, index: int) -> Row:
     """One recording's row; its samples stay a view of Ray's shared memory."""
     row: Row = {
         name: decoded.column(name)[index].as_py()
-        for name in DECODED_SCHEMA.names
+        for name in decoded.column_names
         if name not in ("pcm", "items")
     }
     pcm = decoded.column("pcm")[index]
@@ -188,57 +208,3 @@ def _items_of(task: Row, audio: EncodedAudio) -> list[Item]:
         )
         for item_id, question, choices in zip(*columns, strict=True)
     ]
-
-
-def _gold_spans(items: pa.Table) -> list[tuple[float, float] | None]:
-    """Seconds between which each item's critical fact is told; None where the manifest doesn't say."""
-    if not set(GOLD_SPAN_COLUMNS) <= set(items.column_names):
-        return [None] * len(items)
-    starts, ends = (items.column(name).to_pylist() for name in GOLD_SPAN_COLUMNS)
-    return [None if start is None else (start, end) for start, end in zip(starts, ends, strict=True)]
-
-
-def answer_row(
-    answer: Answer, gold: str | None, gold_span: tuple[float, float] | None, times: np.ndarray
-) -> Row:
-    """An answer as the columns of its row, judged by what the manifest knows.
-
-    Parameters
-    ----------
-    answer
-        Made without sight of what follows.
-    gold
-        Letter of the right choice, or free text.
-    gold_span
-        Begin and end of the critical fact, in seconds of the recording.
-    times
-        Begin and end of every audio token in the same seconds, shape ``(N, 2)``.
-    """
-    own = {
-        name: getattr(answer, name)
-        for name in (
-            "prediction",
-            "prediction_text",
-            "choice_probabilities",
-            "num_audio_tokens",
-            "num_phase1_tokens",
-            "num_kept_tokens",
-            "num_text_tokens",
-            "num_generated_tokens",
-            "seconds_encode",
-            "seconds_prune",
-            "seconds_prefill",
-            "seconds_generate",
-            "peak_memory_bytes",
-        )
-    }
-    judged = gold is not None and answer.choice_probabilities is not None
-    return {
-        **own,
-        **vars(answer.cost),
-        "correct": answer.prediction == gold if judged else None,
-        "evidence": [vars(span) for span in answer.evidence],
-        "evidence_recall": None
-        if gold_span is None
-        else evidence_recall(answer.kept_indices, times, gold_span),
-    }

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -51,39 +51,54 @@ class JobDirectory:
         storage.write_bytes(storage.join(self.path, "run.json"), json.dumps(record, indent=2).encode())
 
 
-class RunDirectory(JobDirectory):
-    """Reads and writes one run directory; see ``JobDirectory`` for its path."""
+Key = tuple[str, ...]
 
-    def settle(self) -> set[str]:
-        """Put the answers in order, and say which items are answered.
+
+class RunDirectory(JobDirectory):
+    """Reads and writes one run directory.
+
+    Parameters
+    ----------
+    path
+        See ``JobDirectory``.
+    key_columns
+        What a row is one of: an item, or an item at one point of a sweep.
+    """
+
+    def __init__(self, path: str, key_columns: Sequence[str] = ("item_id",)) -> None:
+        super().__init__(path)
+        self.key_columns = list(key_columns)
+
+    def settle(self) -> set[Key]:
+        """Put the answers in order, and say what is answered.
 
         Files that can't be read are set aside. A worker that outlived its killed driver may have
         written an item again, and an item that failed once may be answered by now: one row stays.
 
         Returns
         -------
-        set of str
-            Ids of the items under ``status=ok``.
+        set of tuple of str
+            Keys of the rows under ``status=ok``.
         """
-        answered: set[str] = set()
+        answered: set[Key] = set()
         self._keep_first_rows("ok", seen=answered)
         self._keep_first_rows("failed", seen=set(answered))
         return answered
 
-    def _keep_first_rows(self, status: str, seen: set[str]) -> None:
-        for file, ids in self._read_ids(status):
+    def _keep_first_rows(self, status: str, seen: set[Key]) -> None:
+        for file, keys in self._read_keys(status):
             keep = []
-            for item_id in ids:
-                keep.append(item_id not in seen)
-                seen.add(item_id)
+            for key in keys:
+                keep.append(key not in seen)
+                seen.add(key)
             if not all(keep):
                 self._rewrite(file, pa.array(keep, pa.bool_()))
 
-    def forget_failures(self, item_ids: Iterable[str]) -> None:
-        """Drop the failed rows of items that are about to be tried again."""
-        again = pa.array(list(item_ids), pa.string())
-        for file, ids in self._read_ids("failed"):
-            self._rewrite(file, pc.invert(pc.is_in(pa.array(ids, pa.string()), value_set=again)))
+    def forget_failures(self, keys: Iterable[Key]) -> None:
+        """Drop the failed rows of what is about to be tried again."""
+        again = set(keys)
+        for file, failed in self._read_keys("failed"):
+            self._rewrite(file, pa.array([key not in again for key in failed], pa.bool_()))
 
     def _rewrite(self, file: str, keep: pa.Array) -> None:
         if not pc.any(keep).as_py():
@@ -92,11 +107,13 @@ class RunDirectory(JobDirectory):
             table = pq.read_table(io.BytesIO(self._fs.cat_file(file))).filter(keep)
             storage.write_bytes(self._fs.unstrip_protocol(file), _as_parquet(table))
 
-    def _read_ids(self, status: str) -> Iterator[tuple[str, list[str]]]:
-        """Every readable answers file and the ids in it; the others are set aside."""
+    def _read_keys(self, status: str) -> Iterator[tuple[str, list[Key]]]:
+        """Every readable answers file and the keys in it; the others are set aside."""
         with ThreadPoolExecutor(NUM_READERS) as pool:
             files = self._files(status)
-            for file, table in zip(files, pool.map(lambda f: self._read(f, ["item_id"]), files), strict=True):
+            for file, table in zip(
+                files, pool.map(lambda f: self._read(f, self.key_columns), files), strict=True
+            ):
                 if table is None:
                     aside = storage.join(self._root, "set_aside", file.rsplit("/", 1)[-1])
                     self._fs.makedirs(storage.parent(aside), exist_ok=True)
@@ -104,7 +121,7 @@ class RunDirectory(JobDirectory):
                     self._fs.rm_file(file)
                     logger.warning("set aside {}: it is not a whole Parquet file; its items run again", file)
                 else:
-                    yield file, table.column("item_id").to_pylist()
+                    yield file, self._keys_of(table)
 
     def _read(self, file: str, columns: list[str]) -> pa.Table | None:
         with self._fs.open(file, "rb", block_size=1 << 20) as handle:
@@ -136,12 +153,15 @@ class RunDirectory(JobDirectory):
     def write_answers(self, status: str, table: pa.Table) -> None:
         """Publish rows as one file, in one step.
 
-        The file is named by the items in it: a retried task writes over its own file.
+        The file is named by what is in it: a retried task writes over its own file.
         """
-        ids = "\n".join(sorted(table.column("item_id").to_pylist()))
-        name = hashlib.sha256(ids.encode()).hexdigest()[:24]
+        keys = "\n".join(sorted("\t".join(key) for key in self._keys_of(table)))
+        name = hashlib.sha256(keys.encode()).hexdigest()[:24]
         uri = storage.join(self.path, "answers", f"status={status}", f"{name}.parquet")
         storage.write_bytes(uri, _as_parquet(table))
+
+    def _keys_of(self, table: pa.Table) -> list[Key]:
+        return list(zip(*(table.column(name).to_pylist() for name in self.key_columns), strict=True))
 
     def write_summary(self, summary: dict[str, Any]) -> None:
         """Write ``summary.json``."""

@@ -22,6 +22,7 @@ TASK_SCHEMA = pa.schema(
         pa.field("items", pa.large_binary()),  # an Arrow IPC stream: the items, with their carried columns
     ]
 )
+LACKED_POINTS = "lacked_points"  # column of a sweep's items: names of the points not answered yet
 
 
 def make_tasks(manifest: Manifest, answered: set[str]) -> pa.Table:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -19,9 +21,9 @@ PROGRESS_SCHEMA = pa.schema(
 NUM_FAILURES_TOLD = 3  # a block
 
 
-def write_answers(rows: pa.Table, *, run_path: str) -> pa.Table:
+def write_answers(rows: pa.Table, *, run_path: str, key_columns: Sequence[str]) -> pa.Table:
     """Publish a block of answers, and report it in one row for the driver's progress."""
-    run = RunDirectory(run_path)
+    run = RunDirectory(run_path, key_columns)
     recordings = {
         (row["audio"], row["start"], row["end"]): row["audio_seconds"] or 0.0
         for row in rows.select(["audio", "start", "end", "audio_seconds"]).to_pylist()

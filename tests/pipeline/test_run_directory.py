@@ -75,7 +75,7 @@ def test_what_was_written_is_answered(run):
     run.write_answers("ok", answers("a", "b"))
     run.write_answers("ok", answers("c"))
     run.write_answers("failed", answers("d"))
-    assert run.settle() == {"a", "b", "c"}
+    assert run.settle() == {("a",), ("b",), ("c",)}
     assert ids(run, "ok") == Counter("abc")
     assert ids(run, "failed") == Counter("d")
 
@@ -104,22 +104,22 @@ def test_doubled_rows_are_healed(run):
     run.write_answers("ok", answers("a", "b"))
     run.write_answers("ok", answers("b", "c"))
     run.write_answers("ok", answers("c"))
-    assert run.settle() == {"a", "b", "c"}
+    assert run.settle() == {("a",), ("b",), ("c",)}
     assert ids(run, "ok") == Counter("abc")
-    assert run.settle() == {"a", "b", "c"}
+    assert run.settle() == {("a",), ("b",), ("c",)}
 
 
 def test_a_failure_that_is_answered_by_now_is_dropped(run):
     run.write_answers("failed", answers("a", "b"))
     run.write_answers("ok", answers("a"))
-    assert run.settle() == {"a"}
+    assert run.settle() == {("a",)}
     assert ids(run, "failed") == Counter("b")
 
 
 def test_failures_are_forgotten_when_they_are_tried_again(run):
     run.write_answers("failed", answers("a", "b"))
     run.write_answers("failed", answers("c"))
-    run.forget_failures(["a", "c", "x"])
+    run.forget_failures([("a",), ("c",), ("x",)])
     assert ids(run, "failed") == Counter("b")
 
 
