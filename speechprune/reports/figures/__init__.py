@@ -26,7 +26,7 @@ from speechprune.reports.figures.seconds import seconds_by_stage
 from speechprune.reports.figures.style import SETTINGS, render
 
 # slices that follow one another, as a line over them says
-ORDERED_KINDS = {"position": "where in the recording it is told", "length": "length of the recording"}
+ORDERED_KINDS = {"position": "position of the answer", "length": "length of the recording"}
 
 __all__ = ["SweepFigure", "draw_figures", "render"]
 
@@ -41,14 +41,14 @@ class SweepFigure:
         Of its files, without suffix.
     model, benchmark
         What it is about; ``benchmark`` is None for figures over all of them.
-    caption
-        Its title, one plain line.
+    title
+        One plain line.
     """
 
     name: str
     model: str
     benchmark: str | None
-    caption: str
+    title: str
     figure: Figure
 
 

@@ -57,7 +57,14 @@ def seconds_by_stage(rows: list[Row], benchmarks: list[str], title: str) -> Figu
             ends = [end + width for end, width in zip(ends, widths, strict=True)]
         for place, (row, end) in enumerate(zip(points, ends, strict=True)):
             if row["prune_share"] is not None:
-                axes.text(end, place, f" {row['prune_share']:.1%}", va="center", fontsize=8)
+                axes.annotate(
+                    f"{row['prune_share']:.1%}",
+                    (end, place),
+                    xytext=(3, 0),
+                    textcoords="offset points",
+                    va="center",
+                    fontsize=8,
+                )
         axes.set_yticks(range(len(points)), [row["point"] for row in points], fontsize=8)
         axes.invert_yaxis()
         axes.grid(visible=False, axis="y")
