@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
@@ -15,6 +15,8 @@ from speechprune.pipeline.run_directory import JobDirectory, RunDirectory
 
 if TYPE_CHECKING:
     from speechprune.config import BatchQAConfig
+    from speechprune.models.loading import ModelOptions
+    from speechprune.sweep.config import SweepConfig
 
 # these spread the work and move rounding at most; all other model settings can change an answer
 FREE_MODEL_SETTINGS = {
@@ -25,6 +27,7 @@ FREE_MODEL_SETTINGS = {
     "encoder_batch_size",
     "prefill_batch_tokens",
 }
+PACKAGES = ("speechprune", "ray", "torch", "transformers", "pyarrow")
 
 
 @contextlib.contextmanager
@@ -38,10 +41,9 @@ def output_path_errors() -> Iterator[None]:
 
 def claim(run: RunDirectory, config: BatchQAConfig) -> None:
     """Claim a run directory for a config's answers; see ``claim_directory``."""
-    packages = ("speechprune", "ray", "torch", "transformers", "pyarrow")
     with output_path_errors():
         holds = "answers" if run.has_answers() else None
-    claim_directory(run, answer_settings(config), config, packages, holds=holds)
+    claim_directory(run, answer_settings(config), config, PACKAGES, holds=holds)
 
 
 def claim_directory(
@@ -51,6 +53,7 @@ def claim_directory(
     packages: Sequence[str],
     *,
     holds: str | None,
+    may_be_new: Collection[str] = (),
 ) -> None:
     """Write ``run.json``, or check that what is already there was made with the same settings.
 
@@ -66,6 +69,8 @@ def claim_directory(
         Those whose versions are recorded.
     holds
         What is there already, such as "answers"; None where nothing is.
+    may_be_new
+        Settings that what is there need not have: they are added to the record.
 
     Raises
     ------
@@ -80,13 +85,17 @@ def claim_directory(
             raise ConfigError(
                 f"output.path {directory.path} holds {holds} but no run.json: give another output.path"
             )
+        before_all = earlier["settings"]
+        new = {name: settings[name] for name in may_be_new if name not in before_all}
         for name, value in settings.items():
-            before = earlier["settings"].get(name)
+            before = (before_all | new).get(name)
             if before != value:
                 raise ConfigError(
                     f"{name} is {value!r}, but the {holds} in {directory.path} were made with {before!r}: "
                     "give another output.path, or the same setting to continue"
                 )
+        if new:
+            _write_run(directory, earlier | {"settings": before_all | new})
         return
     record = {
         "settings": settings,
@@ -94,10 +103,31 @@ def claim_directory(
         "versions": {name: version(name) for name in packages},
         "created_at": datetime.now(UTC).isoformat(timespec="seconds"),
     }
+    _write_run(directory, record)
+
+
+def _write_run(directory: JobDirectory, record: dict[str, Any]) -> None:
     try:
         directory.write_run(record)
     except storage.StorageError as error:
         raise ConfigError(f"output.path can't be written to: {error}") from error
+
+
+def claim_sweep(run: RunDirectory, config: SweepConfig) -> None:
+    """Claim a run directory for a sweep's answers.
+
+    Grid, models and benchmarks may change from launch to launch, as each answer says which it is of; what
+    all of them share must stay.
+    """
+    from speechprune.models.loading import fingerprint  # torch, which not every job that claims needs
+
+    with output_path_errors():
+        holds = "answers" if run.has_answers() else None
+    models = {f"model {m.path} (fingerprint of its content)": fingerprint(m) for m in config.models}
+    asking = dataclasses.asdict(config.answering)
+    del asking["query_text"]  # each point's own
+    shared = _model_settings(config.model) | {f"answering.{name}": value for name, value in asking.items()}
+    claim_directory(run, models | shared, config, PACKAGES, holds=holds, may_be_new=models)
 
 
 def answer_settings(config: BatchQAConfig) -> dict[str, Any]:
@@ -105,11 +135,17 @@ def answer_settings(config: BatchQAConfig) -> dict[str, Any]:
     from speechprune.models.loading import fingerprint  # torch, which not every job that claims needs
 
     settings: dict[str, Any] = {"model.path (fingerprint of its content)": fingerprint(config.model)}
-    for name, value in dataclasses.asdict(config.model).items():
-        if name not in FREE_MODEL_SETTINGS:
-            settings[f"model.{name}"] = value
+    settings |= _model_settings(config.model)
     method = config.pruning.build()
     settings["pruning.method"] = method.name
     settings |= {f"pruning.{name}": value for name, value in dataclasses.asdict(method).items()}
     settings |= {f"answering.{name}": value for name, value in dataclasses.asdict(config.answering).items()}
     return settings
+
+
+def _model_settings(model: ModelOptions) -> dict[str, Any]:
+    return {
+        f"model.{name}": value
+        for name, value in dataclasses.asdict(model).items()
+        if name not in FREE_MODEL_SETTINGS
+    }

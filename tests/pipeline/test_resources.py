@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from speechprune.pipeline.batch_qa import STAGE_CPUS, stage_cpus
+from speechprune.pipeline.stages import STAGE_CPUS, stage_cpus
 
 
 @given(st.integers(1, 256), st.integers(1, 64))
