@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -26,6 +27,7 @@ from speechprune.speech_lm import SpeechLM
 from speechprune.sweep.grid import Point
 
 Row = dict[str, Any]
+MAX_ANSWER_CHARACTERS = 60  # an open question's may be long
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -210,14 +212,14 @@ def _write(config: TokenMapConfig, drawn: TokenChoice, distances: list[dict[str,
     mean = {name: float(np.mean([some[name] for some in distances])) for name in drawn.distances}
     panels, said = [], []
     for name, answer in drawn.answers.items():
-        heading = f"{name} answers {_answered(drawn.row, answer)}"
         lines = [
+            f"answers {_answered(drawn.row, answer)}",
             "cosine distance to the nearest text token:",
             f"kept {drawn.distances[name]:.3f}, all tokens {drawn.distances['']:.3f}",
             f"mean of {len(distances):,} items: kept {mean[name]:.3f}, all tokens {mean['']:.3f}",
         ]
-        panels.append(Panel(heading, answer.kept_indices, lines))
-        said.append(f"{heading}; {lines[0]} {lines[1]}; {lines[2]}")
+        panels.append(Panel(name, answer.kept_indices, lines))
+        said.append(f"{name} {lines[0]}; {lines[1]} {lines[2]}; {lines[3]}")
     places = project(drawn.audio_embeds, drawn.query_embeds, config.map.perplexity, config.map.seed)
     title = f"{drawn.row['question']} ({drawn.row['item_id']})"
     figure = draw_token_map(places, len(drawn.audio_embeds), panels, title)
@@ -229,6 +231,7 @@ def _write(config: TokenMapConfig, drawn: TokenChoice, distances: list[dict[str,
 
 
 def _answered(row: Row, answer: Answer) -> str:
+    text = textwrap.shorten(answer.prediction_text, MAX_ANSWER_CHARACTERS)
     if row["answer"] is None or row["choices"] is None:
-        return answer.prediction_text
-    return f"{answer.prediction_text} ({'right' if answer.prediction == row['answer'] else 'wrong'})"
+        return text
+    return f"{text} ({'right' if answer.prediction == row['answer'] else 'wrong'})"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import textwrap
 import zlib
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -15,6 +16,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, PercentFormatter
 
 WIDTH_INCHES = 8.0
 PIXELS_PER_INCH = 150  # 1200 pixels wide
+MAX_TITLE_CHARACTERS = 80  # as many as the width holds
 GRAY = "#666666"
 AUDIO_BASELINE = "no audio"
 LETTER_BASELINE = "commonest letter"
@@ -88,12 +90,14 @@ def legend_beside(figure: Figure, axes: Sequence[Axes]) -> None:
     for panel in axes:
         for handle, label in zip(*panel.get_legend_handles_labels(), strict=True):
             entries.setdefault(label, handle)
-    figure.legend(list(entries.values()), list(entries), loc="outside right upper", fontsize=8.5)
+    figure.legend(list(entries.values()), list(entries), loc="outside right center", fontsize=8.5)
 
 
 def set_title(figure: Figure, title: str) -> None:
-    """Left, as text is read."""
-    figure.suptitle(title, x=0.01, ha="left", fontsize=11, fontweight="bold")
+    """Left, as text is read, on as many lines as it takes."""
+    figure.suptitle(
+        textwrap.fill(title, MAX_TITLE_CHARACTERS), x=0.01, ha="left", fontsize=11, fontweight="bold"
+    )
 
 
 def render(figure: Figure) -> dict[str, bytes]:
