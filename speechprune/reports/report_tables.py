@@ -82,6 +82,14 @@ def table_of_points(rows: list[Row]) -> ReportTable:
         Of the slice ``all``; ``hard`` in a row is the same point's row of the hard slice, or None.
     """
     specs = [spec for spec in _SPECS if any(spec.value(row) is not None for row in rows)]
+    references = {row["reference"] for row in rows} - {None}
+    if len(references) == 1:  # then it is told once, above its columns
+        (reference,) = references
+        specs = [
+            spec._replace(group=f"against {reference}") if spec.group == _TEST else spec
+            for spec in specs
+            if spec.label != "reference"
+        ]
     columns = [Column(spec.group, spec.label, spec.label not in ("point", "reference")) for spec in specs]
     cells = [[_cell(spec, row) for spec in specs] for row in rows]
     return ReportTable("", columns, cells, [bool(row["is_pareto"]) for row in rows])

@@ -75,6 +75,30 @@ def test_budgets_at_equal_rates_or_with_equally_many_kept_tokens():
         assert label in words_of(render(figure.figure)["svg"])
 
 
+def test_phase_two_alone_stands_beside_the_budgets():
+    points = speechprune_points([(300, 0.0), (750, 0.6)])
+    points += [Point(method=METHODS["second_phase"](pruning_rate=rate)) for rate in (0.2, 0.6)]
+    svg = render(drawn(points=points, slices={"all": 100})["accuracy_by_budget"].figure)["svg"]
+    assert "second_phase(pruning_rate=0.6)" in words_of(svg)
+    assert "second_phase(pruning_rate=0.2)" not in words_of(svg)
+
+
+def test_a_line_looks_the_same_in_every_panel():
+    first_phase = METHODS["first_phase"]
+    points = [
+        Point(method=first_phase(pruning_rate=rate, allocation=allocation))
+        for rate, allocations in ((0.2, ("fill", "floor")), (0.6, ("floor",)))
+        for allocation in allocations
+    ]
+    figure = drawn(points=points, benchmarks=("a", "b"), slices={"all": 100})["accuracy_by_benchmark"].figure
+    styles = [
+        {str(bars.get_label()): bars.lines[0].get_linestyle() for bars in axes.containers}
+        for axes in figure.axes
+    ]
+    assert styles[0] == {"first_phase": "-", "first_phase(allocation=floor)": "--"}
+    assert styles[1] == {"first_phase(allocation=floor)": "--"}
+
+
 @pytest.fixture(scope="module")
 def all_figures() -> dict:
     return drawn(benchmarks=("clean", "5 dB"), slices=position_slices() | {"hard": 30})

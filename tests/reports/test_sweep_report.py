@@ -144,6 +144,15 @@ def test_columns_that_nobody_asked_for_are_left_out():
     assert "hard (95 % interval)" not in labels
 
 
+def test_one_reference_is_named_above_its_columns_and_several_in_each_row():
+    rows = [row | {"hard": None} for row in points_table(slices={"all": 10}).to_pylist()]
+    one = table_of_points(rows)
+    assert "against none: p" in [column.full_label for column in one.columns]
+    assert "reference" not in [column.label for column in one.columns]
+    several = table_of_points([*rows, rows[0] | {"reference": "truncate"}])
+    assert "against the reference: reference" in [column.full_label for column in several.columns]
+
+
 def test_a_sweep_without_judged_items_is_still_a_report(tmp_path):
     files = write_report(
         str(tmp_path), points_table(slices={"all": 0}), title="Nothing", facts={}, recommendation=None

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -11,16 +10,16 @@ from matplotlib.figure import Figure
 
 from speechprune.reports.figures.rows import Row, error_lengths, group, line_name
 from speechprune.reports.figures.style import (
-    LINE_STYLES,
     accuracy_axis,
     legend_beside,
+    line_styles,
     method_style,
     new_figure,
     set_title,
 )
 
 MAX_PANELS = 4
-MAX_LINES = 8
+MAX_LINES = 10
 DODGE = 0.04  # between neighbouring lines' error bars, in units of a category
 
 
@@ -29,7 +28,7 @@ def accuracy_across(
 ) -> Figure | None:
     """A line a point over categories, with 95 % intervals; points without a rate stand in every panel.
 
-    Of many rates, four are shown, from the lowest to the highest; of many lines, the eight that are
+    Of many rates, four are shown, from the lowest to the highest; of many lines, the ten that are
     right most often.
 
     Parameters
@@ -50,10 +49,12 @@ def accuracy_across(
     num_rows = -(-len(shown) // num_columns)
     figure = new_figure(1.2 + 2.9 * num_rows if len(shown) > 1 else 4.6)
     panels: list[Axes] = []
+    styles = line_styles({line_name(row): row["method"] for row in rows})
     for number, rate in enumerate(shown, start=1):
         axes = figure.add_subplot(num_rows, num_columns, number, sharey=panels[0] if panels else None)
         panels.append(axes)
-        _draw_panel(axes, [row for row in rows if row["pruning_rate"] in (rate, None)], column, categories)
+        some = [row for row in rows if row["pruning_rate"] in (rate, None)]
+        _draw_panel(axes, some, column, categories, styles)
         accuracy_axis(axes)
         if rate is not None:
             axes.set_title(f"pruning rate {rate:g}", fontsize=9.5, loc="left")
@@ -72,17 +73,17 @@ def accuracy_across(
     return figure
 
 
-def _draw_panel(axes: Axes, rows: list[Row], column: str, categories: Sequence[str]) -> None:
+def _draw_panel(
+    axes: Axes, rows: list[Row], column: str, categories: Sequence[str], styles: Mapping[str, str]
+) -> None:
     lines = group(rows, line_name)
     best = sorted(lines, key=lambda name: -float(np.mean([row["accuracy"] for row in lines[name]])))
     names = [name for name in lines if name in best[:MAX_LINES]]
-    num_settings: Counter[str] = Counter()
     for number, name in enumerate(names):
         by_category = {row[column]: row for row in lines[name]}
         places = [i for i, category in enumerate(categories) if category in by_category]
         line = [by_category[categories[i]] for i in places]
-        method = line[0]["method"]
-        colour, marker = method_style(method)
+        colour, marker = method_style(line[0]["method"])
         axes.errorbar(
             np.array(places) + DODGE * (number - (len(names) - 1) / 2),
             [row["accuracy"] for row in line],
@@ -92,7 +93,6 @@ def _draw_panel(axes: Axes, rows: list[Row], column: str, categories: Sequence[s
             markersize=5,
             elinewidth=0.8,
             linewidth=1.3,
-            linestyle=LINE_STYLES[num_settings[method] % len(LINE_STYLES)],
+            linestyle=styles[name],
             label=name,
         )
-        num_settings[method] += 1

@@ -20,6 +20,8 @@ from speechprune.reports.figures.style import (
 def accuracy_by_budget(rows: list[Row], title: str) -> Figure | None:
     """A line a pruning rate, or a number of kept tokens where that is what the grid held equal.
 
+    Methods that have no two budgets stand beside as horizontal lines: phase 2 alone takes all tokens.
+
     Parameters
     ----------
     rows
@@ -31,8 +33,9 @@ def accuracy_by_budget(rows: list[Row], title: str) -> Figure | None:
         None where no method has two budgets.
     """
     rated = [row for row in rows if row["pruning_rate"] is not None]
-    candidates = [_lines(rated, _rate), _lines(rated, _kept)]
-    lines = max(candidates, key=lambda some: sum(map(len, some.values())))  # the first of equals: the rate
+    by_kind = {kind_of: _lines(rated, kind_of) for kind_of in (_rate, _kept)}
+    # the kind that joins more points; of equals the first, the rate
+    kind_of, lines = max(by_kind.items(), key=lambda item: sum(map(len, item[1].values())))
     if not lines:
         return None
     figure = new_figure(4.6)
@@ -50,6 +53,11 @@ def accuracy_by_budget(rows: list[Row], title: str) -> Figure | None:
             elinewidth=0.8,
             label=f"{name}, {kind}",
         )
+    drawn = {line[0]["method"] for line in lines.values()}
+    for row in rows:
+        if row["method"] not in drawn and (row["pruning_rate"] is None or kind_of(row) in kinds):
+            colour = method_style(row["method"]).colour
+            axes.axhline(row["accuracy"], color=colour, linestyle="--", linewidth=1.4, label=row["point"])
     budgets = sorted({_budget(row) for line in lines.values() for row in line})
     axes.set_xscale("log")
     axes.set_xticks(budgets, [f"{budget:,}" for budget in budgets], fontsize=8.5)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
-
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -12,9 +10,9 @@ from speechprune.reports.figures.style import (
     AUDIO_BASELINE,
     GRAY,
     LETTER_BASELINE,
-    LINE_STYLES,
     accuracy_axis,
     legend_beside,
+    line_styles,
     log_axis,
     method_style,
     new_figure,
@@ -46,23 +44,21 @@ def accuracy_by_rate(rows: list[Row], title: str) -> Figure | None:
         return None
     figure = new_figure(4.6)
     axes = figure.add_subplot()
-    num_settings: Counter[str] = Counter()
+    styles = line_styles({name: line[0]["method"] for name, line in lines.items()})
     for name, line in lines.items():
-        method = line[0]["method"]
-        colour, marker = method_style(method)
+        colour, marker = method_style(line[0]["method"])
         rates = [row["pruning_rate"] for row in line]
         axes.plot(
             rates,
             [row["accuracy"] for row in line],
             color=colour,
             marker=marker,
-            linestyle=LINE_STYLES[num_settings[method] % len(LINE_STYLES)],
+            linestyle=styles[name],
             label=name,
             zorder=3,
         )
         low, high = ([row[f"accuracy_{end}"] for row in line] for end in ("low", "high"))
         axes.fill_between(rates, low, high, color=colour, alpha=0.13, linewidth=0)
-        num_settings[method] += 1
     for row in rows:
         if row["pruning_rate"] is None:
             explanation, dashes = HORIZONTAL_LINES.get(row["method"], ("", "--"))

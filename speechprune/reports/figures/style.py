@@ -5,7 +5,8 @@ from __future__ import annotations
 import io
 import textwrap
 import zlib
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import matplotlib
@@ -62,6 +63,16 @@ def method_style(method: str) -> MethodStyle:
     """Of a method by name; one without its own gets one of three that stays the same in all figures."""
     other = _OTHER_STYLES[zlib.crc32(method.encode()) % len(_OTHER_STYLES)]
     return METHOD_STYLES.get(method, other)
+
+
+def line_styles(methods: Mapping[str, str]) -> dict[str, str]:
+    """Of lines by name, given each one's method: those of one method differ."""
+    seen: Counter[str] = Counter()
+    styles = {}
+    for name, method in methods.items():
+        styles[name] = LINE_STYLES[seen[method] % len(LINE_STYLES)]
+        seen[method] += 1
+    return styles
 
 
 def new_figure(height_inches: float) -> Figure:
