@@ -99,6 +99,13 @@ def test_a_line_looks_the_same_in_every_panel():
     assert styles[1] == {"first_phase(allocation=floor)": "--"}
 
 
+def test_the_lowest_panel_of_each_column_names_the_categories():
+    points = [Point(method=METHODS["random"](pruning_rate=rate)) for rate in (0.2, 0.6, 0.8)]
+    figure = drawn(points=points, benchmarks=("a", "b"), slices={"all": 100})["accuracy_by_benchmark"].figure
+    named = [axes.xaxis.get_tick_params()["labelbottom"] for axes in figure.axes]
+    assert named == [False, True, True]
+
+
 @pytest.fixture(scope="module")
 def all_figures() -> dict:
     return drawn(benchmarks=("clean", "5 dB"), slices=position_slices() | {"hard": 30})

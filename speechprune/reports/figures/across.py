@@ -67,7 +67,11 @@ def accuracy_across(
             fontsize=8.5,
         )
         axes.set_xlim(-0.4, len(labels) - 0.6)
-        axes.label_outer(remove_inner_ticks=True)
+        if number + num_columns <= len(shown):  # another panel is below
+            axes.tick_params(bottom=False, labelbottom=False)
+        if (number - 1) % num_columns:
+            axes.set_ylabel("")
+            axes.tick_params(left=False, labelleft=False)
     set_title(figure, title)
     legend_beside(figure, panels)
     return figure

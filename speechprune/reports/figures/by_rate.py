@@ -58,7 +58,10 @@ def accuracy_by_rate(rows: list[Row], title: str) -> Figure | None:
             zorder=3,
         )
         low, high = ([row[f"accuracy_{end}"] for row in line] for end in ("low", "high"))
-        axes.fill_between(rates, low, high, color=colour, alpha=0.13, linewidth=0)
+        if len(line) > 1:
+            axes.fill_between(rates, low, high, color=colour, alpha=0.13, linewidth=0)
+        else:
+            axes.vlines(rates, low, high, color=colour, linewidth=1.0)
     for row in rows:
         if row["pruning_rate"] is None:
             explanation, dashes = HORIZONTAL_LINES.get(row["method"], ("", "--"))
@@ -67,7 +70,7 @@ def accuracy_by_rate(rows: list[Row], title: str) -> Figure | None:
     _horizontal(axes, first_value(rows, "accuracy_without_audio"), AUDIO_BASELINE, GRAY, "-.")
     _horizontal(axes, first_value(rows, "majority_letter_accuracy"), LETTER_BASELINE, GRAY, ":")
     accuracy_axis(axes)
-    axes.set_xlabel("pruning rate (bands: 95 % intervals)")
+    axes.set_xlabel("pruning rate (bands and bars: 95 % intervals)")
     set_title(figure, title)
     legend_beside(figure, [axes])
     return figure
