@@ -251,11 +251,12 @@ def _in_order(points: pa.Table, models: list[str], benchmarks: list[str]) -> pa.
 
 
 def _facts(config: SweepConfig, benchmarks: dict[str, Manifest]) -> dict[str, str]:
+    reference = config.reference or {}
     return {
         "models": ", ".join(model.path for model in config.models),
         "benchmarks": ", ".join(f"{name} ({len(m.items):,} items)" for name, m in benchmarks.items()),
         "points": f"{len(config.points)}",
-        "tested against": str(config.reference or "nothing"),
+        "tested against": ", ".join(f"{name} {value}" for name, value in reference.items()) or "nothing",
         "versions": ", ".join(f"{name} {version(name)}" for name in ("speechprune", "torch", "transformers")),
         "date": datetime.now(UTC).date().isoformat(),
     }

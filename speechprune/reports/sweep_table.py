@@ -14,6 +14,7 @@ from speechprune.sweep.recommendation import find_unpruned
 from speechprune.sweep.slices import ALL_ITEMS, HARD_ITEMS
 
 PARETO_MARK = "*"
+WIDTH = 110  # characters that the tables of all grids fit into
 LEGEND = (
     f"{PARETO_MARK} nothing is as accurate for less; kept: audio tokens in prompt; p: exact McNemar test\n"
     "paper: prefill, as the paper counts it; asked: all that one more question costs, and in % of unpruned"
@@ -31,7 +32,10 @@ def show_sweep(points: pa.Table, console: Console | None = None) -> None:
     console
         Where to print; the terminal.
     """
-    console = console or Console()
+    if console is None:
+        console = Console()
+        if not console.is_terminal:  # a log: as wide as the tables are
+            console = Console(width=WIDTH)
     pairs = dict.fromkeys(
         zip(*(points.column(name).to_pylist() for name in ("model", "benchmark")), strict=True)
     )
