@@ -21,6 +21,7 @@ from speechprune.cost import (
     answer_cost,
     decode_flops,
     encode_flops,
+    late_interaction_flops,
     paper_activation_bytes,
     paper_kv_cache_bytes,
     paper_prefill_flops,
@@ -257,6 +258,13 @@ def test_both_phases_are_what_torch_counts(shape, counter):
     attention = (queries @ keys.transpose(1, 2)).softmax(-1)
     torch.empty(len(attention), 1, n, device="meta") @ attention  # the mean over queries
     assert phase2_flops(shape, n) == counter.get_total_flops() - counted_phase1
+
+
+@pytest.mark.parametrize("shape", [QWEN2_AUDIO_7B, GROUPED_QUERY], ids=["7b", "grouped_query"])
+def test_late_interaction_is_what_torch_counts(shape, counter):
+    audio_embeds, query_embeds = (torch.empty(n, shape.hidden_size, device="meta") for n in (2250, 25))
+    audio_embeds @ query_embeds.T
+    assert late_interaction_flops(shape, 2250, 25) == counter.get_total_flops()
 
 
 def test_the_7b_models_known_magnitudes():

@@ -155,6 +155,14 @@ def phase2_flops(shape: ModelShape, num_tokens: int) -> int:
     return projections + logits + attention_received
 
 
+def late_interaction_flops(shape: ModelShape, num_audio_tokens: int, num_query_tokens: int) -> int:
+    """Late interaction for one question: the product of Ŝ (N x h) with its L tokens, 2NhL FLOPs.
+
+    A token that the query repeats is counted again, though it is multiplied once.
+    """
+    return 2 * num_audio_tokens * shape.hidden_size * num_query_tokens
+
+
 def prefill_flops(shape: ModelShape, num_tokens: int, num_logit_positions: int = 1) -> int:
     """Prefill of n tokens with its attention: 2nL (2h(Hd + Gd) + 3hI) + 4n²LHd + 2Vh · logit positions.
 
