@@ -113,6 +113,7 @@ def _prune(model: Qwen2Audio, asked: AskedQuestion, method: PruningMethod) -> _D
         projections=model.projections,
         frame_tokens=model.frame_tokens,
         item_id=asked.item.item_id,
+        word_matches=asked.word_matches if method.uses_words else None,
     )
     pruned = method.prune(inputs)
     evidence = (
@@ -124,8 +125,12 @@ def _prune(model: Qwen2Audio, asked: AskedQuestion, method: PruningMethod) -> _D
         asked=asked,
         pruned=pruned,
         evidence=evidence,
-        prune_flops=method.flops(model.shape, inputs.num_tokens, pruned.num_phase1_tokens),
-        seconds_prune=watch.seconds() + (asked.seconds_scores if method.uses_query else 0.0),
+        prune_flops=method.flops(
+            model.shape, inputs.num_tokens, len(asked.query_embeds), pruned.num_phase1_tokens
+        ),
+        seconds_prune=watch.seconds()
+        + (asked.seconds_scores if method.uses_query else 0.0)
+        + (asked.seconds_words if method.uses_words else 0.0),
     )
 
 

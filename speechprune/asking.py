@@ -15,7 +15,8 @@ import torch
 from speechprune.measure import Stopwatch
 from speechprune.models.qwen2_audio import Qwen2Audio
 from speechprune.prompts import Prompt, build_prompt, choice_orders, letter_token_ids, moved_order
-from speechprune.pruning import PruningMethod
+from speechprune.pruning import PruningMethod, WordMatches
+from speechprune.pruning.late_interaction import match_words
 from speechprune.pruning.similarity import token_scores
 from speechprune.questions import AnsweringOptions, Item
 
@@ -38,8 +39,10 @@ class AskedQuestion:
         T, shape ``(L, D)``.
     token_scores
         Phase 1's, see ``PruningInputs``; None where no method looks at the query.
-    seconds_scores
-        This question's even share of the time that its recording's scores took.
+    word_matches
+        Late interaction's; None where no method looks at words.
+    seconds_scores, seconds_words
+        This question's even share of the time that its recording's scores and word matches took.
     """
 
     item: Item
@@ -48,7 +51,9 @@ class AskedQuestion:
     check_order: int | None
     query_embeds: torch.Tensor
     token_scores: np.ndarray | None
+    word_matches: WordMatches | None
     seconds_scores: float
+    seconds_words: float
 
     @property
     def asking_orders(self) -> list[int]:
@@ -111,7 +116,12 @@ def _put(
     scores: Sequence[np.ndarray | None] = [None] * len(queries)
     if any(method.uses_query for method in methods):
         scores = list(token_scores(audio.embeds, queries))
-    seconds = watch.seconds() / len(items)
+    seconds_scores = watch.seconds() / len(items)
+    matches: Sequence[WordMatches | None] = [None] * len(queries)
+    watch = Stopwatch(model.device)
+    if any(method.uses_words for method in methods):
+        matches = match_words(audio.embeds, queries, model.frame_tokens)
+    seconds_words = watch.seconds() / len(items)
     return {
         index: AskedQuestion(
             item=item,
@@ -120,9 +130,11 @@ def _put(
             check_order=options.permute_choices if item.choices and options.permuted_check else None,
             query_embeds=T,
             token_scores=s,
-            seconds_scores=seconds,
+            word_matches=words,
+            seconds_scores=seconds_scores,
+            seconds_words=seconds_words,
         )
-        for (index, item), T, s in zip(items.items(), queries, scores, strict=True)
+        for (index, item), T, s, words in zip(items.items(), queries, scores, matches, strict=True)
     }
 
 

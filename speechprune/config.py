@@ -14,7 +14,14 @@ from speechprune.pruning.similarity import Allocation
 from speechprune.questions import AnsweringOptions
 
 MethodName = Literal[
-    "speechprune", "first_phase", "second_phase", "random", "random_crop", "truncate", "none"
+    "speechprune",
+    "first_phase",
+    "second_phase",
+    "late_interaction",
+    "random",
+    "random_crop",
+    "truncate",
+    "none",
 ]
 
 
@@ -49,8 +56,8 @@ class PruningOptions:
     Parameters
     ----------
     method
-        ``speechprune``, ``first_phase``, ``second_phase``, ``random``, ``random_crop``,
-        ``truncate`` or ``none``.
+        ``speechprune``, ``first_phase``, ``second_phase``, ``late_interaction``, ``random``,
+        ``random_crop``, ``truncate`` or ``none``.
     pruning_rate
         Share of min(phase1_budget, tokens) that is dropped, 0 to below 1.
     phase1_budget

@@ -1,10 +1,12 @@
 """Which audio tokens to keep for a question. Sees embeddings and weights, nothing else."""
 
 from speechprune.pruning.binarized_attention import FirstLayerProjections
+from speechprune.pruning.late_interaction import WordMatches
 from speechprune.pruning.method import PruningInputs, PruningMethod, PruningResult
 from speechprune.pruning.methods import (
     METHODS,
     FirstPhase,
+    LateInteraction,
     NoPruning,
     RandomCrop,
     RandomSegments,
@@ -17,6 +19,7 @@ __all__ = [
     "METHODS",
     "FirstLayerProjections",
     "FirstPhase",
+    "LateInteraction",
     "NoPruning",
     "PruningInputs",
     "PruningMethod",
@@ -26,4 +29,5 @@ __all__ = [
     "SecondPhase",
     "SpeechPrune",
     "Truncate",
+    "WordMatches",
 ]

@@ -11,6 +11,7 @@ import torch
 
 from speechprune.cost import ModelShape
 from speechprune.pruning.binarized_attention import FirstLayerProjections
+from speechprune.pruning.late_interaction import WordMatches
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +33,9 @@ class PruningInputs:
         f, audio tokens a second.
     item_id
         Seeds the random methods, so that an item keeps its tokens on any worker.
+    word_matches
+        Where the query's words are matched, made for all questions of a recording at once. Methods with
+        ``uses_words = False`` get none.
     """
 
     audio_embeds: torch.Tensor
@@ -40,6 +44,7 @@ class PruningInputs:
     projections: FirstLayerProjections
     frame_tokens: int
     item_id: str
+    word_matches: WordMatches | None = None
 
     @property
     def num_tokens(self) -> int:
@@ -51,6 +56,12 @@ class PruningInputs:
         """The token scores, for the methods that declared to need them."""
         assert self.token_scores is not None
         return self.token_scores
+
+    @property
+    def words(self) -> WordMatches:
+        """The word matches, for the methods that declared to need them."""
+        assert self.word_matches is not None
+        return self.word_matches
 
 
 @dataclass(frozen=True)
@@ -74,6 +85,7 @@ class PruningMethod(ABC):
 
     name: ClassVar[str]
     uses_query: ClassVar[bool] = False
+    uses_words: ClassVar[bool] = False
 
     phase1_budget: int = 750
 
@@ -93,9 +105,11 @@ class PruningMethod(ABC):
     def keep(self, inputs: PruningInputs, num_kept: int) -> PruningResult:
         """Choose exactly ``num_kept`` tokens, 1 to N (``allocation: floor`` may find fewer)."""
 
-    def flops(self, shape: ModelShape, num_tokens: int, num_phase1_tokens: int | None) -> int:
+    def flops(
+        self, shape: ModelShape, num_tokens: int, num_query_tokens: int, num_phase1_tokens: int | None
+    ) -> int:
         """FLOPs of choosing; none for methods that look at nothing."""
-        del shape, num_tokens, num_phase1_tokens
+        del shape, num_tokens, num_query_tokens, num_phase1_tokens
         return 0
 
     def prune(self, inputs: PruningInputs) -> PruningResult:

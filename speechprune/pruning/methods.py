@@ -12,8 +12,14 @@ from typing import ClassVar
 import numpy as np
 import torch
 
-from speechprune.cost import ModelShape, phase1_flops, phase2_flops
+from speechprune.cost import ModelShape, late_interaction_flops, phase1_flops, phase2_flops
 from speechprune.pruning.binarized_attention import Scale, keep_highest, second_phase_scores
+from speechprune.pruning.late_interaction import (
+    choose_windows,
+    distance_to_chosen,
+    keep_nearest,
+    window_scores,
+)
 from speechprune.pruning.method import PruningInputs, PruningMethod, PruningResult, RatedMethod
 from speechprune.pruning.similarity import Allocation, first_phase
 
@@ -38,7 +44,9 @@ class FirstPhase(RatedMethod):
         kept = first_phase(inputs.similarity, num_kept, inputs.frame_tokens, self.allocation)
         return PruningResult(kept, num_phase1_tokens=len(kept))
 
-    def flops(self, shape: ModelShape, num_tokens: int, num_phase1_tokens: int | None) -> int:
+    def flops(
+        self, shape: ModelShape, num_tokens: int, num_query_tokens: int, num_phase1_tokens: int | None
+    ) -> int:
         """One (N, D) by (D,) product."""
         return phase1_flops(shape, num_tokens)
 
@@ -62,7 +70,9 @@ class SecondPhase(RatedMethod):
         scores = second_phase_scores(inputs.audio_embeds, inputs.projections, self.scale)
         return PruningResult(keep_highest(num_kept, scores))
 
-    def flops(self, shape: ModelShape, num_tokens: int, num_phase1_tokens: int | None) -> int:
+    def flops(
+        self, shape: ModelShape, num_tokens: int, num_query_tokens: int, num_phase1_tokens: int | None
+    ) -> int:
         """The binarized attention of all N tokens."""
         return phase2_flops(shape, num_tokens)
 
@@ -92,11 +102,34 @@ class SpeechPrune(FirstPhase):
         kept = survivors[keep_highest(num_kept, scores, inputs.similarity[survivors])]
         return PruningResult(kept, num_phase1_tokens=len(survivors))
 
-    def flops(self, shape: ModelShape, num_tokens: int, num_phase1_tokens: int | None) -> int:
+    def flops(
+        self, shape: ModelShape, num_tokens: int, num_query_tokens: int, num_phase1_tokens: int | None
+    ) -> int:
         """Phase 1 over N tokens, phase 2 over the survivors where it has something to drop."""
         num_survivors = num_phase1_tokens or 0
         second = phase2_flops(shape, num_survivors) if self.num_kept(num_tokens) < num_survivors else 0
         return phase1_flops(shape, num_tokens) + second
+
+
+@dataclass(frozen=True, kw_only=True)
+class LateInteraction(RatedMethod):
+    """Ours: what stands in and around the windows in which most different words of the query are matched."""
+
+    name: ClassVar[str] = "late_interaction"
+    uses_query: ClassVar[bool] = True
+    uses_words: ClassVar[bool] = True
+
+    def keep(self, inputs: PruningInputs, num_kept: int) -> PruningResult:
+        """Keep the tokens nearest to the best windows; inside of them phase 1's score decides."""
+        scores = window_scores(inputs.words.best_cosines)
+        chosen = choose_windows(scores, inputs.words.block_tokens, inputs.num_tokens, num_kept)
+        return PruningResult(keep_nearest(distance_to_chosen(chosen), inputs.similarity, num_kept))
+
+    def flops(
+        self, shape: ModelShape, num_tokens: int, num_query_tokens: int, num_phase1_tokens: int | None
+    ) -> int:
+        """Phase 1's scores, and one (N, D) by (D, L) product."""
+        return phase1_flops(shape, num_tokens) + late_interaction_flops(shape, num_tokens, num_query_tokens)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -186,5 +219,14 @@ def _generator(seed: int, item_id: str) -> np.random.Generator:
 
 METHODS: dict[str, type[PruningMethod]] = {
     method.name: method
-    for method in (SpeechPrune, FirstPhase, SecondPhase, RandomSegments, RandomCrop, Truncate, NoPruning)
+    for method in (
+        SpeechPrune,
+        FirstPhase,
+        SecondPhase,
+        LateInteraction,
+        RandomSegments,
+        RandomCrop,
+        Truncate,
+        NoPruning,
+    )
 }

@@ -10,11 +10,12 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from speechprune.cost import ModelShape, phase1_flops, phase2_flops
+from speechprune.cost import ModelShape, late_interaction_flops, phase1_flops, phase2_flops
 from speechprune.pruning import (
     METHODS,
     FirstLayerProjections,
     FirstPhase,
+    LateInteraction,
     NoPruning,
     PruningInputs,
     RandomCrop,
@@ -24,6 +25,7 @@ from speechprune.pruning import (
     Truncate,
 )
 from speechprune.pruning.binarized_attention import second_phase_scores
+from speechprune.pruning.late_interaction import match_words
 from speechprune.pruning.similarity import first_phase, token_scores
 
 FRAME_TOKENS = 5
@@ -33,13 +35,14 @@ EVERY_METHOD = [
     FirstPhase(phase1_budget=20),
     SecondPhase(phase1_budget=20),
     SecondPhase(phase1_budget=20, scale="xnor"),
+    LateInteraction(phase1_budget=20),
     RandomSegments(phase1_budget=20),
     RandomSegments(phase1_budget=20, segment_tokens=1),
     RandomCrop(phase1_budget=20),
     Truncate(phase1_budget=20),
     NoPruning(phase1_budget=20),
 ]
-RATED_METHODS = [SpeechPrune, FirstPhase, SecondPhase, RandomSegments, RandomCrop]
+RATED_METHODS = [SpeechPrune, FirstPhase, SecondPhase, LateInteraction, RandomSegments, RandomCrop]
 RANDOM_METHODS = [RandomSegments, RandomCrop]
 
 
@@ -58,12 +61,17 @@ def make_inputs(num_tokens, seed=0, item_id="meeting.wav#0"):
         ),
         frame_tokens=FRAME_TOKENS,
         item_id=item_id,
+        word_matches=match_words(audio_embeds, [query_embeds], FRAME_TOKENS)[0],
     )
 
 
 def only_what_it_declares(method, inputs):
-    """The inputs as the caller makes them: scores for the methods that use the query, else none."""
-    return inputs if method.uses_query else replace(inputs, token_scores=None)
+    """The inputs as the caller makes them: scores and word matches for the methods that use them."""
+    return replace(
+        inputs,
+        token_scores=inputs.token_scores if method.uses_query else None,
+        word_matches=inputs.word_matches if method.uses_words else None,
+    )
 
 
 def assert_kept_indices(kept, num_tokens):
@@ -212,12 +220,14 @@ def test_flops_are_those_of_the_phases_that_ran():
         encoder_positions=1500,
     )
     first, second = phase1_flops(shape, 60), phase2_flops(shape, 30)
-    assert SpeechPrune(pruning_rate=0.5, phase1_budget=30).flops(shape, 60, 30) == first + second
-    assert SpeechPrune(pruning_rate=0, phase1_budget=30).flops(shape, 60, 30) == first
-    assert FirstPhase(phase1_budget=30).flops(shape, 60, 24) == first
-    assert SecondPhase(phase1_budget=30).flops(shape, 60, None) == phase2_flops(shape, 60)
+    assert SpeechPrune(pruning_rate=0.5, phase1_budget=30).flops(shape, 60, 6, 30) == first + second
+    assert SpeechPrune(pruning_rate=0, phase1_budget=30).flops(shape, 60, 6, 30) == first
+    assert FirstPhase(phase1_budget=30).flops(shape, 60, 6, 24) == first
+    assert SecondPhase(phase1_budget=30).flops(shape, 60, 6, None) == phase2_flops(shape, 60)
+    words = late_interaction_flops(shape, 60, 6)
+    assert LateInteraction(phase1_budget=30).flops(shape, 60, 6, None) == first + words
     for method in (RandomSegments(), RandomCrop(), Truncate(), NoPruning()):
-        assert method.flops(shape, 60, None) == 0
+        assert method.flops(shape, 60, 6, None) == 0
 
 
 # ------------------------------------------------------------------------------------------------------------

@@ -1,0 +1,189 @@
+"""Late interaction: windows ranked by how many different words of the query find a match in them.
+
+Ours, after ColBERT's MaxSim (https://arxiv.org/abs/2004.12832). Phase 1 scores tokens one by one, so in an
+hour the matches of a query's common words fill the budget. A sentence that answers the query has matches of
+several of its words, the rare ones among them, side by side.
+
+Shapes: S (N, D) audio embeddings, T (L, D) embeddings of the query's tokens, of which V are different
+(here: words), f tokens a second, blocks of 2.5 s, B = ceil(N / block) of them, windows of two neighbouring
+blocks, W = max(1, B - 1) of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from speechprune.pruning.binarized_attention import keep_highest
+
+WINDOW_SECONDS = 5  # about a sentence
+NEARLY_BEST = 0.8  # share of the best window's score that makes another one worth keeping
+_ROWS_PER_CHUNK = 2048  # float32 copies of S are made about this many rows at a time: whole blocks
+_SMALLEST = 1e-12
+_STEPS = 2.0**11  # coordinates of directions are multiples of 1 / _STEPS
+
+
+@dataclass(frozen=True)
+class WordMatches:
+    """Where a query's words are matched in a recording: all that is kept of one pass over it.
+
+    Parameters
+    ----------
+    best_cosines
+        max over a block's tokens i of cos(S_i, T_v), for every block and word v: float32, ``(B, V)``.
+    block_tokens
+        Tokens in a block; the last may be short.
+    """
+
+    best_cosines: np.ndarray
+    block_tokens: int
+
+
+def block_tokens(frame_tokens: int) -> int:
+    """Tokens in half a window, at least 1."""
+    return max(1, WINDOW_SECONDS * frame_tokens // 2)
+
+
+def directions(embeds: torch.Tensor) -> torch.Tensor:
+    """Unit vectors in whole steps, round(2¹¹ x / ‖x‖); float32, shape ``(rows, D)``.
+
+    Products of such vectors are whole numbers, and by Cauchy-Schwarz no partial sum of one exceeds
+    (2¹¹ + √D / 2)² < 2²⁴: float32 adds them without rounding, in any order, so that a cosine depends on
+    its two vectors alone, not on the batch or the device. It is off by some 2·10⁻⁴, at most by √D / 2¹¹.
+    """
+    x = embeds.to(torch.float32, copy=True)
+    x *= _STEPS / x.norm(dim=-1, keepdim=True).clamp_min(_SMALLEST)
+    return x.round_()
+
+
+def match_words(
+    audio_embeds: torch.Tensor, queries: Sequence[torch.Tensor], frame_tokens: int
+) -> list[WordMatches]:
+    """Best match of each word in each block, max over tokens i of cos(S_i, T_v), for all queries at once.
+
+    One pass over S, and one product for the words of all Q queries of a recording, each word once.
+
+    Parameters
+    ----------
+    audio_embeds
+        S, shape ``(N, D)``, N at least 1.
+    queries
+        Q tensors T, each ``(L, D)``; a token that is repeated counts once.
+    frame_tokens
+        f.
+
+    Returns
+    -------
+    list of WordMatches
+        One a query; its words in an order that doesn't depend on the query's.
+    """
+    if not queries:
+        return []
+    device = audio_embeds.device
+    words, word_of_token = torch.unique(torch.cat(list(queries)).to(device), dim=0, return_inverse=True)
+    word_directions = directions(words).T.contiguous()
+    size = block_tokens(frame_tokens)
+    chunks = []
+    for rows in audio_embeds.split(max(1, _ROWS_PER_CHUNK // size) * size):
+        cosines = directions(rows) @ word_directions / _STEPS**2
+        num_full = len(rows) // size * size
+        chunks.append(cosines[:num_full].view(-1, size, len(words)).amax(dim=1))
+        if num_full < len(rows):
+            chunks.append(cosines[num_full:].amax(dim=0, keepdim=True))
+    best_cosines = torch.cat(chunks).cpu().numpy()
+    words_of_query = [part.unique().cpu().numpy() for part in word_of_token.split([len(T) for T in queries])]
+    return [WordMatches(best_cosines[:, own], size) for own in words_of_query]
+
+
+def window_scores(best_cosines: np.ndarray) -> np.ndarray:
+    """How much more than other windows a window matches, M_w = Σ_v max(0, z_wv)².
+
+    z_wv = (m_wv - mean_w m_wv) / deviation_w m_wv, with m_wv the best cosine of word v in window w. Each
+    word is measured against the recording itself, so that no threshold depends on the model. If a word
+    is matched in a share p of the windows, and as well in each, its z² is (1 - p) / p there: rare words
+    weigh most, as idf has them do in text.
+
+    Parameters
+    ----------
+    best_cosines
+        Of ``WordMatches``, shape ``(B, V)``.
+
+    Returns
+    -------
+    numpy.ndarray
+        float64, shape ``(W,)``; window w is the blocks w and w + 1.
+    """
+    m = best_cosines.astype(np.float64)
+    if len(m) > 1:
+        m = np.maximum(m[:-1], m[1:])
+    z = (m - m.mean(axis=0)) / np.maximum(m.std(axis=0), _SMALLEST)
+    return np.square(np.maximum(z, 0.0)).sum(axis=1)
+
+
+def choose_windows(scores: np.ndarray, block_tokens: int, num_tokens: int, num_kept: int) -> np.ndarray:
+    """Tokens of the windows that score nearly as high as the best, M_w ≥ 0.8 · max M.
+
+    The best comes first, equal ones in the order of time, and none after there are enough tokens: a
+    clear case is one window, a doubtful one as many as the prompt can hold.
+
+    Parameters
+    ----------
+    scores
+        M, shape ``(W,)``.
+    block_tokens
+        Tokens in a block.
+    num_tokens
+        N.
+    num_kept
+        k.
+
+    Returns
+    -------
+    numpy.ndarray
+        bool, shape ``(N,)``.
+    """
+    chosen = np.zeros(num_tokens, bool)
+    for window in np.argsort(-scores, kind="stable"):
+        if scores[window] < NEARLY_BEST * scores.max() or chosen.sum() >= num_kept:
+            break
+        chosen[window * block_tokens : (window + 2) * block_tokens] = True
+    return chosen
+
+
+def distance_to_chosen(chosen: np.ndarray) -> np.ndarray:
+    """How far the nearest chosen token is, d_i = min over chosen j of |i - j|; int64, shape ``(N,)``."""
+    num_tokens = len(chosen)
+    positions = np.arange(num_tokens)
+    before = np.maximum.accumulate(np.where(chosen, positions, -num_tokens))
+    after = np.minimum.accumulate(np.where(chosen, positions, 2 * num_tokens)[::-1])[::-1]
+    return np.minimum(positions - before, after - positions)
+
+
+def keep_nearest(distances: np.ndarray, scores: np.ndarray, num_kept: int) -> np.ndarray:
+    """The k tokens nearest to the chosen ones, ties to the higher phase 1 score, then to the earlier.
+
+    Where the chosen windows hold more than k tokens, phase 1's score decides inside them; where they hold
+    fewer, what surrounds them is kept.
+
+    Parameters
+    ----------
+    distances
+        d, shape ``(N,)``.
+    scores
+        s, shape ``(N,)``.
+    num_kept
+        k, 1 to N.
+
+    Returns
+    -------
+    numpy.ndarray
+        int64 token indices, ascending.
+    """
+    farthest = np.partition(distances, num_kept - 1)[num_kept - 1]
+    near = np.flatnonzero(
+        distances <= farthest
+    )  # few of an hour's tokens: sorting all takes five times as long
+    return near[keep_highest(num_kept, -distances[near], scores[near])]
