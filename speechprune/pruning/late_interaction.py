@@ -52,7 +52,7 @@ def directions(embeds: torch.Tensor) -> torch.Tensor:
 
     Products of such vectors are whole numbers, and by Cauchy-Schwarz no partial sum of one exceeds
     (2¹¹ + √D / 2)² < 2²⁴: float32 adds them without rounding, in any order, so that a cosine depends on
-    its two vectors alone, not on the batch or the device. It is off by some 2·10⁻⁴, at most by √D / 2¹¹.
+    its two vectors alone, not on the batch. It is off by some 2·10⁻⁴, at most by √D / 2¹¹.
     """
     x = embeds.to(torch.float32, copy=True)
     x *= _STEPS / x.norm(dim=-1, keepdim=True).clamp_min(_SMALLEST)
