@@ -105,7 +105,7 @@ class RunDirectory(JobDirectory):
             self._fs.rm_file(file)
         elif not pc.all(keep).as_py():
             table = pq.read_table(io.BytesIO(self._fs.cat_file(file))).filter(keep)
-            storage.write_bytes(self._fs.unstrip_protocol(file), _as_parquet(table))
+            storage.write_bytes(self._fs.unstrip_protocol(file), as_parquet(table))
 
     def _read_keys(self, status: str) -> Iterator[tuple[str, list[Key]]]:
         """Every readable answers file and the keys in it; the others are set aside."""
@@ -158,7 +158,7 @@ class RunDirectory(JobDirectory):
         keys = "\n".join(sorted("\t".join(key) for key in self._keys_of(table)))
         name = hashlib.sha256(keys.encode()).hexdigest()[:24]
         uri = storage.join(self.path, "answers", f"status={status}", f"{name}.parquet")
-        storage.write_bytes(uri, _as_parquet(table))
+        storage.write_bytes(uri, as_parquet(table))
 
     def _keys_of(self, table: pa.Table) -> list[Key]:
         return list(zip(*(table.column(name).to_pylist() for name in self.key_columns), strict=True))
@@ -169,7 +169,8 @@ class RunDirectory(JobDirectory):
         storage.write_bytes(uri, json.dumps(summary, indent=2).encode())
 
 
-def _as_parquet(table: pa.Table) -> bytes:
+def as_parquet(table: pa.Table) -> bytes:
+    """A table as the bytes of a Parquet file."""
     sink = io.BytesIO()
     pq.write_table(table, sink, compression="zstd")
     return sink.getvalue()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -11,7 +10,6 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 import ray
 from loguru import logger
 
@@ -24,7 +22,7 @@ from speechprune.pipeline.benchmarks import manifest_of
 from speechprune.pipeline.claim import claim_sweep
 from speechprune.pipeline.cluster import StartError, root_cause, start_ray
 from speechprune.pipeline.progress import Progress
-from speechprune.pipeline.run_directory import Key, RunDirectory
+from speechprune.pipeline.run_directory import Key, RunDirectory, as_parquet
 from speechprune.pipeline.stages import preview, run_stages, warn_of_unknown_words
 from speechprune.pipeline.tasks import LACKED_POINTS, make_tasks
 from speechprune.reports.sweep_report import write_report
@@ -195,7 +193,7 @@ def _report(
     answers = _read_answers(config, benchmarks, run)
     points = points_table(answers, config.points, slices=config.report.slices, reference=config.reference)
     points = _in_order(points, [model.path for model in config.models], list(benchmarks))
-    storage.write_bytes(storage.join(run.path, "points.parquet"), _as_parquet(points))
+    storage.write_bytes(storage.join(run.path, "points.parquet"), as_parquet(points))
     recommendation = recommend(points)
     facts = _facts(config, benchmarks)
     write_report(run.path, points, title=config.report.title, facts=facts, recommendation=recommendation)
@@ -260,9 +258,3 @@ def _facts(config: SweepConfig, benchmarks: dict[str, Manifest]) -> dict[str, st
         "versions": ", ".join(f"{name} {version(name)}" for name in ("speechprune", "torch", "transformers")),
         "date": datetime.now(UTC).date().isoformat(),
     }
-
-
-def _as_parquet(table: pa.Table) -> bytes:
-    sink = io.BytesIO()
-    pq.write_table(table, sink, compression="zstd")
-    return sink.getvalue()

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Any, NamedTuple
 
-from speechprune.reports.figures.rows import HARD_ITEMS, Row, group
+from speechprune.reports.figures.rows import Row, group
+from speechprune.sweep.slices import HARD_ITEMS
 
 EMPTY = "–"
 Value = float | str | None

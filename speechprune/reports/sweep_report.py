@@ -11,14 +11,13 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from speechprune import storage
 from speechprune.reports.figures import SweepFigure, draw_figures, render
 from speechprune.reports.figures.rows import (
-    ALL_ITEMS,
-    HARD_ITEMS,
     Row,
     first_value,
     group,
     slice_kinds,
 )
 from speechprune.reports.report_tables import ReportTable, percent, table_of_points, table_of_slices
+from speechprune.sweep.slices import ALL_ITEMS, HARD_ITEMS
 
 FIGURES_FOLDER = "figures"
 OVER_BENCHMARKS = "Over all benchmarks"

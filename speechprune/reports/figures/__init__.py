@@ -13,8 +13,6 @@ from speechprune.reports.figures.across import accuracy_across
 from speechprune.reports.figures.by_budget import accuracy_by_budget
 from speechprune.reports.figures.by_rate import accuracy_by_cost, accuracy_by_rate
 from speechprune.reports.figures.rows import (
-    ALL_ITEMS,
-    HARD_ITEMS,
     Row,
     file_names,
     in_slice,
@@ -24,6 +22,7 @@ from speechprune.reports.figures.rows import (
 )
 from speechprune.reports.figures.seconds import seconds_by_stage
 from speechprune.reports.figures.style import SETTINGS, render
+from speechprune.sweep.slices import ALL_ITEMS, HARD_ITEMS
 
 # slices that follow one another, as a line over them says
 ORDERED_KINDS = {"position": "position of the answer", "length": "length of the recording"}

@@ -10,9 +10,6 @@ from typing import Any, TypeVar
 Row = dict[str, Any]
 Key = TypeVar("Key", bound=Hashable)
 
-ALL_ITEMS = "all"
-HARD_ITEMS = "hard"
-
 
 def group(rows: Iterable[Row], key: Callable[[Row], Key]) -> dict[Key, list[Row]]:
     """Rows by a key; keys and rows in the order in which they come."""
