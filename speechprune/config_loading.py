@@ -165,17 +165,18 @@ def _apply_override(sections: dict[str, dict[str, Any]], values: dict[str, Any],
         value = yaml.safe_load(text)
     except yaml.YAMLError:
         value = text
-    if isinstance(value, dict | list) and _takes_text(sections.get(section, {}).get(key)):
+    kind = sections.get(section, {}).get(key)
+    if isinstance(value, dict | list) and _takes(kind, text) and not _takes(kind, value):
         value = text  # with braces, such as a prompt
     settings = values.setdefault(section, {})
     if isinstance(settings, dict):  # if not, parse_config says so
         settings[key] = value
 
 
-def _takes_text(kind: Any) -> bool:
-    """Whether any text is a value of a setting's type."""
+def _takes(kind: Any, value: Any) -> bool:
+    """Whether a value is one of a setting's type."""
     try:
-        TypeAdapter(kind).validate_python("{any}")
+        TypeAdapter(kind).validate_python(value)
     except ValidationError:
         return False
     return True

@@ -116,18 +116,19 @@ def _write_run(directory: JobDirectory, record: dict[str, Any]) -> None:
 def claim_sweep(run: RunDirectory, config: SweepConfig) -> None:
     """Claim a run directory for a sweep's answers.
 
-    Grid, models and benchmarks may change from launch to launch, as each answer says which it is of; what
-    all of them share must stay.
+    Grid, models and benchmarks may change from launch to launch, as each answer says which it is of. What a
+    name stands for must stay, and what all of them share.
     """
     from speechprune.models.loading import fingerprint  # torch, which not every job that claims needs
 
     with output_path_errors():
         holds = "answers" if run.has_answers() else None
-    models = {f"model {m.path} (fingerprint of its content)": fingerprint(m) for m in config.models}
+    named = {f"model {m.path} (fingerprint of its content)": fingerprint(m) for m in config.models}
+    named |= {f"input.manifest {name}": source for name, source in config.input.manifests.items()}
     asking = dataclasses.asdict(config.answering)
     del asking["query_text"]  # each point's own
     shared = _model_settings(config.model) | {f"answering.{name}": value for name, value in asking.items()}
-    claim_directory(run, models | shared, config, PACKAGES, holds=holds, may_be_new=models)
+    claim_directory(run, named | shared, config, PACKAGES, holds=holds, may_be_new=named)
 
 
 def answer_settings(config: BatchQAConfig) -> dict[str, Any]:

@@ -236,6 +236,14 @@ def test_answers_of_other_settings_are_refused(job, first_launch):
     assert "answering.permute_choices is 2" in result.lines[-1]
 
 
+def test_a_benchmark_of_the_same_name_is_not_taken_for_the_other(job, first_launch, tmp_path):
+    other = tmp_path / "other.jsonl"
+    other.write_text((job.folder / "manifest.jsonl").read_text())
+    result = launch(job.config, f"input.manifest={{a: '{other}'}}", job=SWEEP)
+    assert result.code == 2
+    assert result.lines[-1].startswith(f"input.manifest a is '{other}'")
+
+
 def test_a_recording_that_cannot_be_read_fails_at_every_point(
     tmp_path, tiny_model_folder, speech, ray_address
 ):
