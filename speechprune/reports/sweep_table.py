@@ -17,7 +17,8 @@ PARETO_MARK = "*"
 WIDTH = 110  # characters that the tables of all grids fit into
 LEGEND = (
     f"{PARETO_MARK} nothing is as accurate for less; kept: audio tokens in prompt; p: exact McNemar test\n"
-    "paper: prefill, as the paper counts it; asked: all that one more question costs, and in % of unpruned"
+    "paper: prefill, as the paper counts it; asked: all that one more question costs; %: of unpruned, or of\n"
+    "the most accurate point where the grid has no unpruned one"
 )
 Row = dict[str, Any]
 
