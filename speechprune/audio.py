@@ -54,7 +54,9 @@ class AudioTooShort(AudioError):
     """Fewer samples than one audio token needs."""
 
 
-def decode_audio(source: AudioSource, *, start: float | None = None, end: float | None = None) -> np.ndarray:
+def decode_audio(
+    source: AudioSource, *, start: float | None = None, end: float | None = None, is_part: bool = False
+) -> np.ndarray:
     """Decode a recording, or a slice of it, to 16 kHz mono.
 
     Memory stays at the returned samples plus one decoded frame: the file is read, decoded,
@@ -69,6 +71,8 @@ def decode_audio(source: AudioSource, *, start: float | None = None, end: float 
     start, end
         Slice in seconds from the beginning of the recording, by seeking (MP3, which has no index, is
         read but not decoded up to there). Default: all of it.
+    is_part
+        The slice is one of several of a recording: it may be silent, or lie behind the end.
 
     Returns
     -------
@@ -87,6 +91,8 @@ def decode_audio(source: AudioSource, *, start: float | None = None, end: float 
         name = "the recording" if not isinstance(source, str | os.PathLike) else str(source)
         with _open(source, name) as file:
             samples = _decode_file(file, name, start, end)
+    if is_part:
+        return samples
     if samples.size == 0:
         where = "" if start is None and end is None else f" between {start or 0:g} s and {_end_text(end)}"
         raise AudioEmpty(f"{name} holds no sound{where}: check the file, and start and end if set")

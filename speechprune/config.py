@@ -38,11 +38,14 @@ class InputOptions:
         Split of a Hugging Face dataset.
     limit
         Only the first so many items.
+    index
+        Index of ``jobs/index_archive.py``: recordings that it holds are neither decoded nor encoded.
     """
 
     manifest: str
     split: str = "test"
     limit: int | None = None
+    index: str | None = None
 
     def __post_init__(self) -> None:
         if self.limit is not None and self.limit < 1:

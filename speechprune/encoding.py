@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -20,7 +21,8 @@ from speechprune.cost import encode_flops
 from speechprune.measure import Stopwatch
 from speechprune.models.qwen2_audio import Qwen2Audio
 
-_FILL = (-1, -1, np.zeros(WINDOW_SAMPLES, np.int16))  # stands in for a window in an encoder batch
+Encoded = TypeVar("Encoded")
+_FILL = np.zeros(WINDOW_SAMPLES, np.int16)  # stands in for a window in an encoder batch
 
 
 @dataclass(frozen=True)
@@ -76,41 +78,26 @@ def encode_recordings(
         return []
     watch = Stopwatch(model.device)
     windows = [
-        (i, j, window)
+        (i, window)
         for i, samples in enumerate(recordings)
-        for j, window in enumerate(split_windows(samples))
+        for window in split_windows(samples)
         if model.num_audio_tokens(len(window)) > 0
     ]
     for i, samples in enumerate(recordings):
-        if not any(owner == i for owner, _, _ in windows):
+        if not any(owner == i for owner, _ in windows):
             raise AudioTooShort(
                 f"{len(samples) / SAMPLE_RATE * 1000:.0f} ms of sound are less than one audio token"
             )
-    embeds: dict[tuple[int, int], torch.Tensor] = {}
-    num_encoded = 0  # windows that went through the encoder, fill included
-    size = model.encoder_batch_size
-    # full windows need no mask and short ones do: in separate batches neither depends on the other
-    full_tokens = model.frame_tokens * WINDOW_SECONDS
-    for is_full in (True, False):
-        kind = [w for w in windows if (model.num_audio_tokens(len(w[2])) == full_tokens) == is_full]
-        # batches of one shape only: the same window gives the same embeddings in any company
-        padded = kind + [_FILL] * (-len(kind) % size)
-        batches = [padded[k : k + size] for k in range(0, len(padded), size)]
-        outputs = run_in_batches(batches, lambda batch: model.encode_windows([w for _, _, w in batch]))
-        for (i, j, _), S in zip(kind, outputs, strict=False):
-            if isinstance(S, Exception):
-                raise S
-            embeds[i, j] = S
-        num_encoded += len(padded)
+    embeds, num_encoded = in_encoder_batches(model, [window for _, window in windows], model.encode_windows)
     seconds_per_window = watch.seconds() / len(windows)
     flops_per_window = encode_flops(model.shape, num_encoded) / len(windows)
     encoded = []
     for i, (samples, start) in enumerate(zip(recordings, start_seconds, strict=True)):
-        parts = [embeds[key] for key in sorted(embeds) if key[0] == i]
+        parts = [S for (owner, _), S in zip(windows, embeds, strict=True) if owner == i]
         encoded.append(
             EncodedAudio(
                 embeds=torch.cat(parts),
-                times=_token_times([len(part) for part in parts], model.frame_tokens, start),
+                times=token_times([len(part) for part in parts], model.frame_tokens, start),
                 seconds=len(samples) / SAMPLE_RATE,
                 num_encoder_flops=len(parts) * flops_per_window,
                 seconds_encode=len(parts) * seconds_per_window,
@@ -119,7 +106,49 @@ def encode_recordings(
     return encoded
 
 
-def _token_times(window_tokens: list[int], frame_tokens: int, start: float) -> np.ndarray:
+def in_encoder_batches(
+    model: Qwen2Audio,
+    windows: Sequence[np.ndarray],
+    encode: Callable[[list[np.ndarray]], Iterable[Encoded]],
+) -> tuple[list[Encoded], int]:
+    """Windows through the encoder in batches of one shape, so that none depends on its company.
+
+    Parameters
+    ----------
+    windows
+        int16 samples, each of 30 s at most.
+    encode
+        What is made of each window of a batch, such as ``model.encode_windows``.
+
+    Returns
+    -------
+    tuple
+        What was made of each window, in order, and the number of windows that went through the encoder, those
+        that filled up a batch included.
+
+    Raises
+    ------
+    torch.cuda.OutOfMemoryError
+        One window alone does not fit.
+    """
+    outputs: dict[int, Encoded] = {}
+    num_encoded = 0
+    size = model.encoder_batch_size
+    # full windows need no mask and short ones do: in separate batches neither depends on the other
+    is_full = [model.num_audio_tokens(len(window)) == model.window_tokens for window in windows]
+    for kind in (True, False):
+        indices = [i for i, full in enumerate(is_full) if full == kind]
+        padded = [windows[i] for i in indices] + [_FILL] * (-len(indices) % size)
+        batches = [padded[k : k + size] for k in range(0, len(padded), size)]
+        for i, output in zip(indices, run_in_batches(batches, lambda b: list(encode(b))), strict=False):
+            if isinstance(output, Exception):
+                raise output
+            outputs[i] = output
+        num_encoded += len(padded)
+    return [outputs[i] for i in range(len(windows))], num_encoded
+
+
+def token_times(window_tokens: list[int], frame_tokens: int, start: float) -> np.ndarray:
     """Begin and end in seconds of every token: windows are 30 s apart, tokens 1 / f."""
     begins = np.concatenate(
         [start + i * WINDOW_SECONDS + np.arange(n) / frame_tokens for i, n in enumerate(window_tokens)]

@@ -65,11 +65,11 @@ def store_errors() -> tuple[type[Exception], ...]:
 def storage_errors(uri: str) -> Iterator[None]:
     """Turn what a store's client raises for want of bucket, network or credentials into one line.
 
-    A missing file stays ``FileNotFoundError``.
+    A missing file stays ``FileNotFoundError``, one that must not be there ``FileExistsError``.
     """
     try:
         yield
-    except FileNotFoundError:
+    except (FileNotFoundError, FileExistsError):
         raise
     except store_errors() as error:
         reason = " ".join(str(error).split()) or type(error).__name__
@@ -104,6 +104,18 @@ def files_in(folder: str, suffix: str) -> list[str]:
     if is_remote(folder):
         files = [fs.unstrip_protocol(file) for file in files]
     return sorted(file for file in files if file.endswith(suffix))
+
+
+def folders_in(folder: str) -> list[str]:
+    """Addresses of the folders in ``folder``; none without one."""
+    location = absolute(folder)
+    fs, path = filesystem(location)
+    folders: list[str] = []
+    with storage_errors(folder), contextlib.suppress(FileNotFoundError):
+        folders = [
+            info["name"].rstrip("/") for info in fs.ls(path, detail=True) if info["type"] == "directory"
+        ]
+    return sorted(fs.unstrip_protocol(name) if is_remote(location) else name for name in folders)
 
 
 def open_binary(uri: str, *, block_bytes: int) -> IO[bytes]:
@@ -144,3 +156,33 @@ def write_bytes(uri: str, data: bytes) -> None:
             half_written.replace(target)
     except FileNotFoundError as error:  # no such bucket, no such drive
         raise StorageError(f"{uri}: there is no such place to write to ({error})") from error
+
+
+def create_bytes(uri: str, data: bytes) -> None:
+    """Write a file that is not there yet, in one step: of several processes one succeeds.
+
+    Raises
+    ------
+    FileExistsError
+        Something is there.
+    """
+    fs, path = filesystem(uri)
+    if is_remote(uri):
+        with storage_errors(uri):
+            fs.pipe_file(path, data, mode="create")
+        return
+    target = Path(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    draft = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    draft.write_bytes(data)
+    try:
+        os.link(draft, target)
+    finally:
+        draft.unlink()
+
+
+def remove(uri: str) -> None:
+    """Delete a file, if it is there."""
+    fs, path = filesystem(uri)
+    with storage_errors(uri), contextlib.suppress(FileNotFoundError):
+        fs.rm_file(path)

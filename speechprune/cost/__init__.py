@@ -17,6 +17,7 @@ from speechprune.cost.formulas import (
     phase1_flops,
     phase2_flops,
     prefill_flops,
+    project_flops,
 )
 
 __all__ = [
@@ -33,4 +34,5 @@ __all__ = [
     "phase1_flops",
     "phase2_flops",
     "prefill_flops",
+    "project_flops",
 ]

@@ -133,9 +133,13 @@ def encode_flops(shape: ModelShape, num_windows: int) -> int:
     convolution_2 = 2 * CONVOLUTION_KERNEL * positions * width**2  # stride 2: half the mel frames come out
     projections_and_mlp = 2 * positions * (4 * width**2 + 2 * width * shape.encoder_ffn_dim)
     attention = 4 * positions**2 * width
-    projector = 2 * shape.num_window_tokens * width * shape.hidden_size
     layers = shape.encoder_layers * (projections_and_mlp + attention)
-    return num_windows * (convolution_1 + convolution_2 + layers + projector)
+    return num_windows * (convolution_1 + convolution_2 + layers) + project_flops(shape, num_windows)
+
+
+def project_flops(shape: ModelShape, num_windows: int) -> int:
+    """The projector on 30 s windows of n tokens, 2neh FLOPs each: all of encoding that an index leaves."""
+    return 2 * num_windows * shape.num_window_tokens * shape.encoder_hidden_size * shape.hidden_size
 
 
 def phase1_flops(shape: ModelShape, num_audio_tokens: int) -> int:

@@ -114,9 +114,32 @@ class Qwen2Audio:
         assert isinstance(rendered, str)
         return rendered
 
+    @property
+    def window_tokens(self) -> int:
+        """Audio tokens of a full window."""
+        return self.frame_tokens * WINDOW_SECONDS
+
     @torch.inference_mode()
     def encode_windows(self, windows: list[np.ndarray]) -> list[torch.Tensor]:
         """Encode and project one batch of windows.
+
+        Parameters
+        ----------
+        windows
+            See ``encode_states``.
+
+        Returns
+        -------
+        list of torch.Tensor
+            S of each window, ``(tokens, D)``, without the padded tail.
+        """
+        embeds = self.project(self.encode_states(windows))
+        # clone: a view would keep the whole batch alive for as long as one short window is kept
+        return [embeds[i, : self.num_audio_tokens(len(window))].clone() for i, window in enumerate(windows)]
+
+    @torch.inference_mode()
+    def encode_states(self, windows: list[np.ndarray]) -> torch.Tensor:
+        """Encode one batch of windows, up to the projector.
 
         Parameters
         ----------
@@ -126,10 +149,10 @@ class Qwen2Audio:
 
         Returns
         -------
-        list of torch.Tensor
-            S of each window, ``(tokens, D)``, without the padded tail.
+        torch.Tensor
+            The encoder's states, ``(windows, tokens of a full window, d)``; behind a window's own tokens
+            they mean nothing.
         """
-        num_tokens = [self.num_audio_tokens(len(window)) for window in windows]
         features = self.processor.feature_extractor(
             [window.astype(np.float32) / 32768.0 for window in windows],
             sampling_rate=SAMPLE_RATE,
@@ -138,12 +161,26 @@ class Qwen2Audio:
             return_tensors="pt",
             device=str(self.model.model.audio_tower.device),
         )
-        tower, projector = self.model.model.audio_tower, self.model.model.multi_modal_projector
+        tower = self.model.model.audio_tower
         mask = self._encoder_mask(features["attention_mask"].to(tower.device))
-        states = tower(features["input_features"].to(tower.device), attention_mask=mask).last_hidden_state
-        embeds = projector(states).to(self.device)
-        # clone: a view would keep the whole batch alive for as long as one short window is kept
-        return [embeds[i, :n].clone() for i, n in enumerate(num_tokens)]
+        states: torch.Tensor = tower(
+            features["input_features"].to(tower.device), attention_mask=mask
+        ).last_hidden_state
+        return states
+
+    @torch.inference_mode()
+    def project(self, states: torch.Tensor) -> torch.Tensor:
+        """Encoder states to audio embeddings, S = x Pᵀ + b: ``(..., d)`` to ``(..., D)``, on ``device``."""
+        projector = self.model.model.multi_modal_projector
+        like = projector.linear.weight
+        embeds: torch.Tensor = projector(states.to(like.device, like.dtype))
+        return embeds.to(self.device)
+
+    @property
+    def projector(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """P, ``(D, d)``, and b, ``(D,)``."""
+        linear = self.model.model.multi_modal_projector.linear
+        return linear.weight, linear.bias
 
     def _encoder_mask(self, mel_mask: torch.Tensor) -> torch.Tensor | None:
         """Hide the positions behind the end of each window, as Hugging Face's own forward does."""

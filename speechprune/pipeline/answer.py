@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
@@ -15,12 +14,12 @@ from loguru import logger
 from speechprune.answering import answer_questions
 from speechprune.asking import ask
 from speechprune.encoding import EncodedAudio, encode_recordings
-from speechprune.models.loading import ModelOptions, load_model
+from speechprune.index.states import embed_stored
+from speechprune.models.loading import ModelOptions
 from speechprune.no_audio import answer_without_audio
 from speechprune.pipeline.answer_rows import answer_rows, points_to_answer
-from speechprune.pipeline.attempts import Attempts, give_up_on_killers
-from speechprune.pipeline.failures import WorkerKilled
-from speechprune.pipeline.tasks import unpack_items
+from speechprune.pipeline.attempts import Guard
+from speechprune.pipeline.worker import load_in_worker, task_rows
 from speechprune.questions import Answer, AnsweringOptions, Item
 from speechprune.sweep.grid import Point
 
@@ -55,40 +54,18 @@ class AnswerStage:
         max_attempts: int,
         num_threads: int,
     ) -> None:
-        import torch
-        import transformers
-
-        os.environ["TOKENIZERS_PARALLELISM"] = "false"
-        transformers.logging.set_verbosity_error()
-        torch.set_num_threads(num_threads)
-        self._model = load_model(model)
+        self._model = load_in_worker(model, num_threads)
         self._model_name = model_name
         self._points = points
         self._options = options
-        self._together = Attempts(ledger, "answer together")
-        self._alone = Attempts(ledger, "answer alone")
-        self._max_attempts = max_attempts
+        self._guard = Guard(ledger, max_attempts, stage="answer", doing="answering about")
 
     def __call__(self, decoded: pa.Table) -> pa.Table:
         """Answer all items of some recordings: one row an item, ``status`` last."""
-        tasks = [_task_row(decoded, i) for i in range(len(decoded))]
-        task_ids = [task["task_id"] for task in tasks]
-        if len(tasks) == 1 or any(self._together.open_attempts(task_ids)):
-            # one of them killed a worker: apart, the guilty one shows itself and the others go on
-            return pa.concat_tables([self._answer_alone(task) for task in tasks])
-        with self._together(*task_ids):
-            return self._answer(tasks)
-
-    def _answer_alone(self, task: Row) -> pa.Table:
-        try:
-            give_up_on_killers(self._alone, task, self._max_attempts, "answering about")
-        except WorkerKilled as error:
-            return self._failed(task, error)
-        with self._alone(task["task_id"]):
-            return self._answer([task])
+        return self._guard(task_rows(decoded), self._answer, self._failed)
 
     def _answer(self, tasks: list[Row]) -> pa.Table:
-        encoded = self._encode([task for task in tasks if task["pcm"] is not None])
+        encoded = self._encode([task for task in tasks if task["pcm"] or task["windows"]])
         items = {
             task["task_id"]: _items_of(task, audio)
             for task in tasks
@@ -180,21 +157,15 @@ class AnswerStage:
         return {task_id: audio for task in tasks for task_id, audio in self._encode([task]).items()}
 
     def _encode_all(self, tasks: Sequence[Row]) -> list[EncodedAudio]:
-        samples = [np.frombuffer(task["pcm"], np.int16) for task in tasks]
-        return encode_recordings(self._model, samples, [task["start"] or 0.0 for task in tasks])
-
-
-def _task_row(decoded: pa.Table, index: int) -> Row:
-    """One recording's row; its samples stay a view of Ray's shared memory."""
-    row: Row = {
-        name: decoded.column(name)[index].as_py()
-        for name in decoded.column_names
-        if name not in ("pcm", "items")
-    }
-    pcm = decoded.column("pcm")[index]
-    row["pcm"] = pcm.as_buffer() if pcm.is_valid else None
-    row["items"] = unpack_items(decoded.column("items")[index].as_py())
-    return row
+        heard = [task for task in tasks if task["pcm"]]
+        samples = [np.frombuffer(task["pcm"], np.int16) for task in heard]
+        encoded = encode_recordings(self._model, samples, [task["start"] or 0.0 for task in heard])
+        stored = [task for task in tasks if task["windows"]]
+        encoded += embed_stored(
+            self._model, [pa.ipc.open_stream(task["windows"]).read_all() for task in stored]
+        )
+        by_id = dict(zip((task["task_id"] for task in [*heard, *stored]), encoded, strict=True))
+        return [by_id[task["task_id"]] for task in tasks]
 
 
 def _items_of(task: Row, audio: EncodedAudio) -> list[Item]:

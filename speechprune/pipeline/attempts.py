@@ -8,8 +8,10 @@ after a number of attempts.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from typing import Any
 
+import pyarrow as pa
 import ray
 
 from speechprune.pipeline.failures import WorkerKilled
@@ -82,3 +84,50 @@ def give_up_on_killers(attempts: Attempts, task: dict[str, Any], max_attempts: i
             f"{doing} {task['audio']} killed its worker in {num_open} attempt{'s' if num_open > 1 else ''}: "
             "look at the file, or give workers more memory"
         )
+
+
+class Guard:
+    """Work of an actor on several recordings at once, of which one may kill it.
+
+    Parameters
+    ----------
+    ledger, max_attempts
+        See ``AttemptLedger``.
+    stage
+        Its name in the ledger.
+    doing
+        In words, for the sentence about a killer.
+    """
+
+    def __init__(self, ledger: Any, max_attempts: int, *, stage: str, doing: str) -> None:
+        self._together = Attempts(ledger, f"{stage} together")
+        self._alone = Attempts(ledger, f"{stage} alone")
+        self._max_attempts = max_attempts
+        self._doing = doing
+
+    def __call__(
+        self,
+        tasks: list[dict[str, Any]],
+        work: Callable[[list[dict[str, Any]]], pa.Table],
+        fail: Callable[[dict[str, Any], Exception], pa.Table],
+    ) -> pa.Table:
+        """Rows of all tasks, by ``work``, or by ``fail`` for those that have used up their attempts."""
+        task_ids = [task["task_id"] for task in tasks]
+        if len(tasks) == 1 or any(self._together.open_attempts(task_ids)):
+            # one of them killed a worker: apart, the guilty one shows itself and the others go on
+            return pa.concat_tables([self._work_alone(task, work, fail) for task in tasks])
+        with self._together(*task_ids):
+            return work(tasks)
+
+    def _work_alone(
+        self,
+        task: dict[str, Any],
+        work: Callable[[list[dict[str, Any]]], pa.Table],
+        fail: Callable[[dict[str, Any], Exception], pa.Table],
+    ) -> pa.Table:
+        try:
+            give_up_on_killers(self._alone, task, self._max_attempts, self._doing)
+        except WorkerKilled as error:
+            return fail(task, error)
+        with self._alone(task["task_id"]):
+            return work([task])

@@ -8,9 +8,11 @@ from loguru import logger
 
 from speechprune import storage
 from speechprune.config import BatchQAConfig
+from speechprune.index.directory import stored_parts
+from speechprune.index.models import windows_of
 from speechprune.manifest import read_manifest
 from speechprune.models.loading import check_model
-from speechprune.pipeline.claim import claim
+from speechprune.pipeline.claim import claim_answers
 from speechprune.pipeline.cluster import StartError, root_cause, start_ray
 from speechprune.pipeline.progress import Progress
 from speechprune.pipeline.run_directory import RunDirectory
@@ -44,12 +46,19 @@ def run_batch_qa(config: BatchQAConfig) -> Summary:
     shape = check_model(config.model)
     run = RunDirectory(config.output.path)
     manifest = read_manifest(config.input, storage.join(run.path, "audio"))
-    claim(run, config)
+    windows = None if config.input.index is None else windows_of(config.input.index, config.model)
+    claim_answers(run, config, None if windows is None else windows.states())
+    stored = {} if windows is None else stored_parts(windows.contents())
     answered = {item_id for (item_id,) in run.settle()}
-    tasks = make_tasks(manifest, answered)
+    tasks = make_tasks(manifest, answered, stored)
     item_ids = manifest.items.column("item_id").to_pylist()
     todo = [item_id for item_id in item_ids if item_id not in answered]
     _announce(config, manifest.items, manifest.num_repeated, num_done=len(item_ids) - len(todo))
+    if windows is not None:
+        recordings = set(tasks.column("audio").to_pylist())
+        logger.info(
+            "{:,} of {:,} recordings to ask are in the index", len(recordings & set(stored)), len(recordings)
+        )
     progress = Progress(num_items=len(todo))
     if todo:
         run.forget_failures((item_id,) for item_id in todo)

@@ -15,6 +15,7 @@ from speechprune.pipeline.run_directory import JobDirectory, RunDirectory
 
 if TYPE_CHECKING:
     from speechprune.config import BatchQAConfig
+    from speechprune.index.config import IndexConfig
     from speechprune.models.loading import ModelOptions
     from speechprune.sweep.config import SweepConfig
 
@@ -31,19 +32,25 @@ PACKAGES = ("speechprune", "ray", "torch", "transformers", "pyarrow")
 
 
 @contextlib.contextmanager
-def output_path_errors() -> Iterator[None]:
+def output_path_errors(place: str = "output.path") -> Iterator[None]:
     """Name the setting where what it leads to can't be read: no such bucket, no credentials, not JSON."""
     try:
         yield
     except ValueError as error:
-        raise ConfigError(f"output.path can't be used: {error}") from error
+        raise ConfigError(f"{place} can't be used: {error}") from error
 
 
-def claim(run: RunDirectory, config: BatchQAConfig) -> None:
-    """Claim a run directory for a config's answers; see ``claim_directory``."""
+def claim_answers(run: RunDirectory, config: BatchQAConfig | IndexConfig, states: str | None) -> None:
+    """Claim a run directory for a config's answers; see ``claim_directory``.
+
+    Parameters
+    ----------
+    states
+        How the index that recordings are taken from stores them; None without one.
+    """
     with output_path_errors():
         holds = "answers" if run.has_answers() else None
-    claim_directory(run, answer_settings(config), config, PACKAGES, holds=holds)
+    claim_directory(run, answer_settings(config, states), config, PACKAGES, holds=holds)
 
 
 def claim_directory(
@@ -54,6 +61,7 @@ def claim_directory(
     *,
     holds: str | None,
     may_be_new: Collection[str] = (),
+    place: str = "output.path",
 ) -> None:
     """Write ``run.json``, or check that what is already there was made with the same settings.
 
@@ -71,6 +79,8 @@ def claim_directory(
         What is there already, such as "answers"; None where nothing is.
     may_be_new
         Settings that what is there need not have: they are added to the record.
+    place
+        The setting that leads to the directory.
 
     Raises
     ------
@@ -78,13 +88,11 @@ def claim_directory(
         Work of other settings is there (the sentence names the first that differs), or the
         place can't be written to.
     """
-    with output_path_errors():
+    with output_path_errors(place):
         earlier = directory.read_run()
     if holds:
         if earlier is None:
-            raise ConfigError(
-                f"output.path {directory.path} holds {holds} but no run.json: give another output.path"
-            )
+            raise ConfigError(f"{place} {directory.path} holds {holds} but no run.json: give another {place}")
         before_all = earlier["settings"]
         new = {name: settings[name] for name in may_be_new if name not in before_all}
         for name, value in settings.items():
@@ -92,10 +100,10 @@ def claim_directory(
             if before != value:
                 raise ConfigError(
                     f"{name} is {value!r}, but the {holds} in {directory.path} were made with {before!r}: "
-                    "give another output.path, or the same setting to continue"
+                    f"give another {place}, or the same setting to continue"
                 )
         if new:
-            _write_run(directory, earlier | {"settings": before_all | new})
+            _write_run(directory, earlier | {"settings": before_all | new}, place)
         return
     record = {
         "settings": settings,
@@ -103,14 +111,14 @@ def claim_directory(
         "versions": {name: version(name) for name in packages},
         "created_at": datetime.now(UTC).isoformat(timespec="seconds"),
     }
-    _write_run(directory, record)
+    _write_run(directory, record, place)
 
 
-def _write_run(directory: JobDirectory, record: dict[str, Any]) -> None:
+def _write_run(directory: JobDirectory, record: dict[str, Any], place: str) -> None:
     try:
         directory.write_run(record)
     except storage.StorageError as error:
-        raise ConfigError(f"output.path can't be written to: {error}") from error
+        raise ConfigError(f"{place} can't be written to: {error}") from error
 
 
 def claim_sweep(run: RunDirectory, config: SweepConfig) -> None:
@@ -131,7 +139,16 @@ def claim_sweep(run: RunDirectory, config: SweepConfig) -> None:
     claim_directory(run, named | shared, config, PACKAGES, holds=holds, may_be_new=named)
 
 
-def answer_settings(config: BatchQAConfig) -> dict[str, Any]:
+def claim_index(path: str, config: IndexConfig, holds: str | None) -> None:
+    """Claim a model's folder of an index for windows of one kind."""
+    settings = _model_settings(config.model) | {
+        "index.states": config.index.states,
+        "index.shard_minutes": config.index.shard_minutes,
+    }
+    claim_directory(JobDirectory(path), settings, config, PACKAGES, holds=holds, place="index.path")
+
+
+def answer_settings(config: BatchQAConfig | IndexConfig, states: str | None) -> dict[str, Any]:
     """All that can change an answer, by dotted name: a run directory holds answers of one such set."""
     from speechprune.models.loading import fingerprint  # torch, which not every job that claims needs
 
@@ -141,6 +158,7 @@ def answer_settings(config: BatchQAConfig) -> dict[str, Any]:
     settings["pruning.method"] = method.name
     settings |= {f"pruning.{name}": value for name, value in dataclasses.asdict(method).items()}
     settings |= {f"answering.{name}": value for name, value in dataclasses.asdict(config.answering).items()}
+    settings["index.states of input.index"] = states
     return settings
 
 

@@ -10,14 +10,19 @@ import pyarrow as pa
 from loguru import logger
 
 from speechprune.audio import decode_audio
+from speechprune.index.directory import Part, read_parts
+from speechprune.index.schema import STATE_COLUMNS
 from speechprune.pipeline.attempts import Attempts, give_up_on_killers
 from speechprune.pipeline.failures import MalformedRow, failure_sentence
-from speechprune.pipeline.tasks import TASK_SCHEMA
+from speechprune.pipeline.tasks import TASK_SCHEMA, pack_items
 
 DECODED_SCHEMA = pa.schema(
     [
         *TASK_SCHEMA,
-        pa.field("pcm", pa.large_binary()),  # int16, 16 kHz mono; null where decoding failed
+        pa.field(
+            "pcm", pa.large_binary()
+        ),  # int16, 16 kHz mono; null where decoding failed, or windows are there
+        pa.field("windows", pa.large_binary()),  # an Arrow IPC stream of what an index holds; else null
         pa.field("error_type", pa.string()),
         pa.field("error", pa.string()),
         pa.field("seconds_decode_audio", pa.float64()),
@@ -25,25 +30,35 @@ DECODED_SCHEMA = pa.schema(
 )
 
 
-def decode_recording(tasks: pa.Table, *, ledger: Any, max_attempts: int) -> pa.Table:
-    """Decode the one recording of a one-row table to 16 kHz mono int16."""
+def decode_recording(tasks: pa.Table, *, ledger: Any, max_attempts: int, are_parts: bool = False) -> pa.Table:
+    """Decode the one recording of a one-row table, or the one part of one, to 16 kHz mono int16.
+
+    Of a recording that an index holds the stored windows are read in place of its audio.
+    """
     (task,) = tasks.to_pylist()
     attempts = Attempts(ledger, "decode")
     begun = time.perf_counter()
     pcm: np.ndarray | None = None
+    windows: bytes | None = None
     error: Exception | None = None
     try:
         if task["problem"]:
             raise MalformedRow(task["problem"])
         give_up_on_killers(attempts, task, max_attempts, "decoding")
         with attempts(task["task_id"]):
-            pcm = decode_audio(task["audio"], start=task["start"], end=task["end"])
+            if task["stored"]:
+                windows = pack_items(read_parts([Part(**part) for part in task["stored"]], STATE_COLUMNS))
+            else:
+                start, end = task["start"], task["end"]
+                is_part = are_parts and (start is not None or end is not None)
+                pcm = decode_audio(task["audio"], start=start, end=end, is_part=is_part)
     except Exception as caught:
         error = caught
         logger.opt(exception=caught).debug("decoding {} failed", task["audio"])
     columns = {
         **{name: tasks.column(name) for name in TASK_SCHEMA.names},
         "pcm": _one_binary(pcm),
+        "windows": [windows],
         "error_type": [None if error is None else type(error).__name__],
         "error": [None if error is None else failure_sentence(error)],
         "seconds_decode_audio": [time.perf_counter() - begun],

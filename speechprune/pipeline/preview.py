@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import pyarrow as pa
@@ -25,6 +26,19 @@ def estimate_hours(tasks: pa.Table) -> str:
     about = "" if len(lengths) == len(rows) else "about "
     amount = f"{hours:,.1f} hours" if hours >= 1 else f"{hours * 60:.1f} minutes"
     return f"{len(rows):,} recordings, {about}{amount} of audio"
+
+
+def header_lengths(uris: Sequence[str]) -> list[float | None]:
+    """Seconds of each recording by its header; None where it can't be told."""
+
+    def length(uri: str) -> float | None:
+        try:
+            return header_seconds(uri)
+        except Exception:  # a store out of reach, say: decoding will tell
+            return None
+
+    with ThreadPoolExecutor(NUM_READERS) as pool:
+        return list(pool.map(length, uris))
 
 
 def _slice_seconds(row: dict[str, float | str | None]) -> float | None:

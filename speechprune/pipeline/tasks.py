@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
 if TYPE_CHECKING:
+    from speechprune.index.directory import Part
     from speechprune.manifest import Manifest
 
 TASK_SCHEMA = pa.schema(
@@ -19,14 +20,25 @@ TASK_SCHEMA = pa.schema(
         pa.field("start", pa.float64()),
         pa.field("end", pa.float64()),
         pa.field("problem", pa.string()),  # of a malformed row; null otherwise
+        # where an index holds the recording, in order; null where its audio is to be decoded
+        pa.field("stored", pa.list_(pa.struct([("file", pa.string()), ("row_group", pa.int32())]))),
         pa.field("items", pa.large_binary()),  # an Arrow IPC stream: the items, with their carried columns
     ]
 )
 LACKED_POINTS = "lacked_points"  # column of a sweep's items: names of the points not answered yet
 
 
-def make_tasks(manifest: Manifest, answered: set[str]) -> pa.Table:
-    """Group the items still to be answered by recording (and slice of it), in the manifest's order."""
+def make_tasks(
+    manifest: Manifest, answered: set[str], stored: Mapping[str, Sequence[Part]] | None = None
+) -> pa.Table:
+    """Group the items still to be answered by recording (and slice of it), in the manifest's order.
+
+    Parameters
+    ----------
+    stored
+        Where an index holds recordings, by address; slices of them are decoded all the same, as the windows
+        of a slice begin at its start.
+    """
     items = manifest.items
     groups: dict[tuple[str, float | None, float | None, str | None], list[int]] = defaultdict(list)
     columns = (items.column(name).to_pylist() for name in ("item_id", "audio", "start", "end"))
@@ -37,11 +49,21 @@ def make_tasks(manifest: Manifest, answered: set[str]) -> pa.Table:
         {
             "task_id": hashlib.sha256(repr(key).encode()).hexdigest()[:16],
             **dict(zip(("audio", "start", "end", "problem"), key, strict=True)),
+            "stored": _stored(key, stored or {}),
             "items": pack_items(items.take(indices)),
         }
         for key, indices in groups.items()
     ]
     return pa.Table.from_pylist(rows, schema=TASK_SCHEMA)
+
+
+def _stored(
+    key: tuple[str, float | None, float | None, str | None], stored: Mapping[str, Sequence[Part]]
+) -> list[dict[str, str | int]] | None:
+    audio, start, end, problem = key
+    if problem or audio not in stored or start or end is not None:
+        return None
+    return [{"file": part.file, "row_group": part.row_group} for part in stored[audio]]
 
 
 def split_blocks(tasks: pa.Table, recordings_per_block: int) -> Iterator[pa.Table]:

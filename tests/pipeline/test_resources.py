@@ -4,14 +4,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from speechprune.pipeline.stages import STAGE_CPUS, stage_cpus
+from speechprune.pipeline.line import STAGE_CPUS, stage_cpus
 
 
 @given(st.integers(1, 256), st.integers(1, 64))
 def test_decoding_and_writing_fit_together_beside_the_actors_of_a_node(cpus_per_node, actors_per_node):
     cpus = stage_cpus(cpus_per_node, actors_per_node)
-    assert actors_per_node * cpus["answer"] + cpus["decode"] + cpus["write"] <= cpus_per_node + 1e-9
-    assert 0 < cpus["write"] < cpus["answer"] < cpus["decode"]
+    assert actors_per_node * cpus["model"] + cpus["decode"] + cpus["write"] <= cpus_per_node + 1e-9
+    assert 0 < cpus["write"] < cpus["model"] < cpus["decode"]
 
 
 @pytest.mark.parametrize("cpus_per_node", [0, 2, 64])

@@ -1,0 +1,96 @@
+"""The config of the nightly job: one dataclass a section."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from speechprune.audio import WINDOW_SECONDS
+from speechprune.config import PruningOptions, RayOptions
+from speechprune.index.states import StatesDType
+from speechprune.models.loading import ModelOptions
+from speechprune.questions import AnsweringOptions
+
+
+@dataclass(frozen=True, kw_only=True)
+class ArchiveOptions:
+    """What is indexed.
+
+    Parameters
+    ----------
+    path
+        A folder with all below it, a glob such as ``s3://bucket/meetings/**``, or a manifest with a column
+        ``audio``.
+    """
+
+    path: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class IndexOptions:
+    """Where the index lies, and how.
+
+    Parameters
+    ----------
+    path
+        Folder, local or any fsspec URL; each model has one of its own in it.
+    states
+        ``float16``, or ``int8`` in half of the bytes.
+    shard_minutes
+        Part of a recording that is decoded, encoded and stored as one: a long recording occupies as many
+        workers as it has parts.
+    compact
+        Join small files when all else is done.
+    lease_minutes
+        A run that gives no sign of life for so long loses its claim on the index.
+    """
+
+    path: str
+    states: StatesDType = "float16"
+    shard_minutes: float = 5.0
+    compact: bool = False
+    lease_minutes: float = 5.0
+
+    def __post_init__(self) -> None:
+        windows = self.shard_minutes * 60 / WINDOW_SECONDS
+        if windows < 1 or windows != round(windows):
+            raise ValueError(f"shard_minutes is {self.shard_minutes:g}: give whole windows of 0.5 minutes")
+        if self.lease_minutes <= 0:
+            raise ValueError(f"lease_minutes is {self.lease_minutes:g}: give more than 0")
+
+    @property
+    def shard_windows(self) -> int:
+        """Windows of a full part."""
+        return round(self.shard_minutes * 60 / WINDOW_SECONDS)
+
+
+@dataclass(frozen=True, kw_only=True)
+class StandingQuestions:
+    """What is asked of every recording, once.
+
+    Parameters
+    ----------
+    path
+        YAML list of ``question``, ``choices`` (optional) and ``id`` (optional).
+    output
+        Folder of the answers; each day's go to a run directory ``date=YYYY-MM-DD`` in it.
+    """
+
+    path: str | None = None
+    output: str | None = None
+
+    def __post_init__(self) -> None:
+        if (self.path is None) != (self.output is None):
+            raise ValueError("path and output belong together: give both, or neither")
+
+
+@dataclass(frozen=True, kw_only=True)
+class IndexConfig:
+    """Everything that ``jobs/index_archive.py`` can be told."""
+
+    archive: ArchiveOptions
+    model: ModelOptions
+    index: IndexOptions
+    questions: StandingQuestions = field(default_factory=StandingQuestions)
+    pruning: PruningOptions = field(default_factory=PruningOptions)
+    answering: AnsweringOptions = field(default_factory=AnsweringOptions)
+    ray: RayOptions = field(default_factory=RayOptions)

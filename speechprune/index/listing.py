@@ -1,0 +1,137 @@
+"""What an archive holds: recordings with a version of their content, without opening one."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from loguru import logger
+
+from speechprune import storage
+from speechprune.config import InputOptions
+from speechprune.manifest_sources import read_source
+
+# containers and codecs that hold sound; other files of a folder are left alone
+_NAMES = (
+    "3gp aac ac3 aif aifc aiff amr ape au avi caf flac gsm m4a m4b m4v mka mkv mov mp2 mp3 mp4 mpeg mpg oga "
+    "ogg ogv opus ra snd sph spx tta voc w64 wav webm wma wmv wv"
+)
+AUDIO_SUFFIXES = frozenset(f".{name}" for name in _NAMES.split())
+MANIFEST_SUFFIXES = (".jsonl", ".json", ".csv", ".parquet")
+
+
+class ArchiveError(ValueError):
+    """An archive that can't be listed; one line says why."""
+
+
+@dataclass(frozen=True)
+class Recording:
+    """A recording of the archive.
+
+    Parameters
+    ----------
+    uri
+        Absolute.
+    version
+        Changes with the content: the store's ETag and size, or size and time of change.
+    num_bytes
+        Of its file.
+    is_hashed
+        The version tells content, so that equal ones are copies of each other.
+    """
+
+    uri: str
+    version: str
+    num_bytes: int
+    is_hashed: bool
+
+
+def list_archive(path: str) -> list[Recording]:
+    """Every recording of an archive, in order of address.
+
+    Parameters
+    ----------
+    path
+        A folder (all below it), a glob such as ``s3://bucket/prefix/**``, or a manifest with a column
+        ``audio``; local or any fsspec URL.
+
+    Raises
+    ------
+    ArchiveError
+        No such place, no access, or nothing that holds sound.
+    """
+    if path.endswith(MANIFEST_SUFFIXES):
+        return _of_manifest(path)
+    location = storage.absolute(path)
+    fs, pattern = storage.filesystem(location)
+    with _listing_errors(path):
+        if any(sign in pattern for sign in "*?["):
+            files = fs.glob(pattern, detail=True)
+        else:
+            files = fs.find(pattern, detail=True)
+    infos = {name: info for name, info in files.items() if info["type"] == "file"}
+    sounds = {name: info for name, info in infos.items() if Path(name).suffix.lower() in AUDIO_SUFFIXES}
+    if not sounds:
+        raise ArchiveError(f"archive.path {path} holds no recordings ({len(infos):,} other files)")
+    if len(sounds) < len(infos):
+        logger.info("{:,} files of {} are no recordings by their names", len(infos) - len(sounds), path)
+    remote = storage.is_remote(location)
+    return sorted(
+        (_recording(fs.unstrip_protocol(name) if remote else name, info) for name, info in sounds.items()),
+        key=lambda recording: recording.uri,
+    )
+
+
+def _of_manifest(path: str) -> list[Recording]:
+    try:
+        source = read_source(InputOptions(manifest=path))
+    except ValueError as error:
+        raise ArchiveError(str(error).replace("input.manifest", "archive.path")) from error
+    if not source.rows or "audio" not in source.rows[0]:
+        raise ArchiveError(f"archive.path {path} has no column audio, or no row")
+    uris = {storage.resolve(str(row["audio"]), source.base) for row in source.rows if row["audio"]}
+    recordings = []
+    for uri in sorted(uris):
+        fs, name = storage.filesystem(uri)
+        try:
+            with storage.storage_errors(uri):
+                recordings.append(_recording(uri, fs.info(name)))
+        except FileNotFoundError:  # decoding says so, each night until it is there
+            recordings.append(Recording(uri, "missing", 0, is_hashed=False))
+        except storage.StorageError as error:
+            raise ArchiveError(str(error)) from error
+    return recordings
+
+
+def _recording(uri: str, info: Mapping[str, Any]) -> Recording:
+    size = int(info.get("size") or 0)
+    etag = info.get("ETag") or info.get("etag") or info.get("md5Hash") or info.get("content_md5")
+    if etag:
+        return Recording(uri, f"{str(etag).strip(chr(34))}:{size}", size, is_hashed=True)
+    changed = (
+        info.get("mtime") or info.get("LastModified") or info.get("last_modified") or info.get("updated")
+    )
+    if isinstance(changed, datetime):
+        changed = changed.timestamp()
+    return Recording(uri, f"{size}:{changed}", size, is_hashed=False)
+
+
+@contextlib.contextmanager
+def _listing_errors(path: str) -> Iterator[None]:
+    """One line out of what a store's client raises."""
+    try:
+        yield
+    except storage.store_errors() as error:
+        raise ArchiveError(
+            f"archive.path {path} can't be listed ({' '.join(str(error).split())}): "
+            "check that it exists, and your credentials"
+        ) from error
+
+
+def by_version(recordings: Iterable[Recording]) -> dict[str, str]:
+    """Version of each recording, by address."""
+    return {recording.uri: recording.version for recording in recordings}

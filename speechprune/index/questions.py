@@ -1,0 +1,112 @@
+"""Standing questions: asked of every recording of an archive, once."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+import yaml
+
+from speechprune import storage
+from speechprune.manifest import Manifest
+from speechprune.prompts import MAX_CHOICES
+from speechprune.schema import ITEM_COLUMNS
+
+KEYS = ("id", "question", "choices")
+
+
+class QuestionsError(ValueError):
+    """A file of questions that can't be used; one line names the entry."""
+
+
+@dataclass(frozen=True)
+class Question:
+    """One of the list.
+
+    Parameters
+    ----------
+    name
+        Its ``id``, or the question itself.
+    """
+
+    name: str
+    question: str
+    choices: tuple[str, ...] | None
+
+
+def read_questions(uri: str) -> list[Question]:
+    """Read and check a YAML list of questions.
+
+    Raises
+    ------
+    QuestionsError
+        No such file, no list, an entry without a question or with an unknown key, a name twice.
+    """
+    try:
+        entries = yaml.safe_load(storage.read_text(uri))
+    except (FileNotFoundError, storage.StorageError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise QuestionsError(f"questions.path {uri} can't be read: {' '.join(str(error).split())}") from error
+    if not isinstance(entries, list) or not entries:
+        raise QuestionsError(f"questions.path {uri} must be a list of entries with a question")
+    questions = [_question(uri, number, entry) for number, entry in enumerate(entries, start=1)]
+    names = [question.name for question in questions]
+    if twice := next((name for name in names if names.count(name) > 1), None):
+        raise QuestionsError(f"{uri}: {twice!r} is there twice: give each question an id of its own")
+    return questions
+
+
+def _question(uri: str, number: int, entry: Any) -> Question:
+    if isinstance(entry, str):
+        entry = {"question": entry}
+    if (
+        not isinstance(entry, dict)
+        or not isinstance(entry.get("question"), str)
+        or not entry["question"].strip()
+    ):
+        raise QuestionsError(f"{uri}: entry {number} has no question")
+    if unknown := sorted(set(map(str, entry)) - set(KEYS)):
+        raise QuestionsError(
+            f"{uri}: entry {number} has an unknown key {unknown[0]}: valid are {', '.join(KEYS)}"
+        )
+    choices = entry.get("choices")
+    if choices is not None and not (isinstance(choices, list) and 2 <= len(choices) <= MAX_CHOICES):
+        raise QuestionsError(f"{uri}: entry {number}: choices must be a list of 2 to {MAX_CHOICES}")
+    return Question(
+        name=str(entry.get("id") or entry["question"]),
+        question=entry["question"],
+        choices=None if choices is None else tuple(map(str, choices)),
+    )
+
+
+def as_items(questions: Sequence[Question], recordings: Mapping[str, str]) -> Manifest:
+    """Every question about every recording, as the items of a manifest.
+
+    Parameters
+    ----------
+    recordings
+        Version of each, by address. An item's id hangs on it: a recording that has changed is asked anew.
+    """
+    rows = [
+        {
+            "item_id": _item_id(question, recording, version),
+            "audio": recording,
+            "question": question.question,
+            "choices": None if question.choices is None else list(question.choices),
+            "question_id": question.name,
+            "version": version,
+        }
+        for recording, version in recordings.items()
+        for question in questions
+    ]
+    carried = [pa.field("question_id", pa.string()), pa.field("version", pa.string())]
+    schema = pa.schema([*(pa.field(field.name, field.type) for field in ITEM_COLUMNS), *carried])
+    return Manifest(pa.Table.from_pylist(rows, schema=schema), {}, 0)
+
+
+def _item_id(question: Question, recording: str, version: str) -> str:
+    parts = [question.question, question.choices, recording, version]
+    return hashlib.sha256(json.dumps(parts, ensure_ascii=False).encode()).hexdigest()[:16]
