@@ -6,6 +6,7 @@ import hashlib
 import io
 import json
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,7 +41,13 @@ class Manifest:
     num_repeated: int
 
 
-def read_manifest(options: InputOptions, audio_folder: str) -> Manifest:
+def manifest_of(rows: list[Row], carried: Sequence[pa.Field] = ()) -> Manifest:
+    """Items that a job makes itself, with the columns that they carry beside ``ITEM_COLUMNS``."""
+    fields = [*(pa.field(field.name, field.type) for field in ITEM_COLUMNS), *carried]
+    return Manifest(pa.Table.from_pylist(rows, schema=pa.schema(fields)), {}, 0)
+
+
+def read_manifest(options: InputOptions, audio_folder: str, *, needs_audio: bool = True) -> Manifest:
     """Read, resolve and check a manifest.
 
     Parameters
@@ -50,6 +57,8 @@ def read_manifest(options: InputOptions, audio_folder: str) -> Manifest:
     audio_folder
         Where recordings that are embedded as bytes are written out, once each, so that tasks,
         answers and listeners all speak of files.
+    needs_audio
+        Whether an item must name a recording; a search asks none in particular.
 
     Raises
     ------
@@ -61,7 +70,7 @@ def read_manifest(options: InputOptions, audio_folder: str) -> Manifest:
     rows = source.rows
     if not rows:
         raise ManifestError(f"{options.manifest} has no rows: there is nothing to ask")
-    for column in ("audio", "question"):
+    for column in ("audio", "question") if needs_audio else ("question",):
         if column not in rows[0]:
             raise ManifestError(
                 f"{options.manifest} has no column {column}; it has {', '.join(rows[0])}. "
@@ -91,7 +100,7 @@ def read_manifest(options: InputOptions, audio_folder: str) -> Manifest:
                 problems.append(f"row {number}: item_id {item_id!r} already names a different item")
             num_repeated += 1
             continue
-        if trouble := _malformed(item):
+        if trouble := _malformed(item, needs_audio):
             malformed[item_id] = trouble
         items[item_id] = item
         if options.limit is not None and len(items) == options.limit:
@@ -185,9 +194,9 @@ def gold_letter(answer: Any, choices: list[str]) -> str:
     raise ManifestError(f"answer {text!r} matches none of the choices {choices}")
 
 
-def _malformed(item: Row) -> str | None:
+def _malformed(item: Row, needs_audio: bool) -> str | None:
     """What keeps this one item from being asked; the job goes on without it."""
-    if not item["audio"]:
+    if needs_audio and not item["audio"]:
         return "audio is empty: give a URI"
     if not item["question"] or not item["question"].strip():
         return "question is empty: give its text"

@@ -12,9 +12,8 @@ import pyarrow as pa
 import yaml
 
 from speechprune import storage
-from speechprune.manifest import Manifest
+from speechprune.manifest import Manifest, manifest_of
 from speechprune.prompts import MAX_CHOICES
-from speechprune.schema import ITEM_COLUMNS
 
 KEYS = ("id", "question", "choices")
 
@@ -102,9 +101,7 @@ def as_items(questions: Sequence[Question], recordings: Mapping[str, str]) -> Ma
         for recording, version in recordings.items()
         for question in questions
     ]
-    carried = [pa.field("question_id", pa.string()), pa.field("version", pa.string())]
-    schema = pa.schema([*(pa.field(field.name, field.type) for field in ITEM_COLUMNS), *carried])
-    return Manifest(pa.Table.from_pylist(rows, schema=schema), {}, 0)
+    return manifest_of(rows, [pa.field("question_id", pa.string()), pa.field("version", pa.string())])
 
 
 def _item_id(question: Question, recording: str, version: str) -> str:

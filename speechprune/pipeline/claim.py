@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from speechprune.config import BatchQAConfig
     from speechprune.index.config import IndexConfig
     from speechprune.models.loading import ModelOptions
+    from speechprune.search.config import SearchConfig
     from speechprune.sweep.config import SweepConfig
 
 # these spread the work and move rounding at most; all other model settings can change an answer
@@ -40,7 +41,9 @@ def output_path_errors(place: str = "output.path") -> Iterator[None]:
         raise ConfigError(f"{place} can't be used: {error}") from error
 
 
-def claim_answers(run: RunDirectory, config: BatchQAConfig | IndexConfig, states: str | None) -> None:
+def claim_answers(
+    run: RunDirectory, config: BatchQAConfig | IndexConfig | SearchConfig, states: str | None
+) -> None:
     """Claim a run directory for a config's answers; see ``claim_directory``.
 
     Parameters
@@ -148,7 +151,7 @@ def claim_index(path: str, config: IndexConfig, holds: str | None) -> None:
     claim_directory(JobDirectory(path), settings, config, PACKAGES, holds=holds, place="index.path")
 
 
-def answer_settings(config: BatchQAConfig | IndexConfig, states: str | None) -> dict[str, Any]:
+def answer_settings(config: BatchQAConfig | IndexConfig | SearchConfig, states: str | None) -> dict[str, Any]:
     """All that can change an answer, by dotted name: a run directory holds answers of one such set."""
     from speechprune.models.loading import fingerprint  # torch, which not every job that claims needs
 

@@ -88,7 +88,7 @@ def run_line(
         num_cpus=pool["cpus"]["model"],
         num_gpus=pool["gpus"],
         fn_constructor_kwargs={
-            "model": _for_workers(model),
+            "model": for_workers(model),
             "num_threads": pool["threads"],
             **guards,
             **stage_settings,
@@ -110,7 +110,7 @@ def run_line(
     return reports
 
 
-def _for_workers(model: ModelOptions) -> ModelOptions:
+def for_workers(model: ModelOptions) -> ModelOptions:
     """With a local folder as an absolute path: workers run in other folders."""
     return replace(model, path=storage.absolute(model.path)) if Path(model.path).is_dir() else model
 

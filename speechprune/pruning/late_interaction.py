@@ -116,10 +116,19 @@ def window_scores(best_cosines: np.ndarray) -> np.ndarray:
     numpy.ndarray
         float64, shape ``(W,)``; window w is the blocks w and w + 1.
     """
+    m = window_maxima(best_cosines)
+    return sum_of_squares(m, m.mean(axis=0), m.std(axis=0))
+
+
+def window_maxima(best_cosines: np.ndarray) -> np.ndarray:
+    """m_wv, the best cosine of word v in window w: of its two blocks; float64, ``(B, V)`` to ``(W, V)``."""
     m = best_cosines.astype(np.float64)
-    if len(m) > 1:
-        m = np.maximum(m[:-1], m[1:])
-    z = (m - m.mean(axis=0)) / np.maximum(m.std(axis=0), _SMALLEST)
+    return np.maximum(m[:-1], m[1:]) if len(m) > 1 else m
+
+
+def sum_of_squares(m: np.ndarray, mean: np.ndarray, deviation: np.ndarray) -> np.ndarray:
+    """Σ_v max(0, z_wv)², z_wv = (m_wv - mean_v) / deviation_v; float64, ``(W, V)`` to ``(W,)``."""
+    z = (m - mean) / np.maximum(deviation, _SMALLEST)
     return np.square(np.maximum(z, 0.0)).sum(axis=1)
 
 

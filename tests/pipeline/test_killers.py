@@ -11,7 +11,7 @@ import ray
 from harness import Job, launch, write_sound
 
 from speechprune import SpeechPrune
-from speechprune.pipeline import stages
+from speechprune.pipeline import line
 from speechprune.pipeline.decode import decode_recording
 from speechprune.pruning import METHODS, PruningInputs, PruningResult
 
@@ -69,7 +69,7 @@ def job(tmp_path_factory, tiny_model_folder, speech, ray_address):
     )
     ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])  # workers can't import this module
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(stages, "decode_recording", decode_deadly)
+        patch.setattr(line, "decode_recording", decode_deadly)
         patch.setitem(METHODS, "speechprune", DeadlyMethod)
         result = launch(job.config)
     ray.cloudpickle.unregister_pickle_by_value(sys.modules[__name__])

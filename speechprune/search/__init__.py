@@ -1,0 +1,1 @@
+"""Which recordings of an index answer a question: late interaction over all of their windows."""

@@ -1,0 +1,63 @@
+"""Scores of a recording for a question, by late interaction and by phase 1's similarity."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from speechprune.pruning.late_interaction import sum_of_squares, window_maxima
+from speechprune.search.scan import Scan, WordStatistics
+
+
+@dataclass(frozen=True)
+class Score:
+    """How well a recording matches a question, and where.
+
+    Parameters
+    ----------
+    late_interaction
+        max_w M_w, see ``late_interaction_scores``.
+    similarity
+        Phase 1's: max_w of the mean over tokens and words of cos(S_i, T_v).
+    start, end
+        Of the window with the best M_w, in seconds.
+    """
+
+    late_interaction: float
+    similarity: float
+    start: float
+    end: float
+
+
+def score(
+    scan: Scan, words: np.ndarray, statistics: WordStatistics, block_tokens: int, frame_tokens: int
+) -> Score:
+    """Score one recording for one question.
+
+    M_w = Σ_v max(0, z_wv)², as in ``pruning.late_interaction``, but z_wv measures word v against the windows
+    of the whole archive: scores of different recordings can be compared, and a word that most recordings hold
+    weighs little.
+
+    Parameters
+    ----------
+    words
+        Numbers of the question's words.
+    statistics
+        Of the archive.
+    block_tokens, frame_tokens
+        Tokens in a block, and in a second.
+    """
+    if len(scan.maxima) == 0:
+        return Score(0.0, -1.0, 0.0, 0.0)
+    m = window_maxima(scan.maxima[:, words])
+    scores = sum_of_squares(m, statistics.mean[words], statistics.deviation[words])
+    s = scan.means[:, words].mean(axis=1)
+    similarity = (s[:-1] + s[1:]) / 2 if len(s) > 1 else s
+    best = int(np.argmax(scores))
+    return Score(
+        late_interaction=float(scores[best]),
+        similarity=float(similarity.max()),
+        start=best * block_tokens / frame_tokens,
+        end=min((best + 2) * block_tokens, scan.num_tokens) / frame_tokens,
+    )

@@ -1,0 +1,78 @@
+"""The words of queries, in the space of the encoder's states: a search needs neither model nor projection.
+
+With the projector S_i = P x_i + b, cos(S_i, T_v) = (x_i · Pᵀt_v + b · t_v) / ‖S_i‖, where t_v = T_v / ‖T_v‖
+and ‖S_i‖ lies in the index: a token and a word cost 2d FLOPs, not 2(d + 1)D.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from speechprune.models.qwen2_audio import Qwen2Audio
+from speechprune.prompts import build_prompt
+from speechprune.questions import AnsweringOptions
+
+_SMALLEST = 1e-12
+
+
+@dataclass(frozen=True)
+class QueryWords:
+    """The different words of some queries.
+
+    Parameters
+    ----------
+    directions
+        Pᵀt_v of every word, float32, ``(V, d)``.
+    offsets
+        b · t_v, float32, ``(V,)``.
+    of_query
+        Which words each query has, ascending, each once.
+    """
+
+    directions: np.ndarray
+    offsets: np.ndarray
+    of_query: list[np.ndarray]
+
+    def cosines(self, states: np.ndarray, norms: np.ndarray) -> np.ndarray:
+        """cos(S_i, T_v) of tokens x_i, ``(tokens, d)``, with norms ‖S_i‖: float32, ``(tokens, V)``."""
+        products: np.ndarray = states @ self.directions.T + self.offsets
+        products /= np.maximum(norms, _SMALLEST)[:, None]
+        return products
+
+
+@torch.inference_mode()
+def words_of(
+    model: Qwen2Audio, questions: Sequence[tuple[str, Sequence[str] | None]], options: AnsweringOptions
+) -> QueryWords:
+    """The words of questions with their choices, as ``options.query_text`` says, each once.
+
+    Raises
+    ------
+    PromptError
+        A question that can't be put to this model.
+    """
+    queries = []
+    for question, choices in questions:
+        prompt = build_prompt(
+            question,
+            choices,
+            wording=options,
+            render_chat=model.render_chat,
+            tokenizer=model.tokenizer,
+            audio_token_id=model.audio_token_id,
+        )
+        queries.append(prompt.query_ids(options.query_text))
+    token_ids, places = np.unique(np.concatenate(queries), return_inverse=True)
+    embeds = model.embed_tokens(token_ids.tolist()).float()
+    embeds = embeds / embeds.norm(dim=-1, keepdim=True).clamp_min(_SMALLEST)
+    weight, bias = (part.float().to(embeds.device) for part in model.projector)
+    ends = np.cumsum([len(query) for query in queries])[:-1]
+    return QueryWords(
+        directions=(embeds @ weight).cpu().numpy(),
+        offsets=(embeds @ bias).cpu().numpy(),
+        of_query=[np.unique(part) for part in np.split(places, ends)],
+    )

@@ -1,0 +1,92 @@
+"""What is stored of a window, and what comes back: the same embeddings as straight from the encoder."""
+
+from datetime import UTC, datetime
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as npst
+
+from speechprune.audio import AudioSilent, AudioTooShort, split_windows
+from speechprune.encoding import encode_recordings, in_encoder_batches
+from speechprune.index.schema import WINDOWS_SCHEMA
+from speechprune.index.states import embed_stored, load_states, store_states
+
+STATES = npst.arrays(
+    np.float32,
+    st.tuples(st.integers(1, 20), st.integers(1, 12)),
+    elements=st.floats(-100, 100, width=32, allow_subnormal=False),
+)
+
+
+def loaded(states: np.ndarray, dtype: str) -> np.ndarray:
+    stored, scales = store_states(states, dtype)
+    num_tokens, width = states.shape
+    assert len(stored) == states.size * {"float16": 2, "int8": 1}[dtype]
+    return load_states(
+        {"states": stored, "dtype": dtype, "num_tokens": num_tokens, "width": width, "scales": scales}
+    )
+
+
+@given(STATES)
+def test_float16_holds_bfloat16_numbers_exactly(states):
+    states = torch.from_numpy(states).bfloat16().float().numpy()
+    normal = np.where(np.abs(states) < 2**-14, 0, states)
+    np.testing.assert_array_equal(loaded(normal, "float16"), normal)
+
+
+@given(STATES)
+def test_int8_is_off_by_half_a_step_at_most(states):
+    steps = np.abs(states).max(axis=1, keepdims=True) / 127
+    assert (np.abs(loaded(states, "int8") - states) <= steps / 2 * (1 + 1e-4)).all()
+
+
+def stored_rows(lm, samples: np.ndarray, dtype: str = "float16") -> pa.Table:
+    """A recording as the index holds it, by a plain loop."""
+    windows = split_windows(samples)
+    states, _ = in_encoder_batches(lm.model, windows, lm.model.encode_states)
+    rows = []
+    for number, (window, padded) in enumerate(zip(windows, states, strict=True)):
+        num_tokens = lm.model.num_audio_tokens(len(window))
+        stored, scales = store_states(padded[:num_tokens].float().numpy(), dtype)
+        rows.append(
+            {
+                "recording": "a.wav",
+                "window": number,
+                "start_seconds": 30.0 * number,
+                "end_seconds": 30.0 * number + len(window) / 16_000,
+                "num_tokens": num_tokens,
+                "peak": int(np.abs(window.astype(int)).max(initial=0)),
+                "states": stored,
+                "dtype": dtype,
+                "width": padded.shape[-1],
+                "scales": scales,
+                "norms": [],
+                "indexed_at": datetime.now(UTC),
+            }
+        )
+    return pa.Table.from_pylist(rows, WINDOWS_SCHEMA)
+
+
+@pytest.mark.parametrize("seconds", [4.0, 30.0, 71.3])
+def test_stored_windows_are_what_the_encoder_gives(tiny_lm, speech, seconds):
+    samples = speech(seconds)
+    [direct] = encode_recordings(tiny_lm.model, [samples], [0.0])
+    [stored] = embed_stored(tiny_lm.model, [stored_rows(tiny_lm, samples)])
+    torch.testing.assert_close(stored.embeds, direct.embeds, atol=2e-3, rtol=2e-3)  # float32 to float16
+    np.testing.assert_array_equal(stored.times, direct.times)
+    assert stored.seconds == pytest.approx(direct.seconds)
+    assert stored.num_encoder_flops < direct.num_encoder_flops / 100
+
+
+def test_a_windowless_or_silent_recording_fails_as_it_would_itself(tiny_lm, speech):
+    rows = stored_rows(tiny_lm, speech(4.0))
+    silent = rows.set_column(rows.column_names.index("peak"), "peak", pa.array([2], pa.int32()))
+    with pytest.raises(AudioSilent, match=r"a.wav is silent throughout"):
+        embed_stored(tiny_lm.model, [silent])
+    empty = rows.set_column(rows.column_names.index("num_tokens"), "num_tokens", pa.array([0], pa.int32()))
+    with pytest.raises(AudioTooShort, match=r"a.wav has not a single audio token"):
+        embed_stored(tiny_lm.model, [empty])
