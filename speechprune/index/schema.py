@@ -42,6 +42,7 @@ WINDOWS_SCHEMA = pa.schema(
         described_column("tflops_encode", pa.float64(), "even share of its batch's", "10^12 FLOPs"),
         described_column("model", pa.string(), "model.path"),
         described_column("revision", pa.string(), "fingerprint of the model's content"),
+        described_column("node", pa.string(), "id of the cluster's node that encoded it"),
         described_column("indexed_at", pa.timestamp("us", tz="UTC"), "when the row was made"),
     ]
 )

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import ray
 import torch
 
 from speechprune.audio import SAMPLE_RATE, WINDOW_SECONDS, AudioTooShort, split_windows
@@ -53,7 +54,7 @@ class EncodeStage:
         num_threads: int,
     ) -> None:
         self._model = load_in_worker(model, num_threads)
-        self._labels = labels
+        self._labels = labels | {"node": ray.get_runtime_context().get_node_id()}
         self._states = states
         self._guard = Guard(ledger, max_attempts, stage="encode", doing="encoding")
 

@@ -1,6 +1,7 @@
 """Windows on disk: whatever a kill leaves, every shard is there once, and only what is current."""
 
 import random
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -98,9 +99,8 @@ def test_a_truncated_file_is_set_aside(directory, share):
     directory.write(shard("a"))
     directory.write(shard("b"))
     file = next(f for f in directory.files() if pq.read_table(f).column("recording")[0].as_py() == "a")
-    data = open(file, "rb").read()
-    with open(file, "wb") as handle:
-        handle.write(data[: int(len(data) * share)])
+    data = Path(file).read_bytes()
+    Path(file).write_bytes(data[: int(len(data) * share)])
     assert set(directory.contents()) == {("b", "1")}  # a reader passes it over and leaves it
     assert file in directory.files()
     assert set(directory.settle()) == {("b", "1")}
@@ -115,10 +115,9 @@ def test_a_flipped_bit_in_the_states_is_no_answer(directory):
         for chunk in map(pq.ParquetFile(file).metadata.row_group(0).column, range(len(WINDOWS_SCHEMA)))
         if chunk.path_in_schema == "states"
     )
-    data = bytearray(open(file, "rb").read())
+    data = bytearray(Path(file).read_bytes())
     data[column.data_page_offset + column.total_compressed_size // 2] ^= 1
-    with open(file, "wb") as handle:
-        handle.write(data)
+    Path(file).write_bytes(data)
     with pytest.raises(OSError, match="CRC"):
         read_parts(stored_parts(directory.contents())["a"])
 

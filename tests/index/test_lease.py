@@ -15,7 +15,13 @@ from moto.server import ThreadedMotoServer
 from speechprune import storage
 from speechprune.index.lease import Lease, LeaseError
 
-HOLD = "import sys; from speechprune.index.lease import Lease; Lease(sys.argv[1], 5).__enter__(); print('held', flush=True); sys.stdin.read()"
+HOLD = """
+import sys
+from speechprune.index.lease import Lease
+Lease(sys.argv[1], 5).__enter__()
+print("held", flush=True)
+sys.stdin.read()
+"""
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +79,7 @@ def test_the_second_is_told_who_holds_it(folder):
 
 def test_an_expired_claim_is_taken_over_and_a_living_one_is_not(folder):
     write_lease(folder, 3, renewed=time.time() - 61)
-    with pytest.raises(LeaseError, match="process 7 on elsewhere, since 2026.*expires in 1 min"):
+    with pytest.raises(LeaseError, match=r"process 7 on elsewhere, since 2026.*expires in 1 min"):
         Lease(folder, 2).__enter__()
     with Lease(folder, 1):
         assert [os.path.basename(file) for file in files(folder)] == ["lease-000000004.json"]
@@ -88,9 +94,10 @@ def test_of_two_that_find_it_expired_one_gets_it(folder, monkeypatch):
 
 
 def test_a_run_that_was_taken_over_stops_and_leaves_the_others_claim(folder):
-    with pytest.raises(LeaseError, match="no sign of life for 5 minutes"), Lease(folder, 5) as lease:
+    with Lease(folder, 5) as lease:
         write_lease(folder, 2)
-        lease.check()
+        with pytest.raises(LeaseError, match="no sign of life for 5 minutes"):
+            lease.check()
     assert [os.path.basename(file) for file in files(folder)][-1] == "lease-000000002.json"
 
 

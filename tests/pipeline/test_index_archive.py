@@ -11,6 +11,7 @@ import pytest
 import s3fs
 import yaml
 from harness import Job, Launch, launch, write_sound
+from ray.cluster_utils import Cluster
 
 from speechprune import storage
 from speechprune.index.schema import WINDOWS_SCHEMA
@@ -19,7 +20,7 @@ NIGHT = Path(__file__).parents[2] / "jobs/index_archive.py"
 SEARCH = Path(__file__).parents[2] / "jobs/search_archive.py"
 CHOICES = ["Monday", "Tuesday", "Thursday", "Friday"]
 # measured, or of the moment: all else is the same in any run
-FREE_COLUMNS = ("seconds_decode_audio", "seconds_encode", "tflops_encode", "indexed_at")
+FREE_COLUMNS = ("seconds_decode_audio", "seconds_encode", "tflops_encode", "node", "indexed_at")
 
 
 @dataclass(frozen=True)
@@ -157,6 +158,28 @@ def test_a_killed_night_is_continued_row_for_row(long_archive, job_process):
     assert result.code == 0, result.lines
     assert rows_of(long_archive.index) == expected
     assert set(expected[0]) == set(WINDOWS_SCHEMA.names) - set(FREE_COLUMNS)
+
+
+def test_one_long_recording_uses_every_node(archive, speech, job_process):
+    """A cluster of two nodes, each a raylet of its own, and a recording of ten minutes in twenty parts."""
+    write_sound(archive.sounds / "long.flac", speech(600.0))
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 2}, shutdown_at_exit=False)
+    try:
+        cluster.add_node(num_cpus=2)
+        process = job_process(
+            archive.config,
+            "ray.min_actors=2",
+            "ray.recordings_per_block=2",
+            environment={"RAY_ADDRESS": cluster.address},
+            job=NIGHT,
+        )
+        assert process.wait().code == 0
+    finally:
+        cluster.shutdown()
+    [folder] = storage.folders_in(archive.index)
+    nodes = pq.read_table(f"{folder}/windows", columns=["node"]).column("node").to_pylist()
+    assert len(nodes) == 20
+    assert len(set(nodes)) == 2
 
 
 def window_files(index: str) -> list[str]:
