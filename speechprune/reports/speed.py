@@ -91,3 +91,46 @@ def show_speed(results: dict[str, Any]) -> None:
             f"{row['samples_bytes'] / 1e6:,.0f}",
         )
     console.print(table)
+
+
+def show_index_speed(results: dict[str, Any]) -> None:
+    """Print the tables of ``jobs/bench_index.py``."""
+    console = Console()
+    row = results["questions_in_turn"]
+    table = Table(
+        "runs",
+        "recordings",
+        "make index s",
+        "from index s",
+        "without s",
+        "gain",
+        "by FLOPs",
+        "share",
+        title=f"(1) a question a run, recordings of {row['audio_seconds']:.0f} s",
+    )
+    table.add_row(
+        str(row["runs"]),
+        str(row["recordings"]),
+        *(f"{row[name]:.1f}" for name in ("seconds_index", "seconds_from_index", "seconds_without")),
+        f"{row['gain']:.2f}",
+        f"{row['gain_predicted_by_flops']:.2f}",
+        f"{row['share_of_prediction']:.0%}",
+    )
+    console.print(table)
+    row = results["two_nodes"]
+    table = Table(
+        "audio s",
+        "windows by node",
+        "s",
+        "peak MB of a worker",
+        "samples MB",
+        title="(2) two nodes, demo model",
+    )
+    table.add_row(
+        f"{row['audio_seconds']:,.0f}",
+        " + ".join(map(str, row["windows_by_node"])),
+        f"{row['seconds']:.1f}",
+        f"{row['peak_worker_bytes'] / 1e6:,.0f}",
+        f"{row['samples_bytes'] / 1e6:,.0f}",
+    )
+    console.print(table)

@@ -48,11 +48,11 @@ def long_recordings(
     for length in seconds:
         place = folder / f"{length:.0f}s"
         place.mkdir()
-        _write_flac(place / "recording.flac", loop_speech(speech, length))
+        write_flac(place / "recording.flac", loop_speech(speech, length))
         question, choices = questions(1)[0]
         item = {"audio": "recording.flac", "question": question, "choices": choices}
         (place / "manifest.jsonl").write_text(json.dumps(item))
-        peak = _peak_memory(
+        peak = peak_memory(
             [
                 sys.executable,
                 str(JOB),
@@ -77,19 +77,26 @@ def long_recordings(
     return rows
 
 
-def _write_flac(path: Path, samples: np.ndarray) -> None:
+def write_flac(path: Path, samples: np.ndarray) -> None:
+    """Samples as a file, without a second copy of hours of them."""
     with soundfile.SoundFile(path, "w", SAMPLE_RATE, 1, format="FLAC") as file:
         for begin in range(0, len(samples), SAMPLE_RATE * 60):
             file.write(samples[begin : begin + SAMPLE_RATE * 60])
 
 
-def _peak_memory(command: list[str]) -> int:
-    """Largest private memory of any process that the command starts, itself included."""
+def peak_memory(command: list[str], beside: Sequence[psutil.Process] = ()) -> int:
+    """Largest private memory of any process that the command starts, itself included.
+
+    Parameters
+    ----------
+    beside
+        Processes whose own and whose children's memory counts as well, such as the nodes of a cluster.
+    """
     job = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     process, peak = psutil.Process(job.pid), 0
     while job.poll() is None:
         try:
-            members = [process, *process.children(recursive=True)]
+            members = [one for root in (process, *beside) for one in (root, *root.children(recursive=True))]
         except psutil.NoSuchProcess:
             break
         for member in members:

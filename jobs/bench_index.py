@@ -1,0 +1,62 @@
+"""Measure what an index saves, on a 100 M parameter model with random weights.
+
+    python jobs/bench_index.py [--output bench_index.json] [--recordings 20] [--seconds 300] [--runs 10]
+
+(1) one question about each recording in each of some runs, from the index and without it, start to end,
+beside what the FLOPs account predicts; (2) a recording of three hours indexed on a cluster of two nodes of
+this machine, with the demo's small architecture. Prints tables, writes JSON; about 45 minutes on two cores.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+from loguru import logger
+
+from speechprune.pipeline.terminal import log_to_screen
+from speechprune.reports.speed import show_index_speed
+from speechprune.speed.index import on_two_nodes, questions_in_turn
+from speechprune.speed.measurements import make_bench_model, temporary_folder
+
+DEMO = Path(__file__).parent.parent / "speechprune" / "demo"
+LONG_SECONDS = 10_800.0
+
+
+def main(arguments: list[str]) -> int:
+    """Run both measurements."""
+    log_to_screen()
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--output", default="bench_index.json", help="where the numbers go")
+    parser.add_argument("--recordings", type=int, default=20, help="recordings of (1)")
+    parser.add_argument("--seconds", type=float, default=300.0, help="length of each")
+    parser.add_argument("--runs", type=int, default=10, help="runs of (1), each with another question")
+    options = parser.parse_args(arguments)
+    speech = sorted((DEMO / "archive" / "audio").glob("*.opus"))
+    with temporary_folder() as temporary:
+        folder = Path(temporary)
+        logger.info("(2) three hours on two nodes")
+        two_nodes = on_two_nodes(speech, DEMO / "model", folder, LONG_SECONDS)
+        model = make_bench_model(DEMO / "model", folder / "model")
+        logger.info("(1) {:,} runs about {:,} recordings", options.runs, options.recordings)
+        in_turn = questions_in_turn(
+            speech,
+            model,
+            folder,
+            num_recordings=options.recordings,
+            seconds=options.seconds,
+            num_runs=options.runs,
+        )
+    results = {"questions_in_turn": in_turn, "two_nodes": two_nodes}
+    show_index_speed(results)
+    Path(options.output).write_text(json.dumps(results, indent=2))
+    print(f"wrote {options.output}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,166 @@
+"""What an index saves, and what a long recording costs on two nodes: whole jobs, start to end."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+import pyarrow.parquet as pq
+import yaml
+from loguru import logger
+
+from speechprune import storage
+from speechprune.audio import SAMPLE_RATE
+from speechprune.speed.long_recordings import peak_memory, write_flac
+from speechprune.speed.measurements import loop_speech, questions
+from speechprune.speed.ray_overhead import JOB
+
+NIGHT = JOB.with_name("index_archive.py")
+ROLL_SECONDS = 7  # recordings are the same speech, each begun so much later
+
+
+def questions_in_turn(
+    speech: Sequence[Path], model: Path, folder: Path, *, num_recordings: int, seconds: float, num_runs: int
+) -> dict[str, Any]:
+    """One question about each of some recordings in each of some runs: from an index, and without.
+
+    Parameters
+    ----------
+    speech
+        Real speech, repeated to each length.
+    model
+        A model folder without weights.
+    folder
+        For recordings, index and runs.
+    num_recordings, seconds
+        Of the archive.
+    num_runs
+        Each asks another question.
+
+    Returns
+    -------
+    dict
+        Seconds of all runs start to end, with the index those of making it too, and the ratio that the FLOPs
+        account predicts from the same runs' ``tflops_total``.
+    """
+    archive = folder / "archive"
+    archive.mkdir()
+    samples = loop_speech(speech, seconds)
+    for i in range(num_recordings):
+        write_flac(archive / f"recording-{i:03}.flac", np.roll(samples, -i * SAMPLE_RATE * ROLL_SECONDS))
+    index = folder / "index"
+    seconds_index = _run(NIGHT, _index_config(folder, archive, model, index))
+    seconds_from_index = seconds_without = 0.0
+    tflops_from_index = _index_summary(index)["tflops_encode"]
+    tflops_without = 0.0
+    for number, (question, choices) in enumerate(questions(num_runs)):
+        manifest = folder / f"questions-{number}.jsonl"
+        rows = [
+            {"audio": str(path), "question": question, "choices": choices}
+            for path in sorted(archive.glob("*.flac"))
+        ]
+        manifest.write_text("\n".join(map(json.dumps, rows)))
+        settings = [f"input.manifest={manifest}", f"model.path={model}", "model.random_weights=true"]
+        for name in ("from-index", "without"):
+            run = folder / f"run-{number}-{name}"
+            extra = [f"input.index={index}"] if name == "from-index" else []
+            took = _run(JOB, *settings, f"output.path={run}", *extra)
+            tflops = json.loads((run / "summary.json").read_text())["totals"]["tflops_total"]
+            if name == "from-index":
+                seconds_from_index, tflops_from_index = seconds_from_index + took, tflops_from_index + tflops
+            else:
+                seconds_without, tflops_without = seconds_without + took, tflops_without + tflops
+        logger.info(
+            "{:,} of {:,} runs: {:.0f} s from the index, {:.0f} s to make it, {:.0f} s without",
+            number + 1,
+            num_runs,
+            seconds_from_index,
+            seconds_index,
+            seconds_without,
+        )
+    gain = seconds_without / (seconds_index + seconds_from_index)
+    predicted = tflops_without / tflops_from_index
+    return {
+        "recordings": num_recordings,
+        "audio_seconds": seconds,
+        "runs": num_runs,
+        "seconds_index": seconds_index,
+        "seconds_from_index": seconds_from_index,
+        "seconds_without": seconds_without,
+        "gain": gain,
+        "gain_predicted_by_flops": predicted,
+        "share_of_prediction": gain / predicted,
+    }
+
+
+def on_two_nodes(speech: Sequence[Path], model: Path, folder: Path, seconds: float) -> dict[str, Any]:
+    """Index one long recording on a cluster of two nodes of this machine.
+
+    Returns
+    -------
+    dict
+        Windows by node, seconds start to end, and the largest private memory (USS) of any process, beside
+        which samples lie in Ray's shared memory for as long as they wait.
+    """
+    from ray.cluster_utils import Cluster
+
+    archive = folder / "long"
+    archive.mkdir()
+    write_flac(archive / "recording.flac", loop_speech(speech, seconds))
+    index = folder / "long-index"
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 2}, shutdown_at_exit=False)
+    try:
+        cluster.add_node(num_cpus=2)
+        config = _index_config(folder, archive, model, index)
+        command = [sys.executable, str(NIGHT), config, "ray.min_actors=2"]
+        nodes = psutil.Process().children()  # their workers are theirs
+        begun = time.perf_counter()
+        peak = peak_memory(["env", f"RAY_ADDRESS={cluster.address}", *command], beside=nodes)
+        took = time.perf_counter() - begun
+    finally:
+        cluster.shutdown()
+    [place] = storage.folders_in(str(index))
+    by_node = Counter(pq.read_table(f"{place}/windows", columns=["node"]).column("node").to_pylist())
+    summary = _index_summary(index)
+    return {
+        "audio_seconds": seconds,
+        "windows_by_node": sorted(by_node.values()),
+        "seconds": took,
+        "peak_worker_bytes": peak,
+        "samples_bytes": round(seconds * SAMPLE_RATE) * 2,
+        "index_bytes_per_audio_hour": summary["index_bytes_per_audio_hour"],
+    }
+
+
+def _index_config(folder: Path, archive: Path, model: Path, index: Path) -> str:
+    path = folder / f"{archive.name}.yaml"
+    values = {
+        "archive": {"path": str(archive)},
+        "model": {"path": str(model), "random_weights": True},
+        "index": {"path": str(index)},
+    }
+    path.write_text(yaml.safe_dump(values))
+    return str(path)
+
+
+def _index_summary(index: Path) -> dict[str, Any]:
+    [place] = storage.folders_in(str(index))
+    summary: dict[str, Any] = json.loads(storage.read_text(f"{place}/summary.json"))
+    return summary
+
+
+def _run(job: Path, *arguments: str) -> float:
+    """Seconds of a job in a process of its own."""
+    begun = time.perf_counter()
+    done = subprocess.run([sys.executable, str(job), *arguments], capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise RuntimeError(f"{job.name} ended with exit code {done.returncode}: {done.stderr[-500:]}")
+    return time.perf_counter() - begun
