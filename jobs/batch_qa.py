@@ -11,46 +11,33 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from loguru import logger
-
 from speechprune.config import BatchQAConfig
-from speechprune.config_loading import asks_for_help, config_from_arguments
-from speechprune.pipeline.batch_qa import StartError, run_batch_qa
-from speechprune.pipeline.terminal import divert_framework_output, log_to_screen
+from speechprune.pipeline.batch_qa import run_batch_qa
+from speechprune.pipeline.job import run_job, too_many_failed
+from speechprune.reports.summary import Summary
 
 DEMO_CONFIG = Path(__file__).parent.parent / "configs" / "demo.yaml"
 
 
 def main(arguments: list[str]) -> int:
     """Run the job and say how it went by the exit code."""
-    log_to_screen()
-    if asks_for_help(arguments):
-        print(__doc__)
-        return 0
-    try:
-        config = config_from_arguments(BatchQAConfig, arguments, DEMO_CONFIG)
-        with divert_framework_output() as log:
-            summary = run_batch_qa(config)
-    except ValueError as error:
-        logger.error("{}", error)
-        return 2
-    except StartError as error:
-        logger.error("{} (all that Ray said: {})", error, log)
-        return 2
-    except KeyboardInterrupt:
-        logger.warning("stopped; what is answered stays, the same command continues")
-        return 130
+    return run_job(
+        arguments,
+        BatchQAConfig,
+        run_batch_qa,
+        show,
+        description=__doc__,
+        default=DEMO_CONFIG,
+        stays="what is answered stays, the same command continues",
+    )
+
+
+def show(config: BatchQAConfig, summary: Summary) -> int:
+    """Print the table, and what the reader should know of it."""
     summary.show()
     if config.model.random_weights:
         print("The model has random weights: these answers mean nothing.")
-    if summary.failed_fraction > config.output.max_failed_fraction:
-        logger.error(
-            "{:.1%} of the items failed, more than output.max_failed_fraction={:g}",
-            summary.failed_fraction,
-            config.output.max_failed_fraction,
-        )
-        return 1
-    return 0
+    return too_many_failed(summary.failed_fraction, config.output.max_failed_fraction, "items")
 
 
 if __name__ == "__main__":

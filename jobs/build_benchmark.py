@@ -13,31 +13,24 @@ import sys
 from loguru import logger
 
 from speechprune.builder.config import BuildConfig
-from speechprune.config_loading import asks_for_help, config_from_arguments
-from speechprune.pipeline.build_benchmark import build_benchmark
-from speechprune.pipeline.cluster import StartError
-from speechprune.pipeline.terminal import divert_framework_output, log_to_screen
+from speechprune.pipeline.build_benchmark import BuildResult, build_benchmark
+from speechprune.pipeline.job import run_job
 
 
 def main(arguments: list[str]) -> int:
     """Run the job and say how it went by the exit code."""
-    log_to_screen()
-    if asks_for_help(arguments):
-        print(__doc__)
-        return 0
-    try:
-        config = config_from_arguments(BuildConfig, arguments)
-        with divert_framework_output() as log:
-            result = build_benchmark(config)
-    except ValueError as error:
-        logger.error("{}", error)
-        return 2
-    except StartError as error:
-        logger.error("{} (all that Ray said: {})", error, log)
-        return 2
-    except KeyboardInterrupt:
-        logger.warning("stopped; what is made stays, the same command continues")
-        return 130
+    return run_job(
+        arguments,
+        BuildConfig,
+        build_benchmark,
+        show,
+        description=__doc__,
+        stays="what is made stays, the same command continues",
+    )
+
+
+def show(config: BuildConfig, result: BuildResult) -> int:
+    """Print what was made, and how much could not be."""
     result.show()
     if result.failures:
         logger.error(

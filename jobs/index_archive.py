@@ -10,34 +10,26 @@ from __future__ import annotations
 
 import sys
 
-from loguru import logger
-
-from speechprune.config_loading import asks_for_help, config_from_arguments
 from speechprune.index.config import IndexConfig
-from speechprune.pipeline.cluster import StartError
 from speechprune.pipeline.index_archive import run_index
-from speechprune.pipeline.terminal import divert_framework_output, log_to_screen
+from speechprune.pipeline.job import run_job
+from speechprune.reports.index_summary import IndexSummary
 
 
 def main(arguments: list[str]) -> int:
     """Run the job and say how it went by the exit code."""
-    log_to_screen()
-    if asks_for_help(arguments):
-        print(__doc__)
-        return 0
-    try:
-        config = config_from_arguments(IndexConfig, arguments)
-        with divert_framework_output() as log:
-            summary = run_index(config)
-    except ValueError as error:
-        logger.error("{}", error)
-        return 2
-    except StartError as error:
-        logger.error("{} (all that Ray said: {})", error, log)
-        return 2
-    except KeyboardInterrupt:
-        logger.warning("stopped; what is indexed stays, the same command continues")
-        return 130
+    return run_job(
+        arguments,
+        IndexConfig,
+        run_index,
+        show,
+        description=__doc__,
+        stays="what is indexed stays, the same command continues",
+    )
+
+
+def show(config: IndexConfig, summary: IndexSummary) -> int:
+    """Print the table."""
     summary.show()
     return 0
 

@@ -11,14 +11,14 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
 
 from loguru import logger
 
 from speechprune.builder.config import BuildConfig
-from speechprune.config_loading import asks_for_help, config_from_arguments, load_config
+from speechprune.config_loading import load_config
 from speechprune.pipeline.build_benchmark import build_benchmark
-from speechprune.pipeline.cluster import StartError
-from speechprune.pipeline.terminal import divert_framework_output, log_to_screen
+from speechprune.pipeline.job import run_job
 from speechprune.training.card import measured_part, write_measured
 from speechprune.training.config import MeasureConfig
 
@@ -27,34 +27,39 @@ DEFAULT_CONFIG = Path(__file__).parent.parent / "configs" / "demo_model_measured
 
 def main(arguments: list[str]) -> int:
     """Build, measure, write, and say how it went by the exit code."""
-    log_to_screen()
-    if asks_for_help(arguments):
-        print(__doc__)
-        return 0
-    try:
-        config = config_from_arguments(MeasureConfig, arguments, DEFAULT_CONFIG)
-        benchmark = load_config(BuildConfig, config.benchmark.config)
-        card = Path(config.model.path) / "README.md"
-        if not card.is_file():
-            raise ValueError(f"{card} is missing: train the model with jobs/train_demo_model.py")
-        write_measured(card.read_text(), "")  # or it is no card: better known before than after
-        with divert_framework_output():
-            build_benchmark(benchmark)
-        from speechprune.models.loading import load_model
-        from speechprune.speech_lm import SpeechLM
-        from speechprune.training.measure import measure
+    return run_job(
+        arguments,
+        MeasureConfig,
+        measure_model,
+        show,
+        description=__doc__,
+        default=DEFAULT_CONFIG,
+        stays="the same command continues",
+    )
 
-        lm = SpeechLM(load_model(config.model))
-        rows = measure(lm, Path(benchmark.output.path), Path(config.output.work_path))
-        card.write_text(write_measured(card.read_text(), measured_part(rows)))
-    except (ValueError, OSError, StartError) as error:
-        logger.error("{}", error)
-        return 2
-    except KeyboardInterrupt:
-        logger.warning("stopped; the same command continues")
-        return 130
+
+def measure_model(config: MeasureConfig) -> list[dict[str, Any]]:
+    """Ask the model, and write the tables into its card."""
+    benchmark = load_config(BuildConfig, config.benchmark.config)
+    card = Path(config.model.path) / "README.md"
+    if not card.is_file():
+        raise ValueError(f"{card} is missing: train the model with jobs/train_demo_model.py")
+    write_measured(card.read_text(), "")  # or it is no card: better known before than after
+    build_benchmark(benchmark)
+    from speechprune.models.loading import load_model  # after the builder: it takes seconds
+    from speechprune.speech_lm import SpeechLM
+    from speechprune.training.measure import measure
+
+    lm = SpeechLM(load_model(config.model))
+    rows = measure(lm, Path(benchmark.output.path), Path(config.output.work_path))
+    card.write_text(write_measured(card.read_text(), measured_part(rows)))
+    return rows
+
+
+def show(config: MeasureConfig, rows: list[dict[str, Any]]) -> int:
+    """Print what was written."""
     print(measured_part(rows))
-    logger.info("written into {}", card)
+    logger.info("written into {}", Path(config.model.path) / "README.md")
     return 0
 
 

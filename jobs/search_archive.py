@@ -13,40 +13,35 @@ import re
 import sys
 from pathlib import Path
 
-from loguru import logger
-
-from speechprune.config_loading import asks_for_help, config_from_arguments
-from speechprune.pipeline.cluster import StartError
+from speechprune.pipeline.job import run_job
 from speechprune.pipeline.search_archive import run_search
-from speechprune.pipeline.terminal import divert_framework_output, log_to_screen
+from speechprune.reports.search_summary import SearchResult
 from speechprune.search.config import SearchConfig
 
 DEFAULT_CONFIG = Path(__file__).parent.parent / "configs" / "search.yaml"
-SETTING = re.compile(r"[a-z_]+\.[a-z_0-9]+=|.*\.ya?ml$", re.DOTALL)  # what is no word of the question
+SETTING = re.compile(
+    r"-h$|--help$|[a-z_]+\.[a-z_0-9]+=|.*\.ya?ml$", re.DOTALL
+)  # what is no part of the question
 
 
 def main(arguments: list[str]) -> int:
     """Run the job and say how it went by the exit code."""
-    log_to_screen()
-    if asks_for_help(arguments):
-        print(__doc__)
-        return 0
     settings = [argument for argument in arguments if SETTING.match(argument)]
     words = [argument for argument in arguments if not SETTING.match(argument)]
-    try:
-        config = config_from_arguments(SearchConfig, settings, DEFAULT_CONFIG)
-        asked = (words[0], words[1:] or None) if words else None
-        with divert_framework_output() as log:
-            result = run_search(config, asked)
-    except ValueError as error:
-        logger.error("{}", error)
-        return 2
-    except StartError as error:
-        logger.error("{} (all that Ray said: {})", error, log)
-        return 2
-    except KeyboardInterrupt:
-        logger.warning("stopped; what is answered stays")
-        return 130
+    asked = (words[0], words[1:] or None) if words else None
+    return run_job(
+        settings,
+        SearchConfig,
+        lambda config: run_search(config, asked),
+        show,
+        description=__doc__,
+        default=DEFAULT_CONFIG,
+        stays="what is answered stays",
+    )
+
+
+def show(config: SearchConfig, result: SearchResult) -> int:
+    """Print the hits, or how often the recording was found."""
     result.show()
     return 0
 

@@ -11,10 +11,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from loguru import logger
-
-from speechprune.config_loading import asks_for_help, config_from_arguments
-from speechprune.pipeline.terminal import divert_framework_output, log_to_screen
+from speechprune.pipeline.job import run_job
 from speechprune.sweep.token_map import TokenMapConfig, make_token_map
 
 DEFAULT_CONFIG = Path(__file__).parent.parent / "configs" / "paper_fig2.yaml"
@@ -22,20 +19,19 @@ DEFAULT_CONFIG = Path(__file__).parent.parent / "configs" / "paper_fig2.yaml"
 
 def main(arguments: list[str]) -> int:
     """Draw, and say by the exit code how it went."""
-    log_to_screen()
-    if asks_for_help(arguments):
-        print(__doc__)
-        return 0
-    try:
-        config = config_from_arguments(TokenMapConfig, arguments, DEFAULT_CONFIG)
-        with divert_framework_output():
-            lines = make_token_map(config)
-    except (ValueError, OSError) as error:
-        logger.error("{}", error)
-        return 2
-    except KeyboardInterrupt:
-        logger.warning("stopped; nothing was written")
-        return 130
+    return run_job(
+        arguments,
+        TokenMapConfig,
+        make_token_map,
+        show,
+        description=__doc__,
+        default=DEFAULT_CONFIG,
+        stays="nothing was written",
+    )
+
+
+def show(config: TokenMapConfig, lines: list[str]) -> int:
+    """Print what was measured."""
     print("\n".join(lines))
     return 0
 

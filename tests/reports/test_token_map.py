@@ -23,8 +23,13 @@ def load_job():
     spec = importlib.util.spec_from_file_location("token_map_job", ROOT / "jobs/token_map.py")
     job = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(job)
-    job.log_to_screen = lambda: None  # the screen is what standard error was when it was first asked for
     return job
+
+
+@pytest.fixture(autouse=True)
+def no_screen(monkeypatch):
+    """The screen is what standard error was when it was first asked for."""
+    monkeypatch.setattr("speechprune.pipeline.job.log_to_screen", lambda: None)
 
 
 @pytest.fixture
