@@ -205,7 +205,12 @@ class WindowsDirectory:
 
     def sizes(self) -> dict[str, int]:
         """Bytes of every file of windows."""
-        return {file: int(self._fs.size(file)) for file in self.files()}
+        try:
+            infos = self._fs.ls(storage.join(self._root, "windows"), detail=True)
+        except FileNotFoundError:
+            return {}
+        sizes = {info["name"]: int(info["size"]) for info in infos}
+        return {file: sizes[storage.filesystem(file)[1]] for file in self.files()}
 
 
 def as_windows_file(windows: pa.Table) -> bytes:

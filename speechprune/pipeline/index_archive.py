@@ -51,14 +51,18 @@ def run_index(config: IndexConfig) -> IndexSummary:
     StartError
         The workers can't load the model.
     """
-    check_model(config.model)
+    shape = check_model(config.model)
     questions = [] if config.questions.path is None else read_questions(config.questions.path)
     archive = list_archive(config.archive.path)
     directory = WindowsDirectory(folder_of(config.index.path, config.model))
     with Lease(directory.path, config.index.lease_minutes) as lease:
         claim_index(directory.path, config, holds="windows" if directory.files() else None)
         contents = directory.settle()
+        current = by_version(archive)
         plan = make_plan(archive, contents)
+        is_settled = not (plan.encode or plan.copies) and all(
+            current.get(uri) == version for uri, version in contents
+        )
         _announce(config, archive, plan)
         progress = Progress(0, doing="encoding", items="parts", failures_in="summary.json")
         reports: list[dict[str, Any]] = []
@@ -68,7 +72,8 @@ def run_index(config: IndexConfig) -> IndexSummary:
             contents = directory.settle()
         _copy(directory, plan, contents)
         lease.check()
-        contents = directory.settle(by_version(archive))
+        if not is_settled:
+            contents = directory.settle(current)
         if config.index.compact:
             num_gone = compact(
                 directory, lambda done, of: logger.info("compacted {:,} of {:,} files", done, of)
@@ -77,10 +82,9 @@ def run_index(config: IndexConfig) -> IndexSummary:
         complete = {uri: version for (uri, version), there in contents.items() if there.is_complete}
         failures = [part for report in reports for part in report["failed_parts"]]
         summary = summarise_index(directory, plan, complete, failures, progress.throughput())
-        directory.write_summary(summary.values)
-    if questions:
-        asked = ask_standing_questions(config, questions, complete, contents)
-        summary = replace(summary, values=summary.values | {"questions": asked})
+        if questions:
+            asked = ask_standing_questions(config, shape, questions, complete, contents)
+            summary = replace(summary, values=summary.values | {"questions": asked})
         directory.write_summary(summary.values)
     return summary
 

@@ -88,6 +88,10 @@ def run_search(config: SearchConfig, asked: tuple[str, list[str] | None] | None 
     contents = directory.contents()
     stored = dict(sorted(stored_parts(contents).items()))
     versions = {uri: version for (uri, version), there in sorted(contents.items()) if there.is_complete}
+    if not stored:
+        raise ConfigError(
+            f"search.index {config.search.index} holds no whole recording yet: index the archive"
+        )
     run = RunDirectory(config.output.path)
     questions = _questions(config, run, asked)
     said = None
@@ -124,7 +128,10 @@ def _questions(
     if config.search.questions is None:
         raise ConfigError("give a question in quotes, or a file of them as search.questions=...")
     options = InputOptions(manifest=config.search.questions, limit=config.search.limit)
-    return read_manifest(options, storage.join(run.path, "audio"), needs_audio=False).items
+    manifest = read_manifest(options, storage.join(run.path, "audio"), needs_audio=False)
+    for item_id, trouble in manifest.malformed.items():
+        raise ConfigError(f"{config.search.questions}: {item_id}: {trouble}")
+    return manifest.items
 
 
 def _rank(

@@ -10,10 +10,10 @@ import ray
 from loguru import logger
 
 from speechprune import storage
+from speechprune.cost import ModelShape
 from speechprune.index.config import IndexConfig
 from speechprune.index.directory import Contents, stored_parts
 from speechprune.index.questions import Question, as_items
-from speechprune.models.loading import model_shape
 from speechprune.pipeline.claim import claim_answers
 from speechprune.pipeline.cluster import StartError, root_cause, start_ray
 from speechprune.pipeline.progress import Progress
@@ -25,7 +25,11 @@ from speechprune.sweep.grid import Point
 
 
 def ask_standing_questions(
-    config: IndexConfig, questions: Sequence[Question], complete: Mapping[str, str], contents: Contents
+    config: IndexConfig,
+    shape: ModelShape,
+    questions: Sequence[Question],
+    complete: Mapping[str, str],
+    contents: Contents,
 ) -> dict[str, Any]:
     """Ask what has not been answered yet, on whatever day; failed items are tried again.
 
@@ -33,6 +37,8 @@ def ask_standing_questions(
     ----------
     config
         Of the nightly job.
+    shape
+        Of its model.
     questions
         Of ``read_questions``.
     complete
@@ -73,7 +79,7 @@ def ask_standing_questions(
     except ray.exceptions.RayError as error:
         raise StartError(root_cause(error)) from error
     run.settle()
-    values = summarise(run, set(todo), model_shape(config.model.path), progress.throughput()).values
+    values = summarise(run, set(todo), shape, progress.throughput()).values
     run.write_summary(values)
     work = ("seconds_encode", "seconds_prune", "seconds_prefill", "seconds_generate")
     num_ok = max(1, values["num_ok"])
