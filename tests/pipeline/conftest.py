@@ -15,8 +15,29 @@ NUM_CPUS = 2
 
 
 @pytest.fixture(scope="session")
-def ray_address() -> Iterable[str]:
-    """A cluster of two CPUs on this machine, which this process has joined."""
+def s3_environment() -> Iterable[dict[str, str]]:
+    """Variables that lead to a real S3 API, as boto reads them; they hold for this process too."""
+    server = ThreadedMotoServer("127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    environment = {
+        "AWS_ENDPOINT_URL": f"http://{host}:{port}",
+        "AWS_ACCESS_KEY_ID": "AKIDEXAMPLEKEY",
+        "AWS_SECRET_ACCESS_KEY": "wJalrXUtnFEMIsecretEXAMPLE",
+        "AWS_DEFAULT_REGION": "us-east-1",
+    }
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in environment.items():
+            patch.setenv(name, value)
+        s3fs.S3FileSystem.clear_instance_cache()  # none that was made for another endpoint
+        yield environment
+        s3fs.S3FileSystem.clear_instance_cache()
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def ray_address(s3_environment) -> Iterable[str]:
+    """A cluster of two CPUs on this machine, which this process has joined; its workers know the store."""
     ray.init(
         "local",
         num_cpus=NUM_CPUS,
@@ -43,27 +64,6 @@ def job_process(ray_address) -> Iterable[Callable[..., JobProcess]]:
     for process in processes:
         process.send(signal.SIGKILL)
         process.wait()
-
-
-@pytest.fixture(scope="module")
-def s3_environment() -> Iterable[dict[str, str]]:
-    """Variables that lead to a real S3 API, as boto reads them; they hold for this process too."""
-    server = ThreadedMotoServer("127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    environment = {
-        "AWS_ENDPOINT_URL": f"http://{host}:{port}",
-        "AWS_ACCESS_KEY_ID": "AKIDEXAMPLEKEY",
-        "AWS_SECRET_ACCESS_KEY": "wJalrXUtnFEMIsecretEXAMPLE",
-        "AWS_DEFAULT_REGION": "us-east-1",
-    }
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in environment.items():
-            patch.setenv(name, value)
-        s3fs.S3FileSystem.clear_instance_cache()  # none that was made for another endpoint
-        yield environment
-        s3fs.S3FileSystem.clear_instance_cache()
-    server.stop()
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 import s3fs
 import yaml
-from harness import Job, Launch, launch, write_sound
+from harness import Job, launch, write_sound
 from ray.cluster_utils import Cluster
 
 from speechprune import storage
@@ -77,16 +77,8 @@ def archive(tmp_path, tiny_model_folder, ray_address) -> Archive:
     return archive
 
 
-def test_nights_on_s3_encode_what_is_new_and_drop_what_is_gone(
-    archive, bucket, speech, job_process, s3_environment
-):
+def test_nights_on_s3_encode_what_is_new_and_drop_what_is_gone(archive, bucket, speech):
     """50 recordings; then 3 added, 2 changed, 1 deleted, 1 renamed; then nothing."""
-
-    def night() -> Launch:
-        """With a Ray of its own: the session's does not know the store."""
-        environment = s3_environment | {"RAY_ADDRESS": "local"}
-        return job_process(archive.config, environment=environment, job=NIGHT).wait()
-
     s3 = s3fs.S3FileSystem()
     index = f"s3://{bucket}/index"
     archive.configure(f"s3://{bucket}/meetings/**", index, ray={"recordings_per_block": 8})
@@ -98,7 +90,7 @@ def test_nights_on_s3_encode_what_is_new_and_drop_what_is_gone(
     for number in range(50):
         store(number, start=0.5 * number)
     s3.pipe(f"{bucket}/meetings/agenda.txt", b"no sound")
-    assert night().code == 0
+    assert launch(archive.config, job=NIGHT).code == 0
     first = archive.summary(index)
     assert (first["num_recordings"], first["num_indexed"], first["num_encoded"]) == (50, 50, 50)
     before = {row["recording"]: row for row in rows_of(index)}
@@ -109,7 +101,7 @@ def test_nights_on_s3_encode_what_is_new_and_drop_what_is_gone(
         store(number, start=40.0 + number)
     s3.rm(f"{bucket}/meetings/2026/07.wav")
     s3.mv(f"{bucket}/meetings/2026/08.wav", f"{bucket}/meetings/08-renamed.wav")
-    assert night().code == 0
+    assert launch(archive.config, job=NIGHT).code == 0
     second = archive.summary(index)
     assert second["num_encoded"] == 5
     assert (second["num_new"], second["num_changed"], second["num_copied"]) == (4, 2, 1)
@@ -127,7 +119,7 @@ def test_nights_on_s3_encode_what_is_new_and_drop_what_is_gone(
     assert renamed["states"] == before[f"{prefix}/2026/08.wav"]["states"]
 
     files = s3.find(f"{bucket}/index", detail=True)
-    assert night().code == 0
+    assert launch(archive.config, job=NIGHT).code == 0
     third = archive.summary(index)
     assert (third["num_encoded"], third["num_dropped"], third["this_launch"]["num_items"]) == (0, 0, 0)
     before_third = {file: info["ETag"] for file, info in files.items() if file.endswith(".parquet")}
