@@ -27,6 +27,8 @@ NUM_READERS = 16  # files read at a time
 READ_BLOCK_BYTES = 1 << 20
 
 Shard = tuple[str, str, int]  # recording, version, number
+# a file with its shards: which, out of how many, and the number of its row group
+FileShards = tuple[str, list[tuple[Shard, int, int]]]
 
 
 @dataclass(frozen=True)
@@ -93,13 +95,18 @@ class WindowsDirectory:
         current
             Version of every recording of the archive: the shards of others are dropped. None keeps all.
         """
+        files = list(self._read_shards(set_aside=True))
+        cuts = _chosen_cuts(files)
         contents: Contents = {}
-        for file, shards in self._read_shards(set_aside=True):
+        for file, shards in files:
             keep = []
             for (recording, version, number), num_shards, _ in shards:
-                is_current = current is None or current.get(recording) == version
                 known = contents.get((recording, version))
-                keep.append(is_current and (known is None or number not in known.parts))
+                keep.append(
+                    (current is None or current.get(recording) == version)
+                    and cuts[recording, version] == num_shards
+                    and (known is None or number not in known.parts)
+                )
                 if keep[-1]:
                     known = contents.setdefault((recording, version), IndexedRecording(num_shards))
                     known.parts[number] = Part(file, sum(keep) - 1)
@@ -112,15 +119,18 @@ class WindowsDirectory:
 
     def contents(self) -> Contents:
         """What is there, for a reader: nothing is changed, and files that can't be read are passed over."""
+        files = list(self._read_shards(set_aside=False))
+        cuts = _chosen_cuts(files)
         contents: Contents = {}
-        for file, shards in self._read_shards(set_aside=False):
+        for file, shards in files:
             for (recording, version, number), num_shards, group in shards:
-                known = contents.setdefault((recording, version), IndexedRecording(num_shards))
-                known.parts.setdefault(number, Part(file, group))
+                if cuts[recording, version] == num_shards:
+                    known = contents.setdefault((recording, version), IndexedRecording(num_shards))
+                    known.parts.setdefault(number, Part(file, group))
         return contents
 
-    def _read_shards(self, *, set_aside: bool) -> Iterator[tuple[str, list[tuple[Shard, int, int]]]]:
-        """Every readable file with its shards: which, out of how many, and the number of its row group."""
+    def _read_shards(self, *, set_aside: bool) -> Iterator[FileShards]:
+        """Every readable file with its shards."""
         files = self.files()
         with ThreadPoolExecutor(NUM_READERS) as pool:
             for file, shards in zip(files, pool.map(self._shards_of, files), strict=True):
@@ -211,6 +221,23 @@ class WindowsDirectory:
             return {}
         sizes = {info["name"]: int(info["size"]) for info in infos}
         return {file: sizes[storage.filesystem(file)[1]] for file in self.files()}
+
+
+def _chosen_cuts(files: Sequence[FileShards]) -> dict[tuple[str, str], int]:
+    """Number of shards that each recording is cut into; of several the one nearest to complete.
+
+    A recording is cut by its header, which may have been out of reach when a part of it was encoded.
+    """
+    numbers: dict[tuple[str, str, int], set[int]] = defaultdict(set)
+    for _, shards in files:
+        for (recording, version, number), num_shards, _ in shards:
+            numbers[recording, version, num_shards].add(number)
+    chosen: dict[tuple[str, str], int] = {}
+    for recording, version, num_shards in sorted(
+        numbers, key=lambda cut: (len(numbers[cut]) / cut[2], -cut[2])
+    ):
+        chosen[recording, version] = num_shards  # the last one wins
+    return chosen
 
 
 def as_windows_file(windows: pa.Table) -> bytes:

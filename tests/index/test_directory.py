@@ -94,6 +94,17 @@ def test_other_versions_and_recordings_that_are_gone_are_dropped(directory):
     assert read_parts(stored_parts(contents)["b"]).to_pylist() == shard("b", version="2").to_pylist()
 
 
+def test_of_two_ways_to_cut_a_recording_the_complete_one_stays(directory):
+    """Its header was out of reach once, so that it was encoded as one part."""
+    directory.write(shard("a", 0, 3))
+    directory.write(shard("a", 0, 1, num_windows=6))
+    directory.write(shard("a", 2, 3))
+    assert stored_parts(directory.contents()).keys() == {"a"}
+    contents = directory.settle()
+    assert contents["a", "1"].num_shards == 1
+    assert [row["window"] for row in rows_of(directory)] == list(range(6))
+
+
 @pytest.mark.parametrize("share", [0.0, 0.3, 0.9])
 def test_a_truncated_file_is_set_aside(directory, share):
     directory.write(shard("a"))
