@@ -106,6 +106,10 @@ def write_report(
         files |= {f"{FIGURES_FOLDER}/{name}.{kind}": data for kind, data in kinds.items()}
     for name, data in files.items():
         storage.write_bytes(storage.join(folder, name), data)
+    for kind in (".png", ".svg"):  # of an earlier grid
+        for file in storage.files_in(storage.join(folder, FIGURES_FOLDER), kind):
+            if f"{FIGURES_FOLDER}/{file.rsplit('/', 1)[-1]}" not in files:
+                storage.remove(file)
     return [storage.join(folder, name) for name in files]
 
 

@@ -52,6 +52,8 @@ class Page(HTMLParser):
 @pytest.fixture(scope="module")
 def report(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("report")
+    (folder / "figures").mkdir()
+    (folder / "figures/of_an_earlier_grid.svg").write_text("stale")
     points = points_table(benchmarks=(ODD_BENCHMARK, "5 min"), slices=SLICES | position_slices())
     files = write_report(str(folder), points, title="A & B", facts=FACTS, recommendation=SENTENCE)
     written = sorted(str(path) for path in folder.rglob("*") if path.is_file())
