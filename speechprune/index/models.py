@@ -40,10 +40,11 @@ def windows_of(index: str, model: ModelOptions) -> WindowsDirectory:
     directory = WindowsDirectory(folder)
     if not directory.files():
         others = [_model_in(other) for other in storage.folders_in(index) if other != folder]
-        held = f"holds windows of {' and '.join(others)}" if others else "holds nothing"
+        if not others:
+            raise NotIndexed(f"index {index} is empty or does not exist: jobs/index_archive.py makes it")
         raise NotIndexed(
-            f"index {index} {held}, not of {model.path} as it is now ({fingerprint(model)}): "
-            "index the archive with this model, or ask the one that made it"
+            f"index {index} holds windows of {' and '.join(others)}, not of {model.path} as it is now "
+            f"({fingerprint(model)}): index the archive with this model, or ask the one that made it"
         )
     return directory
 
