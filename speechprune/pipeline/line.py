@@ -69,7 +69,7 @@ def run_line(
     ray.exceptions.RayError
         The workers can't start.
     """
-    pool = _actor_pool(options, model)
+    pool = actor_pool(options, model)
     ledger = ray.remote(AttemptLedger).options(num_cpus=0).remote()
     guards = {"ledger": ledger, "max_attempts": options.max_attempts}
     dataset = ray.data.from_arrow(list(split_blocks(tasks, options.recordings_per_block)))
@@ -115,15 +115,19 @@ def for_workers(model: ModelOptions) -> ModelOptions:
     return replace(model, path=storage.absolute(model.path)) if Path(model.path).is_dir() else model
 
 
-def _actor_pool(options: RayOptions, model: ModelOptions) -> dict[str, Any]:
+def actor_pool(options: RayOptions, model: ModelOptions) -> dict[str, Any]:
     """Size of the pool and share of each actor, from the config and what the cluster has."""
     resources = ray.cluster_resources()
     num_gpus = resources.get("GPU", 0)
     gpus = options.gpus_per_actor
     if gpus is None:
         gpus = 1.0 if num_gpus and model.device != "cpu" else 0.0
-    if gpus > num_gpus:
-        raise ConfigError(f"ray.gpus_per_actor is {gpus:g}, but the cluster has {num_gpus:g} GPUs")
+    scales_from_zero = num_gpus == 0 and options.max_actors is not None
+    if gpus > num_gpus and not scales_from_zero:
+        raise ConfigError(
+            f"ray.gpus_per_actor is {gpus:g}, but the cluster has {num_gpus:g} GPUs "
+            "(set ray.max_actors where GPUs come when they are asked for)"
+        )
     most = options.max_actors or max(options.min_actors or 1, int(num_gpus // gpus) if gpus else 1)
     least = options.min_actors or (1 if options.max_actors else most)
     num_nodes = max(1, sum(node["Alive"] and "CPU" in node["Resources"] for node in ray.nodes()))

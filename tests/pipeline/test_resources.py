@@ -1,10 +1,14 @@
 """Shares of the CPUs: decoding and writing find room beside the actors at once, and none is fused."""
 
 import pytest
+import ray
 from hypothesis import given
 from hypothesis import strategies as st
 
-from speechprune.pipeline.line import STAGE_CPUS, stage_cpus
+from speechprune.config import RayOptions
+from speechprune.config_loading import ConfigError
+from speechprune.models.loading import ModelOptions
+from speechprune.pipeline.line import STAGE_CPUS, actor_pool, stage_cpus
 
 
 @given(st.integers(1, 256), st.integers(1, 64))
@@ -17,3 +21,28 @@ def test_decoding_and_writing_fit_together_beside_the_actors_of_a_node(cpus_per_
 @pytest.mark.parametrize("cpus_per_node", [0, 2, 64])
 def test_shares_are_whole_where_there_is_room_or_nothing_yet(cpus_per_node):
     assert stage_cpus(cpus_per_node, actors_per_node=1) == STAGE_CPUS
+
+
+def on_a_cluster(monkeypatch, resources: dict[str, float]) -> None:
+    monkeypatch.setattr(ray, "cluster_resources", lambda: resources)
+    monkeypatch.setattr(ray, "nodes", lambda: [{"Alive": True, "Resources": resources}])
+
+
+MODEL = ModelOptions(path="model")
+
+
+def test_a_pool_fills_the_gpus_that_are_there(monkeypatch):
+    on_a_cluster(monkeypatch, {"CPU": 32.0, "GPU": 4.0})
+    pool = actor_pool(RayOptions(), MODEL)
+    assert (pool["min"], pool["max"], pool["gpus"], pool["threads"]) == (4, 4, 1.0, 8)
+    assert actor_pool(RayOptions(gpus_per_actor=0.5), MODEL)["max"] == 8
+    with pytest.raises(ConfigError, match="gpus_per_actor is 8, but the cluster has 4 GPUs"):
+        actor_pool(RayOptions(gpus_per_actor=8), MODEL)
+
+
+def test_a_cluster_that_scales_up_from_no_gpu_is_waited_for(monkeypatch):
+    on_a_cluster(monkeypatch, {})
+    with pytest.raises(ConfigError, match="set ray.max_actors"):
+        actor_pool(RayOptions(gpus_per_actor=1), MODEL)
+    pool = actor_pool(RayOptions(gpus_per_actor=1, min_actors=1, max_actors=8), MODEL)
+    assert (pool["min"], pool["max"], pool["gpus"]) == (1, 8, 1.0)
