@@ -42,7 +42,7 @@ def test_a_pool_fills_the_gpus_that_are_there(monkeypatch):
 
 def test_a_cluster_that_scales_up_from_no_gpu_is_waited_for(monkeypatch):
     on_a_cluster(monkeypatch, {})
-    with pytest.raises(ConfigError, match="set ray.max_actors"):
+    with pytest.raises(ConfigError, match=r"set ray\.max_actors"):
         actor_pool(RayOptions(gpus_per_actor=1), MODEL)
     pool = actor_pool(RayOptions(gpus_per_actor=1, min_actors=1, max_actors=8), MODEL)
     assert (pool["min"], pool["max"], pool["gpus"]) == (1, 8, 1.0)
