@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from speechprune.pipeline.metrics import count_answers
 from speechprune.pipeline.run_directory import RunDirectory
 
 PROGRESS_SCHEMA = pa.schema(
@@ -22,7 +23,7 @@ NUM_FAILURES_TOLD = 3  # a block
 
 
 def write_answers(rows: pa.Table, *, run_path: str, key_columns: Sequence[str]) -> pa.Table:
-    """Publish a block of answers, and report it in one row for the driver's progress."""
+    """Publish a block of answers, count them, and report them in one row for the driver's progress."""
     run = RunDirectory(run_path, key_columns)
     recordings = {
         (row["audio"], row["start"], row["end"]): row["audio_seconds"] or 0.0
@@ -38,6 +39,7 @@ def write_answers(rows: pa.Table, *, run_path: str, key_columns: Sequence[str]) 
         if status == "failed":
             told = part.slice(0, NUM_FAILURES_TOLD).select(["item_id", "error"]).to_pylist()
             failures = [f"{row['item_id']}: {row['error']}" for row in told]
+    count_answers(rows)
     return pa.table(
         {
             "num_ok": [counts["ok"]],
