@@ -129,6 +129,9 @@ class RayOptions:
     max_attempts
         How often a recording may kill a worker that does nothing else meanwhile, before it becomes a
         failed row.
+    max_seconds_per_recording
+        A worker that decodes, encodes or answers about one recording for longer is ended, and that counts as
+        a kill; null for no limit.
     """
 
     min_actors: int | None = None
@@ -136,8 +139,13 @@ class RayOptions:
     gpus_per_actor: float | None = None
     recordings_per_block: int = 4
     max_attempts: int = 3
+    max_seconds_per_recording: float | None = 7200.0
 
     def __post_init__(self) -> None:
+        if self.max_seconds_per_recording is not None and self.max_seconds_per_recording <= 0:
+            raise ValueError(
+                f"max_seconds_per_recording is {self.max_seconds_per_recording:g}: give more than 0, or null"
+            )
         for name in ("min_actors", "max_actors", "recordings_per_block", "max_attempts"):
             value = getattr(self, name)
             if value is not None and value < 1:

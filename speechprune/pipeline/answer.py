@@ -18,7 +18,7 @@ from speechprune.index.states import embed_stored
 from speechprune.models.loading import ModelOptions
 from speechprune.no_audio import answer_without_audio
 from speechprune.pipeline.answer_rows import answer_rows, points_to_answer
-from speechprune.pipeline.attempts import Guard
+from speechprune.pipeline.attempts import Guard, Limits
 from speechprune.pipeline.worker import load_in_worker, task_rows
 from speechprune.questions import Answer, AnsweringOptions, Item
 from speechprune.sweep.grid import Point
@@ -38,7 +38,7 @@ class AnswerStage:
         their rows say at which; others are answered at the one point there is.
     options
         How to ask.
-    ledger, max_attempts
+    ledger, limits
         See ``attempts``.
     num_threads
         CPU threads for the model; Ray would leave it one.
@@ -51,14 +51,14 @@ class AnswerStage:
         points: Sequence[Point],
         options: AnsweringOptions,
         ledger: Any,
-        max_attempts: int,
+        limits: Limits,
         num_threads: int,
     ) -> None:
         self._model = load_in_worker(model, num_threads)
         self._model_name = model_name
         self._points = points
         self._options = options
-        self._guard = Guard(ledger, max_attempts, stage="answer", doing="answering about")
+        self._guard = Guard(ledger, limits, stage="answer", doing="answering about")
 
     def __call__(self, decoded: pa.Table) -> pa.Table:
         """Answer all items of some recordings: one row an item, ``status`` last."""

@@ -2,13 +2,18 @@
 
 Ray retries what a dead worker was doing, for ever. Each stage therefore notes in this actor what it
 begins and what it has ended; what was begun and never ended has killed a worker, and is given up
-after a number of attempts.
+after a number of attempts. A worker that hangs is made to die: the interpreter's own watchdog ends it,
+whatever the code that hangs holds on to.
 """
 
 from __future__ import annotations
 
+import contextlib
+import faulthandler
+import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
@@ -22,19 +27,42 @@ class AttemptLedger:
 
     def __init__(self) -> None:
         self._open: Counter[str] = Counter()
+        self._begun: dict[str, float] = {}
 
     def open_attempts(self, keys: list[str]) -> list[int]:
         """How many attempts at each key have not ended."""
         return [self._open[key] for key in keys]
 
+    def seconds_open(self, key: str) -> float:
+        """Since the last attempt at a key began."""
+        return time.monotonic() - self._begun.get(key, time.monotonic())
+
     def begin(self, keys: list[str]) -> None:
         """Note that work on the keys starts now."""
         self._open.update(keys)
+        self._begun |= dict.fromkeys(keys, time.monotonic())
 
     def end(self, keys: list[str]) -> None:
         """Note that it is over, well or badly, and the worker alive."""
         for key in keys:
             del self._open[key]
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How long a recording is borne with.
+
+    Parameters
+    ----------
+    max_attempts
+        Workers that it may kill.
+    max_seconds
+        In one attempt at one stage; then the worker is ended, and the attempt counts as a kill. None: for
+        ever.
+    """
+
+    max_attempts: int
+    max_seconds: float | None = None
 
 
 class Attempts:
@@ -46,44 +74,58 @@ class Attempts:
         Handle of the ``AttemptLedger`` actor.
     stage
         Attempts of one stage don't count against another.
+    max_seconds
+        See ``Limits``; times the number of recordings that are tried together.
     """
 
-    def __init__(self, ledger: Any, stage: str) -> None:
+    def __init__(self, ledger: Any, stage: str, max_seconds: float | None = None) -> None:
         self._ledger = ledger
         self._stage = stage
+        self._max_seconds = max_seconds
 
     def open_attempts(self, task_ids: list[str]) -> list[int]:
         """See ``AttemptLedger``."""
         counts: list[int] = ray.get(self._ledger.open_attempts.remote(self._keys(task_ids)))
         return counts
 
-    def __call__(self, *task_ids: str) -> _Attempt:
-        """``with attempts(task_id): ...`` around work that may kill the process."""
-        return _Attempt(self._ledger, self._keys(list(task_ids)))
+    def seconds_open(self, task_id: str) -> float:
+        """See ``AttemptLedger``."""
+        (key,) = self._keys([task_id])
+        seconds: float = ray.get(self._ledger.seconds_open.remote(key))
+        return seconds
+
+    @contextlib.contextmanager
+    def __call__(self, *task_ids: str) -> Iterator[None]:
+        """``with attempts(task_id): ...`` around work that may kill the process, or never end."""
+        keys = self._keys(list(task_ids))
+        ray.get(self._ledger.begin.remote(keys))
+        if self._max_seconds is not None:
+            faulthandler.dump_traceback_later(self._max_seconds * len(keys), exit=True)
+        try:
+            yield
+        finally:
+            if self._max_seconds is not None:
+                faulthandler.cancel_dump_traceback_later()
+            ray.get(self._ledger.end.remote(keys))
 
     def _keys(self, task_ids: list[str]) -> list[str]:
         return [f"{self._stage}:{task_id}" for task_id in task_ids]
 
 
-class _Attempt:
-    def __init__(self, ledger: Any, keys: list[str]) -> None:
-        self._ledger, self._keys = ledger, keys
-
-    def __enter__(self) -> None:
-        ray.get(self._ledger.begin.remote(self._keys))
-
-    def __exit__(self, *_: object) -> None:
-        ray.get(self._ledger.end.remote(self._keys))
-
-
-def give_up_on_killers(attempts: Attempts, task: dict[str, Any], max_attempts: int, doing: str) -> None:
+def give_up_on_killers(attempts: Attempts, task: dict[str, Any], limits: Limits, doing: str) -> None:
     """Raise ``WorkerKilled`` for a recording that has used up its attempts."""
     (num_open,) = attempts.open_attempts([task["task_id"]])
-    if num_open >= max_attempts:
+    if num_open < limits.max_attempts:
+        return
+    times = f"in {num_open} attempt{'s' if num_open > 1 else ''}"
+    if limits.max_seconds is not None and attempts.seconds_open(task["task_id"]) >= limits.max_seconds:
         raise WorkerKilled(
-            f"{doing} {task['audio']} killed its worker in {num_open} attempt{'s' if num_open > 1 else ''}: "
-            "look at the file, or give workers more memory"
+            f"{doing} {task['audio']} was not done after {limits.max_seconds:g} s {times}: look at the file, "
+            "or raise ray.max_seconds_per_recording"
         )
+    raise WorkerKilled(
+        f"{doing} {task['audio']} killed its worker {times}: look at the file, or give workers more memory"
+    )
 
 
 class Guard:
@@ -91,18 +133,18 @@ class Guard:
 
     Parameters
     ----------
-    ledger, max_attempts
-        See ``AttemptLedger``.
+    ledger, limits
+        See ``AttemptLedger`` and ``Limits``.
     stage
         Its name in the ledger.
     doing
         In words, for the sentence about a killer.
     """
 
-    def __init__(self, ledger: Any, max_attempts: int, *, stage: str, doing: str) -> None:
-        self._together = Attempts(ledger, f"{stage} together")
-        self._alone = Attempts(ledger, f"{stage} alone")
-        self._max_attempts = max_attempts
+    def __init__(self, ledger: Any, limits: Limits, *, stage: str, doing: str) -> None:
+        self._together = Attempts(ledger, f"{stage} together", limits.max_seconds)
+        self._alone = Attempts(ledger, f"{stage} alone", limits.max_seconds)
+        self._limits = limits
         self._doing = doing
 
     def __call__(
@@ -126,7 +168,7 @@ class Guard:
         fail: Callable[[dict[str, Any], Exception], pa.Table],
     ) -> pa.Table:
         try:
-            give_up_on_killers(self._alone, task, self._max_attempts, self._doing)
+            give_up_on_killers(self._alone, task, self._limits, self._doing)
         except WorkerKilled as error:
             return fail(task, error)
         with self._alone(task["task_id"]):

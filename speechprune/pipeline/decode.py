@@ -12,7 +12,7 @@ from loguru import logger
 from speechprune.audio import decode_audio
 from speechprune.index.directory import Part, read_parts
 from speechprune.index.schema import STATE_COLUMNS
-from speechprune.pipeline.attempts import Attempts, give_up_on_killers
+from speechprune.pipeline.attempts import Attempts, Limits, give_up_on_killers
 from speechprune.pipeline.failures import MalformedRow, failure_sentence
 from speechprune.pipeline.tasks import TASK_SCHEMA, pack_items
 
@@ -30,13 +30,13 @@ DECODED_SCHEMA = pa.schema(
 )
 
 
-def decode_recording(tasks: pa.Table, *, ledger: Any, max_attempts: int, are_parts: bool = False) -> pa.Table:
+def decode_recording(tasks: pa.Table, *, ledger: Any, limits: Limits, are_parts: bool = False) -> pa.Table:
     """Decode the one recording of a one-row table, or the one part of one, to 16 kHz mono int16.
 
     Of a recording that an index holds the stored windows are read in place of its audio.
     """
     (task,) = tasks.to_pylist()
-    attempts = Attempts(ledger, "decode")
+    attempts = Attempts(ledger, "decode", limits.max_seconds)
     begun = time.perf_counter()
     pcm: np.ndarray | None = None
     windows: bytes | None = None
@@ -44,7 +44,7 @@ def decode_recording(tasks: pa.Table, *, ledger: Any, max_attempts: int, are_par
     try:
         if task["problem"]:
             raise MalformedRow(task["problem"])
-        give_up_on_killers(attempts, task, max_attempts, "decoding")
+        give_up_on_killers(attempts, task, limits, "decoding")
         with attempts(task["task_id"]):
             if task["stored"]:
                 windows = pack_items(read_parts([Part(**part) for part in task["stored"]], STATE_COLUMNS))

@@ -17,7 +17,7 @@ from speechprune.index.schema import WINDOWS_SCHEMA
 from speechprune.index.states import StatesDType, store_states
 from speechprune.measure import Stopwatch
 from speechprune.models.loading import ModelOptions
-from speechprune.pipeline.attempts import Guard
+from speechprune.pipeline.attempts import Guard, Limits
 from speechprune.pipeline.failures import failure_sentence
 from speechprune.pipeline.worker import load_in_worker, task_rows
 
@@ -38,7 +38,7 @@ class EncodeStage:
         What rows say of the model: ``model`` and ``revision``.
     states
         How states are stored.
-    ledger, max_attempts
+    ledger, limits
         See ``attempts``.
     num_threads
         CPU threads for the model.
@@ -50,13 +50,13 @@ class EncodeStage:
         labels: dict[str, str],
         states: StatesDType,
         ledger: Any,
-        max_attempts: int,
+        limits: Limits,
         num_threads: int,
     ) -> None:
         self._model = load_in_worker(model, num_threads)
         self._labels = labels | {"node": ray.get_runtime_context().get_node_id()}
         self._states = states
-        self._guard = Guard(ledger, max_attempts, stage="encode", doing="encoding")
+        self._guard = Guard(ledger, limits, stage="encode", doing="encoding")
 
     def __call__(self, decoded: pa.Table) -> pa.Table:
         """Windows of some parts of recordings; of a part that failed, one row that says so."""

@@ -15,7 +15,7 @@ from speechprune import storage
 from speechprune.config import RayOptions
 from speechprune.config_loading import ConfigError
 from speechprune.models.loading import ModelOptions
-from speechprune.pipeline.attempts import AttemptLedger
+from speechprune.pipeline.attempts import AttemptLedger, Limits
 from speechprune.pipeline.decode import decode_recording
 from speechprune.pipeline.progress import Progress
 from speechprune.pipeline.tasks import split_blocks
@@ -51,7 +51,7 @@ def run_line(
         Told of every block written.
     stage, stage_settings
         Class of the actors with the model, and what it is made with beside ``model``, ``ledger``,
-        ``max_attempts`` and ``num_threads``.
+        ``limits`` and ``num_threads``.
     write, write_settings
         Function that writes a block and reports it in one row, and what it is called with.
     are_parts
@@ -71,7 +71,7 @@ def run_line(
     """
     pool = actor_pool(options, model)
     ledger = ray.remote(AttemptLedger).options(num_cpus=0).remote()
-    guards = {"ledger": ledger, "max_attempts": options.max_attempts}
+    guards = {"ledger": ledger, "limits": Limits(options.max_attempts, options.max_seconds_per_recording)}
     dataset = ray.data.from_arrow(list(split_blocks(tasks, options.recordings_per_block)))
     dataset = dataset.map_batches(
         decode_recording,

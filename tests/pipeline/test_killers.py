@@ -1,8 +1,9 @@
-"""Recordings that kill their workers: tried a bounded number of times, and only they fail."""
+"""Recordings that kill their workers or hold them for ever: tried a number of times, and only they fail."""
 
 import os
 import signal
 import sys
+import threading
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -16,6 +17,7 @@ from speechprune.pipeline.decode import decode_recording
 from speechprune.pruning import METHODS, PruningInputs, PruningResult
 
 CHOICES = ["yes", "no"]
+MAX_SECONDS = 10  # of a recording that takes milliseconds
 MAX_ATTEMPTS = 1  # even so, those that were in company when the worker died are not given up
 
 
@@ -28,6 +30,8 @@ def decode_deadly(tasks: pa.Table, **options) -> pa.Table:
     def decode(source: str, **span):
         if source.endswith("deadly_to_decode.wav"):
             os.kill(os.getpid(), signal.SIGKILL)
+        if source.endswith("endless.wav"):
+            threading.Event().wait()
         return decode_audio(source, **span)
 
     stage.decode_audio = decode
@@ -49,9 +53,9 @@ class DeadlyMethod(SpeechPrune):
 
 @pytest.fixture(scope="module")
 def job(tmp_path_factory, tiny_model_folder, speech, ray_address):
-    """Two killers among four others, in blocks that hold both kinds."""
+    """Two killers and one that hangs among four others, in blocks that hold both kinds."""
     job = Job(tmp_path_factory.mktemp("killers"))
-    names = ["a", "deadly_to_decode", "b", "c", "deadly_to_answer", "d"]
+    names = ["a", "deadly_to_decode", "b", "c", "deadly_to_answer", "endless", "d"]
     items = [
         {
             "item_id": name,
@@ -64,7 +68,11 @@ def job(tmp_path_factory, tiny_model_folder, speech, ray_address):
     job.write(
         items,
         tiny_model_folder,
-        ray={"recordings_per_block": 3, "max_attempts": MAX_ATTEMPTS},
+        ray={
+            "recordings_per_block": 3,
+            "max_attempts": MAX_ATTEMPTS,
+            "max_seconds_per_recording": MAX_SECONDS,
+        },
         output={"max_failed_fraction": 0.5},
     )
     ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])  # workers can't import this module
@@ -87,6 +95,14 @@ def test_a_killer_becomes_a_failed_row_that_says_so(job, stage):
     )
 
 
+def test_one_that_hangs_becomes_a_failed_row_that_says_so(job):
+    row = job.rows("failed")["endless"]
+    assert row["error_type"] == "WorkerKilled"
+    assert row["error"].startswith(
+        f"decoding {row['audio']} was not done after {MAX_SECONDS} s in {MAX_ATTEMPTS} attempt: look at"
+    )
+
+
 def test_all_others_are_answered(job):
     assert set(job.rows("ok")) == {"a", "b", "c", "d"}
-    assert len(job.rows("failed")) == 2
+    assert len(job.rows("failed")) == 3
