@@ -19,6 +19,7 @@ settings.load_profile("speechprune")
 torch.set_num_threads(1)  # in models this tiny there is nothing to share out, and threads wait for threads
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Two processes share the tests by files; all that need Ray go to one, which has one cluster for them."""
     for item in items:
