@@ -19,14 +19,6 @@ settings.load_profile("speechprune")
 torch.set_num_threads(1)  # in models this tiny there is nothing to share out, and threads wait for threads
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Two processes share the tests by files; all that need Ray go to one, which has one cluster for them."""
-    for item in items:
-        needs_ray = Path(__file__).parent / "pipeline" in item.path.parents
-        item.add_marker(pytest.mark.xdist_group("ray" if needs_ray else str(item.path)))
-
-
 @pytest.fixture(scope="session")
 def tiny_model_folder(tmp_path_factory) -> str:
     return save_tiny_model(tmp_path_factory.mktemp("models") / "tiny", num_key_value_heads=4)
