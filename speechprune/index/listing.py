@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -21,6 +23,9 @@ _NAMES = (
     "ogg ogv opus ra snd sph spx tta voc w64 wav webm wma wmv wv"
 )
 AUDIO_SUFFIXES = frozenset(f".{name}" for name in _NAMES.split())
+# S3's ETag is an MD5, or one of the parts' MD5s; two files may share another store's
+HASH = re.compile(r"[0-9a-f]{32}(-[0-9]+)?")
+NUM_READERS = 16  # addresses looked up at a time
 MANIFEST_SUFFIXES = (".jsonl", ".json", ".csv", ".parquet")
 
 
@@ -94,24 +99,28 @@ def _of_manifest(path: str) -> list[Recording]:
     if not source.rows or "audio" not in source.rows[0]:
         raise ArchiveError(f"archive.path {path} has no column audio, or no row")
     uris = {storage.resolve(str(row["audio"]), source.base) for row in source.rows if row["audio"]}
-    recordings = []
-    for uri in sorted(uris):
-        fs, name = storage.filesystem(uri)
-        try:
-            with storage.storage_errors(uri):
-                recordings.append(_recording(uri, fs.info(name)))
-        except FileNotFoundError:  # decoding says so, each night until it is there
-            recordings.append(Recording(uri, "missing", 0, is_hashed=False))
-        except storage.StorageError as error:
-            raise ArchiveError(str(error)) from error
-    return recordings
+    with ThreadPoolExecutor(NUM_READERS) as pool:
+        return list(pool.map(_look_up, sorted(uris)))
+
+
+def _look_up(uri: str) -> Recording:
+    fs, name = storage.filesystem(uri)
+    try:
+        with storage.storage_errors(uri):
+            return _recording(uri, fs.info(name))
+    except FileNotFoundError:  # decoding says so, each night until it is there
+        return Recording(uri, "missing", 0, is_hashed=False)
+    except storage.StorageError as error:
+        raise ArchiveError(str(error)) from error
 
 
 def _recording(uri: str, info: Mapping[str, Any]) -> Recording:
     size = int(info.get("size") or 0)
-    etag = info.get("ETag") or info.get("etag") or info.get("md5Hash") or info.get("content_md5")
-    if etag:
-        return Recording(uri, f"{str(etag).strip(chr(34))}:{size}", size, is_hashed=True)
+    tag = info.get("md5Hash") or info.get("content_md5") or info.get("ETag") or info.get("etag")
+    if tag:
+        tag = str(tag).strip('"')
+        is_hashed = "md5Hash" in info or "content_md5" in info or HASH.fullmatch(tag) is not None
+        return Recording(uri, f"{tag}:{size}", size, is_hashed)
     changed = (
         info.get("mtime") or info.get("LastModified") or info.get("last_modified") or info.get("updated")
     )

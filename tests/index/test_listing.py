@@ -5,7 +5,7 @@ import os
 
 import pytest
 
-from speechprune.index.listing import ArchiveError, list_archive
+from speechprune.index.listing import ArchiveError, _recording, list_archive
 
 
 @pytest.fixture
@@ -50,6 +50,22 @@ def test_a_version_changes_with_the_content(archive):
     assert all(
         recording.num_bytes == os.path.getsize(recording.uri) for recording in list_archive(str(archive))
     )
+
+
+@pytest.mark.parametrize(
+    ("info", "is_hashed"),
+    [
+        ({"ETag": '"9e107d9d372bb6826bd81d3542a419d6"'}, True),
+        ({"ETag": '"9e107d9d372bb6826bd81d3542a419d6-12"'}, True),  # uploaded in parts
+        ({"ETag": '"5f3c0b2e-1a2b"'}, False),  # a web server's, of time and size
+        ({"etag": "CKih16GjycICEAE=", "md5Hash": "nhB9nTcrtoJr2B01QqQZ1g=="}, True),
+        ({"mtime": 1.5}, False),
+    ],
+)
+def test_only_a_hash_of_the_content_makes_two_recordings_copies(info, is_hashed):
+    recording = _recording("s3://bucket/a.wav", {"size": 7} | info)
+    assert recording.is_hashed == is_hashed
+    assert recording.version.endswith(":7") or recording.version == "7:1.5"
 
 
 @pytest.mark.parametrize(
