@@ -94,9 +94,7 @@ def run_search(config: SearchConfig, asked: tuple[str, list[str] | None] | None 
         )
     run = RunDirectory(config.output.path)
     questions = _questions(config, run, asked)
-    said = None
-    if config.search.transcripts:
-        said = read_transcripts(config.search.transcripts, list(stored))
+    said = read_transcripts(config.search.transcripts, list(stored)) if config.search.transcripts else {}
     claim_answers(run, config, directory.states())
     logger.info("{:,} questions to {:,} recordings", len(questions), len(stored))
     warn_of_unknown_words(config.model, questions)
@@ -157,6 +155,10 @@ def _rank(
             logger.warning("{} is left out: its windows can't be read ({}); index it again", uri, sentence)
         scores = {uri: [*scores[uri], *found[uri]] for uri in scores if uri in found}
         logger.info("pass {:,} of {:,}: {:,} recordings scored", number, len(words), len(found))
+    if not scores:
+        raise ConfigError(
+            f"search.index {config.search.index}: none of its windows can be read: index the archive"
+        )
     seconds = time.perf_counter() - begun
     num_bytes = len(words) * sum(directory.sizes().values())
     return Ranking(list(scores), list(scores.values()), seconds, num_bytes)
@@ -244,7 +246,7 @@ def _with_answers(hits: pa.Table, run: RunDirectory) -> pa.Table:
 
 
 def _found(
-    config: SearchConfig, ranking: Ranking, questions: pa.Table, said: list[str] | None
+    config: SearchConfig, ranking: Ranking, questions: pa.Table, said: Mapping[str, str]
 ) -> dict[str, dict[str, float]] | None:
     """Recall of the recordings that should be found; None where no question says which."""
     places = {uri: place for place, uri in enumerate(ranking.recordings)}
@@ -257,9 +259,11 @@ def _found(
         return None
     numbers, gold = (np.array(part) for part in zip(*asked, strict=True))
     scores = {name: ranking.matrix(name)[numbers] for name in ("late_interaction", "similarity")}
-    if said is not None:
+    if said:
         queries = [_query(config, row) for row in questions.to_pylist()]
-        scores["words_of_transcripts"] = bag_of_words_scores([queries[number] for number in numbers], said)
+        scores["words_of_transcripts"] = bag_of_words_scores(
+            [queries[number] for number in numbers], [said[uri] for uri in ranking.recordings]
+        )
     return found_by({name: ranks_of(some, gold) for name, some in scores.items()}, len(ranking.recordings))
 
 

@@ -24,8 +24,6 @@ from speechprune.search.scan import Scan, WordStatistics, scan
 from speechprune.search.words import QueryWords
 
 RECORDINGS_PER_BLOCK = 8
-SCAN_CPUS = 1.0
-SCORE_CPUS = 0.5  # not those of a scan: Ray would run both as one, before the statistics are there
 
 
 def search_pass(
@@ -48,19 +46,14 @@ def search_pass(
         Scores by recording, one a question; and of recordings that can't be read a sentence each.
     """
     settings = {"words": ray.put(words), "frame_tokens": frame_tokens}
-    rows = [
-        {"recording": uri, "parts": [{"file": part.file, "row_group": part.row_group} for part in parts]}
-        for uri, parts in stored.items()
-    ]
+    rows = [{"recording": uri, "parts": [vars(part) for part in parts]} for uri, parts in stored.items()]
     blocks = [
         pa.Table.from_pylist(rows[i : i + RECORDINGS_PER_BLOCK])
         for i in range(0, len(rows), RECORDINGS_PER_BLOCK)
     ]
     scans = (
         ray.data.from_arrow(blocks)
-        .map_batches(
-            scan_recordings, batch_size=None, batch_format="pyarrow", num_cpus=SCAN_CPUS, fn_kwargs=settings
-        )
+        .map_batches(scan_recordings, batch_size=None, batch_format="pyarrow", fn_kwargs=settings)
         .materialize()
     )
     table = _gather(scans.select_columns(["recording", "num_windows", "sums", "squares", "error"]))
@@ -79,7 +72,6 @@ def search_pass(
             score_recordings,
             batch_size=None,
             batch_format="pyarrow",
-            num_cpus=SCORE_CPUS,
             fn_kwargs={**settings, "statistics": statistics},
         )
     )

@@ -44,8 +44,8 @@ def recall_of_chance(num_recordings: int) -> dict[str, float]:
     return {f"recall_at_{k}": min(1.0, k / num_recordings) for k in RECALL_AT}
 
 
-def read_transcripts(uri: str, recordings: Sequence[str]) -> list[str]:
-    """What is said in each recording, of a benchmark's ``transcripts.jsonl``.
+def read_transcripts(uri: str, recordings: Sequence[str]) -> dict[str, str]:
+    """What is said in each recording by its address, of a benchmark's ``transcripts.jsonl``.
 
     Raises
     ------
@@ -62,10 +62,10 @@ def read_transcripts(uri: str, recordings: Sequence[str]) -> list[str]:
         }
     except (FileNotFoundError, ValueError, KeyError, TypeError) as error:
         raise TranscriptsError(f"search.transcripts {uri} can't be read ({error})") from error
-    names = [PurePosixPath(uri).stem for uri in recordings]
-    if missing := [name for name in names if name not in said]:
+    names = {recording: PurePosixPath(recording).stem for recording in recordings}
+    if missing := [name for name in names.values() if name not in said]:
         raise TranscriptsError(f"search.transcripts {uri} has no transcript of {missing[0]}")
-    return [said[name] for name in names]
+    return {recording: said[name] for recording, name in names.items()}
 
 
 def bag_of_words_scores(queries: Sequence[str], transcripts: Sequence[str]) -> np.ndarray:

@@ -157,6 +157,6 @@ def test_transcripts_that_are_missing_are_named(tmp_path):
     with pytest.raises(TranscriptsError, match="can't be read"):
         read_transcripts(str(path), ["a.wav"])
     path.write_text('{"recording_id": "a", "turns": [{"sentences": [{"text": "Hello."}, {"text": "You."}]}]}')
-    assert read_transcripts(str(path), ["s3://x/a.wav"]) == ["Hello. You."]
+    assert read_transcripts(str(path), ["s3://x/a.wav"]) == {"s3://x/a.wav": "Hello. You."}
     with pytest.raises(TranscriptsError, match="no transcript of b"):
         read_transcripts(str(path), ["a.wav", "b.wav"])
