@@ -186,3 +186,12 @@ def remove(uri: str) -> None:
     fs, path = filesystem(uri)
     with storage_errors(uri), contextlib.suppress(FileNotFoundError):
         fs.rm_file(path)
+
+
+def move_into(uri: str, folder: str) -> None:
+    """Move a file into a folder of the same store."""
+    fs, path = filesystem(uri)
+    target = join(filesystem(folder)[1], path.rsplit("/", 1)[-1])
+    fs.makedirs(parent(target), exist_ok=True)
+    fs.cp_file(path, target)  # mv would take brackets in a path for a pattern
+    fs.rm_file(path)

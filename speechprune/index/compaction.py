@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from speechprune import storage
 from speechprune.index.directory import WindowsDirectory, read_parts
 
 TARGET_BYTES = 128 << 20  # files smaller than half of this are joined, up to this
@@ -47,7 +48,7 @@ def compact(directory: WindowsDirectory, say: Callable[[int, int], None]) -> int
             ]
             directory.write(read_parts(parts))
             for file in group:
-                directory.remove(file)
+                storage.remove(file)
             num_gone += len(group) - 1
         num_seen += len(group)
         say(num_seen, len(small))

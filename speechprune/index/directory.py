@@ -13,7 +13,6 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -111,7 +110,7 @@ class WindowsDirectory:
                     known = contents.setdefault((recording, version), IndexedRecording(num_shards))
                     known.parts[number] = Part(file, sum(keep) - 1)
             if not any(keep):
-                self._fs.rm_file(file)
+                storage.remove(file)
             elif not all(keep):
                 parts = [Part(file, group) for (_, _, group), kept in zip(shards, keep, strict=True) if kept]
                 storage.write_bytes(file, as_windows_file(read_parts(parts)))
@@ -161,10 +160,7 @@ class WindowsDirectory:
         ]
 
     def _set_aside(self, file: str) -> None:
-        aside = storage.join(self._root, "set_aside", file.rsplit("/", 1)[-1])
-        self._fs.makedirs(storage.parent(aside), exist_ok=True)
-        self._fs.cp_file(file, aside)
-        self._fs.rm_file(file)
+        storage.move_into(file, storage.join(self.path, "set_aside"))
         logger.warning("set aside {}: it is not a whole Parquet file; its recordings are encoded again", file)
 
     def read_columns(self, columns: Sequence[str]) -> pa.Table:
@@ -199,19 +195,10 @@ class WindowsDirectory:
             )
         self.write(table)
 
-    def remove(self, file: str) -> None:
-        """Delete a file of windows."""
-        self._fs.rm_file(file)
-
     def states(self) -> str:
         """How states are stored here."""
         record = json.loads(storage.read_text(storage.join(self.path, "run.json")))
         return str(record["settings"]["index.states"])
-
-    def write_summary(self, summary: dict[str, Any]) -> None:
-        """Write ``summary.json``."""
-        uri = storage.join(self.path, "summary.json")
-        storage.write_bytes(uri, json.dumps(summary, indent=2).encode())
 
     def sizes(self) -> dict[str, int]:
         """Bytes of every file of windows."""

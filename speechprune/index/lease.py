@@ -114,7 +114,7 @@ class Lease:
                 f"{max(1, round(left / 60))} min"
             )
         logger.warning(
-            "process {} on {} left the index in its hands and is dead: taken over",
+            "process {} on {} holds the index but gives no sign of life: taken over",
             holder["pid"],
             holder["host"],
         )

@@ -27,6 +27,7 @@ from speechprune.pipeline.encode import EncodeStage
 from speechprune.pipeline.line import run_line
 from speechprune.pipeline.preview import header_lengths
 from speechprune.pipeline.progress import Progress
+from speechprune.pipeline.run_directory import JobDirectory
 from speechprune.pipeline.standing_questions import ask_standing_questions
 from speechprune.pipeline.tasks import TASK_SCHEMA, pack_items
 from speechprune.pipeline.write_windows import write_windows
@@ -70,7 +71,7 @@ def run_index(config: IndexConfig) -> IndexSummary:
             progress, reports = _encode(config, directory, plan.encode, contents)
             lease.check()
             contents = directory.settle()
-        _copy(directory, plan, contents)
+        num_copied = _copy(directory, plan, contents)
         lease.check()
         if not is_settled:
             contents = directory.settle(current)
@@ -81,11 +82,13 @@ def run_index(config: IndexConfig) -> IndexSummary:
             contents = directory.settle() if num_gone else contents
         complete = {uri: version for (uri, version), there in contents.items() if there.is_complete}
         failures = [part for report in reports for part in report["failed_parts"]]
-        summary = summarise_index(directory, plan, complete, failures, progress.throughput())
+        summary = summarise_index(directory, plan, num_copied, complete, failures, progress.throughput())
+        job = JobDirectory(directory.path)
+        job.write_summary(summary.values)
         if questions:
             asked = ask_standing_questions(config, shape, questions, complete, contents)
             summary = replace(summary, values=summary.values | {"questions": asked})
-        directory.write_summary(summary.values)
+            job.write_summary(summary.values)
     return summary
 
 
@@ -175,9 +178,15 @@ def _lengths(uris: list[str]) -> list[float | None]:
     return lengths
 
 
-def _copy(directory: WindowsDirectory, plan: Plan, contents: Contents) -> None:
-    """Windows of renamed and copied recordings, from those that they are copies of."""
+def _copy(directory: WindowsDirectory, plan: Plan, contents: Contents) -> int:
+    """Windows of renamed and copied recordings, from those that they are copies of; returns how many.
+
+    A source that could not be encoded has none: its copies are tried again with it.
+    """
+    num_copied = 0
     for copy in plan.copies:
         source = contents.get((copy.source.uri, copy.source.version))
         if source is not None and source.is_complete:
             directory.copy(source, copy.target.uri, copy.target.version)
+            num_copied += 1
+    return num_copied

@@ -50,6 +50,11 @@ class JobDirectory:
         """Write ``run.json``."""
         storage.write_bytes(storage.join(self.path, "run.json"), json.dumps(record, indent=2).encode())
 
+    def write_summary(self, summary: dict[str, Any]) -> None:
+        """Write ``summary.json``."""
+        uri = storage.join(self.path, "summary.json")
+        storage.write_bytes(uri, json.dumps(summary, indent=2).encode())
+
 
 Key = tuple[str, ...]
 
@@ -115,10 +120,7 @@ class RunDirectory(JobDirectory):
                 files, pool.map(lambda f: self._read(f, self.key_columns), files), strict=True
             ):
                 if table is None:
-                    aside = storage.join(self._root, "set_aside", file.rsplit("/", 1)[-1])
-                    self._fs.makedirs(storage.parent(aside), exist_ok=True)
-                    self._fs.cp_file(file, aside)  # mv would take brackets in a path for a pattern
-                    self._fs.rm_file(file)
+                    storage.move_into(file, storage.join(self.path, "set_aside"))
                     logger.warning("set aside {}: it is not a whole Parquet file; its items run again", file)
                 else:
                     yield file, self._keys_of(table)
@@ -162,11 +164,6 @@ class RunDirectory(JobDirectory):
 
     def _keys_of(self, table: pa.Table) -> list[Key]:
         return list(zip(*(table.column(name).to_pylist() for name in self.key_columns), strict=True))
-
-    def write_summary(self, summary: dict[str, Any]) -> None:
-        """Write ``summary.json``."""
-        uri = storage.join(self.path, "summary.json")
-        storage.write_bytes(uri, json.dumps(summary, indent=2).encode())
 
 
 def as_parquet(table: pa.Table) -> bytes:

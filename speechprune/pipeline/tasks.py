@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
@@ -59,11 +59,11 @@ def make_tasks(
 
 def _stored(
     key: tuple[str, float | None, float | None, str | None], stored: Mapping[str, Sequence[Part]]
-) -> list[dict[str, str | int]] | None:
+) -> list[dict[str, Any]] | None:
     audio, start, end, problem = key
     if problem or audio not in stored or start or end is not None:
         return None
-    return [{"file": part.file, "row_group": part.row_group} for part in stored[audio]]
+    return [vars(part) for part in stored[audio]]
 
 
 def split_blocks(tasks: pa.Table, recordings_per_block: int) -> Iterator[pa.Table]:

@@ -24,11 +24,6 @@ class IndexSummary:
 
     values: dict[str, Any]
 
-    @property
-    def num_failed(self) -> int:
-        """Recordings of the archive that could not be indexed."""
-        return len(self.values["failures"])
-
     def show(self) -> None:
         """Print the table that ends a run."""
         Console().print(_as_table(self.values))
@@ -37,6 +32,7 @@ class IndexSummary:
 def summarise_index(
     directory: WindowsDirectory,
     plan: Plan,
+    num_copied: int,
     complete: Mapping[str, str],
     failed_parts: Sequence[dict[str, Any]],
     throughput: dict[str, float],
@@ -49,6 +45,8 @@ def summarise_index(
         The windows as they now are.
     plan
         What there was to do.
+    num_copied
+        Recordings whose windows were copied.
     complete
         Recordings that the index now holds whole.
     failed_parts
@@ -66,7 +64,7 @@ def summarise_index(
         "num_unchanged": len(plan.unchanged),
         "num_dropped": len(plan.removed),
         "num_encoded": len(encoded),
-        "num_copied": len(plan.copies),
+        "num_copied": num_copied,
         "failures": [failures[uri] for uri in sorted(failures)],
         **_account(directory),
         "this_launch": throughput,

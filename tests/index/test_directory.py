@@ -155,9 +155,10 @@ def test_a_compaction_that_was_killed_leaves_nothing_twice(directory, monkeypatc
     for name in "abc":
         directory.write(shard(name))
     before = rows_of(directory)
-    monkeypatch.setattr(directory, "remove", lambda file: (_ for _ in ()).throw(KeyboardInterrupt))
+    monkeypatch.setattr("speechprune.storage.remove", lambda file: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
         compact(directory, lambda done, of: None)
+    monkeypatch.undo()
     assert len(rows_of(directory)) == 2 * len(before)
     directory.settle()
     assert rows_of(directory) == before
