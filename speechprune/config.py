@@ -132,6 +132,9 @@ class RayOptions:
     max_seconds_per_recording
         A worker that decodes, encodes or answers about one recording for longer is ended, and that counts as
         a kill; null for no limit.
+    max_decode_gb
+        Memory that decoding one recording may take, in 10^9 bytes, 115 MB of samples an hour; one that needs
+        more becomes a failed row. Null for no limit. Linux only.
     """
 
     min_actors: int | None = None
@@ -140,12 +143,13 @@ class RayOptions:
     recordings_per_block: int = 4
     max_attempts: int = 3
     max_seconds_per_recording: float | None = 7200.0
+    max_decode_gb: float | None = 8.0
 
     def __post_init__(self) -> None:
-        if self.max_seconds_per_recording is not None and self.max_seconds_per_recording <= 0:
-            raise ValueError(
-                f"max_seconds_per_recording is {self.max_seconds_per_recording:g}: give more than 0, or null"
-            )
+        for name in ("max_seconds_per_recording", "max_decode_gb"):
+            limit = getattr(self, name)
+            if limit is not None and limit <= 0:
+                raise ValueError(f"{name} is {limit:g}: give more than 0, or null")
         for name in ("min_actors", "max_actors", "recordings_per_block", "max_attempts"):
             value = getattr(self, name)
             if value is not None and value < 1:

@@ -19,6 +19,10 @@ settings.load_profile("speechprune")
 torch.set_num_threads(1)  # in models this tiny there is nothing to share out, and threads wait for threads
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--corrupt-inputs", type=int, default=300, help="of test_corrupt_audio.py")
+
+
 @pytest.fixture(scope="session")
 def tiny_model_folder(tmp_path_factory) -> str:
     return save_tiny_model(tmp_path_factory.mktemp("models") / "tiny", num_key_value_heads=4)

@@ -50,7 +50,7 @@ class AttemptLedger:
 
 @dataclass(frozen=True)
 class Limits:
-    """How long a recording is borne with.
+    """How long a recording is borne with, and with what appetite.
 
     Parameters
     ----------
@@ -59,10 +59,13 @@ class Limits:
     max_seconds
         In one attempt at one stage; then the worker is ended, and the attempt counts as a kill. None: for
         ever.
+    max_decode_gb
+        Memory that decoding it may take. None: all there is.
     """
 
     max_attempts: int
     max_seconds: float | None = None
+    max_decode_gb: float | None = None
 
 
 class Attempts:

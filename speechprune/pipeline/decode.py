@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import math
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+import psutil
 import pyarrow as pa
 from loguru import logger
 
@@ -13,7 +17,7 @@ from speechprune.audio import decode_audio
 from speechprune.index.directory import Part, read_parts
 from speechprune.index.schema import STATE_COLUMNS
 from speechprune.pipeline.attempts import Attempts, Limits, give_up_on_killers
-from speechprune.pipeline.failures import MalformedRow, failure_sentence
+from speechprune.pipeline.failures import MalformedRow, TooMuchMemory, failure_sentence
 from speechprune.pipeline.tasks import TASK_SCHEMA, pack_items
 
 DECODED_SCHEMA = pa.schema(
@@ -45,13 +49,18 @@ def decode_recording(tasks: pa.Table, *, ledger: Any, limits: Limits, are_parts:
         if task["problem"]:
             raise MalformedRow(task["problem"])
         give_up_on_killers(attempts, task, limits, "decoding")
-        with attempts(task["task_id"]):
+        with attempts(task["task_id"]), memory_limit(limits.max_decode_gb):
             if task["stored"]:
                 windows = pack_items(read_parts([Part(**part) for part in task["stored"]], STATE_COLUMNS))
             else:
                 start, end = task["start"], task["end"]
                 is_part = are_parts and (start is not None or end is not None)
                 pcm = decode_audio(task["audio"], start=start, end=end, is_part=is_part)
+    except MemoryError:
+        error = TooMuchMemory(
+            f"{task['audio']} can't be decoded in {limits.max_decode_gb or math.inf:g} GB: "
+            "give start and end, or raise ray.max_decode_gb"
+        )
     except Exception as caught:
         error = caught
         logger.opt(exception=caught).debug("decoding {} failed", task["audio"])
@@ -72,3 +81,22 @@ def _one_binary(samples: np.ndarray | None) -> pa.Array:
         return pa.nulls(1, pa.large_binary())
     offsets = pa.py_buffer(np.array([0, samples.nbytes], np.int64))
     return pa.Array.from_buffers(pa.large_binary(), 1, [None, offsets, pa.py_buffer(samples)])
+
+
+@contextlib.contextmanager
+def memory_limit(gigabytes: float | None) -> Iterator[None]:
+    """Let this process take so much more private memory; beyond that, whatever asks for some fails.
+
+    A file that unpacks to more than a node has would otherwise take the whole node with it, or whichever
+    worker the kernel or Ray picks to be killed. Shared memory doesn't count.
+    """
+    if gigabytes is None or not hasattr(psutil, "RLIMIT_DATA"):
+        yield
+        return
+    process = psutil.Process()
+    before = process.rlimit(psutil.RLIMIT_DATA)
+    process.rlimit(psutil.RLIMIT_DATA, (process.memory_info().data + int(gigabytes * 1e9), before[1]))
+    try:
+        yield
+    finally:
+        process.rlimit(psutil.RLIMIT_DATA, before)

@@ -11,6 +11,10 @@ class WorkerKilled(RuntimeError):
     """A recording whose worker died, again and again."""
 
 
+class TooMuchMemory(ValueError):
+    """A recording that can't be decoded in the memory that it may take."""
+
+
 def failure_sentence(error: Exception) -> str:
     """An error in one line; unknown kinds carry their name."""
     text = " ".join(str(error).split())[:500]

@@ -71,7 +71,8 @@ def run_line(
     """
     pool = actor_pool(options, model)
     ledger = ray.remote(AttemptLedger).options(num_cpus=0).remote()
-    guards = {"ledger": ledger, "limits": Limits(options.max_attempts, options.max_seconds_per_recording)}
+    limits = Limits(options.max_attempts, options.max_seconds_per_recording, options.max_decode_gb)
+    guards = {"ledger": ledger, "limits": limits}
     dataset = ray.data.from_arrow(list(split_blocks(tasks, options.recordings_per_block)))
     dataset = dataset.map_batches(
         decode_recording,

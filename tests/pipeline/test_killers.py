@@ -1,4 +1,4 @@
-"""Recordings that kill their workers or hold them for ever: tried a number of times, and only they fail."""
+"""Recordings that kill their workers, hold them for ever or eat their memory: only they fail."""
 
 import os
 import signal
@@ -6,18 +6,22 @@ import sys
 import threading
 from dataclasses import dataclass
 
+import numpy as np
 import pyarrow as pa
 import pytest
 import ray
 from harness import Job, launch, write_sound
 
 from speechprune import SpeechPrune
+from speechprune.audio import SAMPLE_RATE
 from speechprune.pipeline import line
 from speechprune.pipeline.decode import decode_recording
 from speechprune.pruning import METHODS, PruningInputs, PruningResult
 
 CHOICES = ["yes", "no"]
 MAX_SECONDS = 10  # of a recording that takes milliseconds
+MAX_DECODE_GB = 0.3
+GREEDY_SECONDS = 4 * 3600  # a small file of which half a gigabyte of samples unpacks
 MAX_ATTEMPTS = 1  # even so, those that were in company when the worker died are not given up
 
 
@@ -53,7 +57,7 @@ class DeadlyMethod(SpeechPrune):
 
 @pytest.fixture(scope="module")
 def job(tmp_path_factory, tiny_model_folder, speech, ray_address):
-    """Two killers and one that hangs among four others, in blocks that hold both kinds."""
+    """Two killers, one that hangs and one that eats memory, among four others and in blocks with them."""
     job = Job(tmp_path_factory.mktemp("killers"))
     names = ["a", "deadly_to_decode", "b", "c", "deadly_to_answer", "endless", "d"]
     items = [
@@ -65,6 +69,9 @@ def job(tmp_path_factory, tiny_model_folder, speech, ray_address):
         }
         for i, name in enumerate(names)
     ]
+    click = np.zeros(GREEDY_SECONDS * SAMPLE_RATE, np.int16)
+    click[0] = 1
+    items.append(items[0] | {"item_id": "greedy", "audio": write_sound(job.folder / "greedy.flac", click)})
     job.write(
         items,
         tiny_model_folder,
@@ -72,6 +79,7 @@ def job(tmp_path_factory, tiny_model_folder, speech, ray_address):
             "recordings_per_block": 3,
             "max_attempts": MAX_ATTEMPTS,
             "max_seconds_per_recording": MAX_SECONDS,
+            "max_decode_gb": MAX_DECODE_GB,
         },
         output={"max_failed_fraction": 0.5},
     )
@@ -103,6 +111,12 @@ def test_one_that_hangs_becomes_a_failed_row_that_says_so(job):
     )
 
 
+def test_one_that_unpacks_to_more_than_it_may_take_becomes_a_failed_row_that_says_so(job):
+    row = job.rows("failed")["greedy"]
+    assert row["error_type"] == "TooMuchMemory"
+    assert row["error"].startswith(f"{row['audio']} can't be decoded in {MAX_DECODE_GB} GB")
+
+
 def test_all_others_are_answered(job):
     assert set(job.rows("ok")) == {"a", "b", "c", "d"}
-    assert len(job.rows("failed")) == 3
+    assert len(job.rows("failed")) == 4
