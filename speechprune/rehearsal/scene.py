@@ -87,8 +87,8 @@ class Scene:
         self.to_its_end(job)
 
 
-def fill_archive(num_copies: int) -> int:
-    """Put the demo's recordings into the store, so many times, and a manifest of all their questions.
+def fill_archive(folder: str, num_copies: int) -> int:
+    """Put the demo's recordings somewhere, so many times, and a manifest of all their questions.
 
     Returns
     -------
@@ -97,12 +97,12 @@ def fill_archive(num_copies: int) -> int:
     """
     archive = DEMO / "archive"
     items = [json.loads(line) for line in (archive / "manifest.jsonl").read_text().splitlines()]
-    fs, bucket = storage.filesystem(BUCKET)
-    fs.mkdir(bucket)
+    fs, place = storage.filesystem(folder)
+    fs.makedirs(place, exist_ok=True)
     copied = []
     for copy in range(num_copies):
         for path in sorted((archive / "audio").iterdir()):
-            storage.write_bytes(f"{BUCKET}/audio/{copy:03}/{path.name}", path.read_bytes())
+            storage.write_bytes(f"{folder}/audio/{copy:03}/{path.name}", path.read_bytes())
         copied += [
             item
             | {
@@ -111,7 +111,7 @@ def fill_archive(num_copies: int) -> int:
             }
             for item in items
         ]
-    storage.write_bytes(f"{BUCKET}/manifest.jsonl", "\n".join(map(json.dumps, copied)).encode())
+    storage.write_bytes(f"{folder}/manifest.jsonl", "\n".join(map(json.dumps, copied)).encode())
     return len(copied)
 
 

@@ -8,6 +8,8 @@ from rich.console import Console
 from rich.table import Table
 
 from speechprune.rehearsal.faults import Outcome
+from speechprune.rehearsal.scaling import Scaling
+from speechprune.rehearsal.soak import Soak
 
 
 def show_faults(outcomes: Sequence[Outcome]) -> None:
@@ -34,5 +36,34 @@ def show_faults(outcomes: Sequence[Outcome]) -> None:
             f"{one.largest_difference:.1e}",
             f"{sum(one.requests.values()):,}",
             f"{one.misbehaved:,}",
+        )
+    Console().print(table)
+
+
+def show_scaling(sizes: Sequence[Scaling]) -> None:
+    """A line a size of cluster."""
+    table = Table("nodes", "items", "s", "of linear", "overhead an item, s")
+    for one in sizes:
+        table.add_row(
+            str(one.nodes),
+            f"{one.items:,}",
+            f"{one.seconds:.1f}",
+            f"{one.share_of_linear:.1%}",
+            f"{one.overhead_per_item:.3f}",
+        )
+    Console().print(table)
+
+
+def show_soak(result: Soak) -> None:
+    """A line a role."""
+    title = f"{result.items:,} items about {result.recordings:,} recordings in {result.seconds:.0f} s"
+    table = Table("process", "MB early", "MB late", "files early", "files late", title=title)
+    for one in result.growth:
+        table.add_row(
+            one.role,
+            f"{one.early_bytes / 1e6:,.0f}",
+            f"{one.late_bytes / 1e6:,.0f}",
+            f"{one.early_files:,}",
+            f"{one.late_files:,}",
         )
     Console().print(table)

@@ -1,0 +1,136 @@
+"""A long haul: does anything grow while thousands of recordings pass through?"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from collections import defaultdict
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+from loguru import logger
+
+from speechprune.rehearsal.scene import fill_archive
+from speechprune.speed.ray_overhead import JOB
+
+RECORDINGS_PER_BLOCK = 4
+EARLY, LATE = (0.10, 0.13), (0.97, 1.0)  # shares of the work between which processes are looked at
+SECONDS_BETWEEN_READINGS = 2.0
+SECONDS_BETWEEN_LINES = 60.0
+ROLES = {"ray::MapWorker": "model actors", "ray::": "other workers", "raylet": "raylet", "gcs_server": "head"}
+
+
+@dataclass(frozen=True)
+class Growth:
+    """What processes of one role held, the most of any: early and late in the run.
+
+    Parameters
+    ----------
+    early_bytes, late_bytes
+        Private memory (USS).
+    early_files, late_files
+        Open file descriptors.
+    """
+
+    role: str
+    early_bytes: int
+    late_bytes: int
+    early_files: int
+    late_files: int
+
+
+@dataclass(frozen=True)
+class Soak:
+    """A long run.
+
+    Parameters
+    ----------
+    recordings, items, seconds
+        Of the whole.
+    failed
+        Items.
+    growth
+        By role.
+    """
+
+    recordings: int
+    items: int
+    seconds: float
+    failed: int
+    growth: list[Growth]
+
+
+def soak(folder: Path, num_copies: int, settings: tuple[str, ...]) -> Soak:
+    """Answer about the demo's archive, so many times repeated, in one launch on this machine.
+
+    Parameters
+    ----------
+    folder
+        For archive and run.
+    num_copies
+        Of the demo's archive.
+    settings
+        Of the job, beside manifest, output and block size.
+    """
+    fill_archive(str(folder), num_copies)
+    run = folder / "run"
+    num_recordings = len(list((folder / "audio").rglob("*.opus")))
+    command = [sys.executable, str(JOB), f"input.manifest={folder / 'manifest.jsonl'}", f"output.path={run}"]
+    command += [f"ray.recordings_per_block={RECORDINGS_PER_BLOCK}", *settings]
+    begun = time.perf_counter()
+    job = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    readings = _watch(
+        psutil.Process(job.pid), run / "answers/status=ok", num_recordings / RECORDINGS_PER_BLOCK
+    )
+    seconds = time.perf_counter() - begun
+    if job.wait() != 0:
+        raise RuntimeError(f"the job ended with exit code {job.returncode}: {' '.join(command)}")
+    summary = json.loads((run / "summary.json").read_text())
+    return Soak(
+        recordings=num_recordings,
+        items=summary["num_ok"],
+        seconds=seconds,
+        failed=summary["num_failed"],
+        growth=[
+            _growth(role, _most(some, EARLY), _most(some, LATE)) for role, some in sorted(readings.items())
+        ],
+    )
+
+
+Reading = tuple[float, int, int]  # share of the work, bytes, files
+
+
+def _watch(job: psutil.Process, answers: Path, num_files: float) -> dict[str, list[Reading]]:
+    """Readings of all processes of a job until it ends."""
+    readings: dict[str, list[Reading]] = defaultdict(list)
+    told = time.monotonic()
+    while job.is_running() and job.status() != psutil.STATUS_ZOMBIE:
+        share = len(list(answers.glob("*.parquet"))) / num_files
+        for process in [job, *job.children(recursive=True)]:
+            try:
+                role = "driver" if process == job else _role(process)
+                readings[role].append((share, process.memory_full_info().uss, process.num_fds()))
+            except psutil.Error:  # ended meanwhile
+                continue
+        if time.monotonic() - told > SECONDS_BETWEEN_LINES:
+            told = time.monotonic()
+            logger.info("{:.0%} done", share)
+        time.sleep(SECONDS_BETWEEN_READINGS)
+    return readings
+
+
+def _growth(role: str, early: tuple[int, int], late: tuple[int, int]) -> Growth:
+    return Growth(role, early_bytes=early[0], early_files=early[1], late_bytes=late[0], late_files=late[1])
+
+
+def _role(process: psutil.Process) -> str:
+    command = " ".join(process.cmdline()[:1]) or process.name()
+    return next((role for name, role in ROLES.items() if name in command), "Ray's other services")
+
+
+def _most(readings: list[Reading], shares: tuple[float, float]) -> tuple[int, int]:
+    own = [reading for reading in readings if shares[0] <= reading[0] <= shares[1]]
+    return max((b for _, b, _ in own), default=0), max((n for _, _, n in own), default=0)
