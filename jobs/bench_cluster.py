@@ -4,8 +4,8 @@
     python jobs/bench_cluster.py scaling               # one to four nodes, with sleep in place of a GPU
     python jobs/bench_cluster.py soak                  # 10,032 items about 2,508 recordings in one launch
 
-Nodes are separate Ray nodes; the archive is the demo's, repeated, for the first two in S3. Each prints its table
-and writes bench_cluster.WHAT.json.
+Nodes are separate Ray nodes; the archive is the demo's, repeated, for the first two in S3. Each prints its
+table and writes bench_cluster.WHAT.json.
 """
 
 from __future__ import annotations

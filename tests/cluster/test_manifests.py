@@ -3,6 +3,8 @@
 import gzip
 import json
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import jsonschema
@@ -13,6 +15,7 @@ import yaml
 from speechprune.config import BatchQAConfig
 from speechprune.config_loading import config_from_arguments
 from speechprune.index.config import IndexConfig
+from speechprune.pipeline.metrics import Counters
 from speechprune.sweep.config import SweepConfig
 
 ROOT = Path(__file__).parents[2]
@@ -113,3 +116,42 @@ def test_the_image_holds_what_the_commands_name():
     names = [name for line in copied for name in line.split()]
     assert {"jobs", "configs", "speechprune", "constraints.txt", "pyproject.toml"} <= set(names)
     assert all((ROOT / name).exists() for name in names)
+
+
+def test_the_dashboard_shows_metrics_that_there_are():
+    dashboard = json.loads((CLUSTER / "grafana-dashboard.json").read_text())
+    asked = {
+        name
+        for panel in dashboard["panels"]
+        for target in panel["targets"]
+        for name in re.findall(r"ray_\w+", target["expr"])
+    }
+    ours = {f"ray_speechprune_{name}_total" for name in Counters.__dataclass_fields__}
+    panels = Path(ray.__file__).parent / "dashboard/modules/metrics/dashboards"
+    rays = {name for file in panels.glob("*.py") for name in re.findall(r"ray_\w+", file.read_text())}
+    assert ours <= asked
+    assert asked <= ours | rays
+
+
+def test_linters_are_content():
+    scripts = Path(sys.executable).parent
+    for command in (
+        [scripts / "hadolint", CLUSTER / "Dockerfile"],
+        [scripts / "shellcheck", "--exclude=SC1091", ROOT / ".ci/run"],  # a virtual environment's own script
+    ):
+        run = subprocess.run(command, capture_output=True, text=True)
+        assert run.returncode == 0, run.stdout
+
+
+@pytest.mark.parametrize("name", ["ray-up.aws.yaml", "ray-up.machines.yaml"])
+def test_commands_of_ray_up_are_sound_shell(name):
+    [cluster] = documents(name)
+    commands = [line for key, lines in cluster.items() if key.endswith("_commands") for line in lines]
+    script = "\n".join(["#!/bin/bash", *commands])
+    run = subprocess.run(
+        [Path(sys.executable).parent / "shellcheck", "--exclude=SC2086", "-"],  # $RAY_HEAD_IP is an address
+        input=script,
+        capture_output=True,
+        text=True,
+    )
+    assert run.returncode == 0, run.stdout
