@@ -21,7 +21,7 @@ FILLING_BYTES = 8 << 20  # of one array
 
 
 class LocalCluster:
-    """A head without CPUs and workers with two each: separate Ray nodes, processes of this machine.
+    """A head without CPUs and workers with one each: separate Ray nodes, processes of this machine.
 
     Parameters
     ----------
@@ -49,7 +49,7 @@ class LocalCluster:
 
     def add_worker(self) -> None:
         """One node more."""
-        self.workers.append(self._cluster.add_node(num_cpus=2, **self._settings))
+        self.workers.append(self._cluster.add_node(num_cpus=1, **self._settings))
 
     def remove_worker(self) -> None:
         """Kill a node with all of its processes, as a spot node leaves."""

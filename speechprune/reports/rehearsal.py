@@ -17,15 +17,17 @@ def show_faults(outcomes: Sequence[Outcome]) -> None:
     table = Table(
         "fault",
         "s",
-        "exit codes",
+        "exits",
         "items",
         "lost",
         "twice",
         "failed",
-        "different",
-        "largest difference of a probability",
-        "S3 requests",
-        "served badly",
+        "other",
+        "Δp",
+        "S3 asked",
+        "badly",
+        caption="other: another value in a column that is no measurement; Δp: largest of any probability; "
+        "badly: S3 requests that were served badly",
     )
     for one in outcomes:
         table.add_row(

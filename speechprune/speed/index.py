@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +26,7 @@ from speechprune.speed.measurements import loop_speech, questions
 from speechprune.speed.ray_overhead import JOB
 
 NIGHT = JOB.with_name("index_archive.py")
+OBJECT_STORE_BYTES = 1_000_000_000  # of a node
 ROLL_SECONDS = 7  # recordings are the same speech, each begun so much later
 
 
@@ -31,6 +34,8 @@ def questions_in_turn(
     speech: Sequence[Path], model: Path, folder: Path, *, num_recordings: int, seconds: float, num_runs: int
 ) -> dict[str, Any]:
     """One question about each of some recordings in each of some runs: from an index, and without.
+
+    Every run is a job of its own, from the start of Python to its end, on a Ray that is there already.
 
     Parameters
     ----------
@@ -57,35 +62,39 @@ def questions_in_turn(
     for i in range(num_recordings):
         write_flac(archive / f"recording-{i:03}.flac", np.roll(samples, -i * SAMPLE_RATE * ROLL_SECONDS))
     index = folder / "index"
-    seconds_index = _run(NIGHT, _index_config(folder, archive, model, index))
     seconds_from_index = seconds_without = 0.0
-    tflops_from_index = _index_summary(index)["tflops_encode"]
     tflops_without = 0.0
-    for number, (question, choices) in enumerate(questions(num_runs)):
-        manifest = folder / f"questions-{number}.jsonl"
-        rows = [
-            {"audio": str(path), "question": question, "choices": choices}
-            for path in sorted(archive.glob("*.flac"))
-        ]
-        manifest.write_text("\n".join(map(json.dumps, rows)))
-        settings = [f"input.manifest={manifest}", f"model.path={model}", "model.random_weights=true"]
-        for name in ("from-index", "without"):
-            run = folder / f"run-{number}-{name}"
-            extra = [f"input.index={index}"] if name == "from-index" else []
-            took = _run(JOB, *settings, f"output.path={run}", *extra)
-            tflops = json.loads((run / "summary.json").read_text())["totals"]["tflops_total"]
-            if name == "from-index":
-                seconds_from_index, tflops_from_index = seconds_from_index + took, tflops_from_index + tflops
-            else:
-                seconds_without, tflops_without = seconds_without + took, tflops_without + tflops
-        logger.info(
-            "{:,} of {:,} runs: {:.0f} s from the index, {:.0f} s to make it, {:.0f} s without",
-            number + 1,
-            num_runs,
-            seconds_from_index,
-            seconds_index,
-            seconds_without,
-        )
+    with _standing_ray(num_nodes=1) as (address, _):
+        seconds_index = _run(NIGHT, address, _index_config(folder, archive, model, index))
+        tflops_from_index = _index_summary(index)["tflops_encode"]
+        for number, (question, choices) in enumerate(questions(num_runs)):
+            manifest = folder / f"questions-{number}.jsonl"
+            rows = [
+                {"audio": str(path), "question": question, "choices": choices}
+                for path in sorted(archive.glob("*.flac"))
+            ]
+            manifest.write_text("\n".join(map(json.dumps, rows)))
+            settings = [f"input.manifest={manifest}", f"model.path={model}", "model.random_weights=true"]
+            for name in ("from-index", "without"):
+                run = folder / f"run-{number}-{name}"
+                extra = [f"input.index={index}"] if name == "from-index" else []
+                took = _run(JOB, address, *settings, f"output.path={run}", *extra)
+                tflops = json.loads((run / "summary.json").read_text())["totals"]["tflops_total"]
+                if name == "from-index":
+                    seconds_from_index, tflops_from_index = (
+                        seconds_from_index + took,
+                        tflops_from_index + tflops,
+                    )
+                else:
+                    seconds_without, tflops_without = seconds_without + took, tflops_without + tflops
+            logger.info(
+                "{:,} of {:,} runs: {:.0f} s from the index, {:.0f} s to make it, {:.0f} s without",
+                number + 1,
+                num_runs,
+                seconds_from_index,
+                seconds_index,
+                seconds_without,
+            )
     gain = seconds_without / (seconds_index + seconds_from_index)
     predicted = tflops_without / tflops_from_index
     return {
@@ -110,23 +119,20 @@ def on_two_nodes(speech: Sequence[Path], model: Path, folder: Path, seconds: flo
         Windows by node, seconds start to end, and the largest private memory (USS) of any process, beside
         which samples lie in Ray's shared memory for as long as they wait.
     """
-    from ray.cluster_utils import Cluster
-
     archive = folder / "long"
     archive.mkdir()
     write_flac(archive / "recording.flac", loop_speech(speech, seconds))
     index = folder / "long-index"
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 2}, shutdown_at_exit=False)
-    try:
-        cluster.add_node(num_cpus=2)
-        config = _index_config(folder, archive, model, index)
-        command = [sys.executable, str(NIGHT), config, "ray.min_actors=2"]
-        nodes = psutil.Process().children()  # their workers are theirs
+    with _standing_ray(num_nodes=2) as (address, nodes):
+        command = [
+            sys.executable,
+            str(NIGHT),
+            _index_config(folder, archive, model, index),
+            "ray.min_actors=2",
+        ]
         begun = time.perf_counter()
-        peak = peak_memory(["env", f"RAY_ADDRESS={cluster.address}", *command], beside=nodes)
+        peak = peak_memory(["env", f"RAY_ADDRESS={address}", *command], beside=nodes)
         took = time.perf_counter() - begun
-    finally:
-        cluster.shutdown()
     [place] = storage.folders_in(str(index))
     by_node = Counter(pq.read_table(f"{place}/windows", columns=["node"]).column("node").to_pylist())
     summary = _index_summary(index)
@@ -138,6 +144,22 @@ def on_two_nodes(speech: Sequence[Path], model: Path, folder: Path, seconds: flo
         "samples_bytes": round(seconds * SAMPLE_RATE) * 2,
         "index_bytes_per_audio_hour": summary["index_bytes_per_audio_hour"],
     }
+
+
+@contextlib.contextmanager
+def _standing_ray(num_nodes: int) -> Iterator[tuple[str, list[psutil.Process]]]:
+    """The address of a Ray of so many nodes, and the nodes' processes, whose children their workers are."""
+    from ray.cluster_utils import Cluster
+
+    node = {"num_cpus": 2, "object_store_memory": OBJECT_STORE_BYTES}
+    before = set(psutil.Process().children())
+    cluster = Cluster(initialize_head=True, head_node_args=node, shutdown_at_exit=False)
+    try:
+        for _ in range(num_nodes - 1):
+            cluster.add_node(**node)
+        yield cluster.address, [one for one in psutil.Process().children() if one not in before]
+    finally:
+        cluster.shutdown()
 
 
 def _index_config(folder: Path, archive: Path, model: Path, index: Path) -> str:
@@ -157,10 +179,16 @@ def _index_summary(index: Path) -> dict[str, Any]:
     return summary
 
 
-def _run(job: Path, *arguments: str) -> float:
-    """Seconds of a job in a process of its own."""
+def _run(job: Path, address: str, *arguments: str) -> float:
+    """Seconds of a job in a process of its own, on the Ray of an address."""
     begun = time.perf_counter()
-    done = subprocess.run([sys.executable, str(job), *arguments], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, str(job), *arguments],
+        env=os.environ | {"RAY_ADDRESS": address},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     if done.returncode:
         raise RuntimeError(f"{job.name} ended with exit code {done.returncode}: {done.stderr[-500:]}")
     return time.perf_counter() - begun

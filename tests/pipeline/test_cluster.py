@@ -7,7 +7,7 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,10 +32,14 @@ class Head:
 
     environment: dict[str, str]
 
-    def submit(self, *arguments: str) -> Launch:
+    def submit(self, *arguments: str, options: Sequence[str] = (), job: str = str(JOB)) -> Launch:
         """``ray job submit`` of the job."""
+        return self.ray_job("submit", *options, "--", sys.executable, job, *arguments)
+
+    def ray_job(self, *arguments: str) -> Launch:
+        """``ray job ...``."""
         done = subprocess.run(
-            [RAY, "job", "submit", "--", sys.executable, str(JOB), *arguments],
+            [RAY, "job", *arguments],
             env=self.environment,
             capture_output=True,
             text=True,
@@ -50,7 +54,7 @@ def free_port() -> int:
         return one.getsockname()[1]
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def head(s3_environment) -> Iterable[Head]:
     """A Ray of its own, with a token: a dashboard runs whatever it is sent."""
     home = Path(tempfile.mkdtemp(prefix="ray"))  # not tmp_path: paths of sockets must be short
@@ -132,3 +136,53 @@ def test_a_submitted_job_with_everything_in_s3_gives_the_librarys_answers(
             if file.endswith(".parquet"):
                 with storage.open_binary(f"s3://{file}", block_bytes=1 << 20) as handle:
                     assert secret not in str(pq.read_table(handle).to_pylist())
+
+
+def test_code_that_is_shipped_with_the_job_is_what_runs_and_its_exit_code_is_the_jobs(
+    tmp_path, head, tiny_model_folder, speech
+):
+    shipped = tmp_path / "shipped"
+    for name in ("jobs", "speechprune"):
+        ignored = shutil.ignore_patterns("__pycache__", "demo")
+        shutil.copytree(JOB.parents[1] / name, shipped / name, ignore=ignored)
+    for file, told, marked in [
+        ("pipeline/batch_qa.py", "to do: {}", "to do, as shipped: {}"),  # the driver says it
+        ("audio.py", "{name} does not exist", "{name} was shipped nowhere"),  # a worker
+    ]:
+        path = shipped / "speechprune" / file
+        assert told in path.read_text()
+        path.write_text(path.read_text().replace(told, marked))
+    job = Job(tmp_path)
+    here = {"audio": str(tmp_path / write_sound(tmp_path / "here.wav", speech(2.0)))}
+    gone = {"audio": str(tmp_path / "gone.wav")}
+    question = {"question": "Which day?", "choices": CHOICES}
+    job.write(
+        [{"item_id": "here"} | here | question, {"item_id": "gone"} | gone | question], tiny_model_folder
+    )
+    result = head.submit(job.config, options=["--working-dir", str(shipped)], job="jobs/batch_qa.py")
+    assert result.code == 1, result.lines  # half of the items failed
+    assert any("to do, as shipped" in line for line in result.lines)
+    assert "was shipped nowhere" in job.rows("failed")["gone"]["error"]
+    assert set(job.rows("ok")) == {"here"}
+
+
+def test_a_stopped_job_is_continued_by_the_same_command(tmp_path, head, tiny_model_folder, speech):
+    job = Job(tmp_path)
+    items = [
+        {
+            "item_id": str(i),
+            "audio": str(tmp_path / write_sound(tmp_path / f"{i}.wav", speech(2.0, start=2.0 * i))),
+            "question": "Which day?",
+            "choices": CHOICES,
+        }
+        for i in range(40)
+    ]
+    job.write(items, tiny_model_folder, ray={"recordings_per_block": 1})
+    submitted = head.submit(job.config, options=["--no-wait", "--submission-id", "to-be-stopped"])
+    assert submitted.code == 0
+    wait_until(lambda: len(job.files("ok")) > 2)
+    assert head.ray_job("stop", "to-be-stopped").code == 0
+    assert len(job.files("ok")) < len(items)
+    result = head.submit(job.config)
+    assert result.code == 0, result.lines
+    assert set(job.rows("ok")) == {item["item_id"] for item in items}
