@@ -136,3 +136,12 @@ def test_the_table_is_printed_whatever_there_is(shape, capsys, with_answers):
 
 def test_only_columns_of_the_schema_are_read():
     assert set(COLUMNS) <= set(SCHEMA.names)
+
+
+def test_use_of_gpus_is_told_where_there_are_any(shape, capsys):
+    ok = [answer_row("1", "B", True)]
+    used = {"num_gpus": 4, "gpu_utilisation": 0.83, "model_flops_utilisation": 0.31}
+    summarise(Answers(ok, []), {"1"}, shape, LAUNCH | used).show()
+    assert "4, at work 83% of the time, 31% of their FLOPs" in capsys.readouterr().out
+    summarise(Answers(ok, []), {"1"}, shape, LAUNCH).show()
+    assert "GPUs" not in capsys.readouterr().out

@@ -17,6 +17,7 @@ from speechprune.config_loading import ConfigError
 from speechprune.models.loading import ModelOptions
 from speechprune.pipeline.attempts import AttemptLedger, Limits
 from speechprune.pipeline.decode import decode_recording
+from speechprune.pipeline.gpus import gpu_use
 from speechprune.pipeline.progress import Progress
 from speechprune.pipeline.tasks import split_blocks
 
@@ -108,6 +109,7 @@ def run_line(
             for report in block.to_pylist():
                 progress.add(report)
                 reports.append(report)
+    progress.note_gpus(gpu_use(ray.nodes(), pool["gpus"], progress.throughput()))
     return reports
 
 

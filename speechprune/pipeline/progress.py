@@ -46,6 +46,9 @@ class Progress:
         self._num_failed = 0
         self._num_told = 0
         self._audio_seconds = 0.0
+        self._model_seconds = 0.0
+        self._tflops = 0.0
+        self._gpus: dict[str, float] = {}
         self._begun: float | None = None
         self._ended: float | None = None
         self._last_line = 0.0
@@ -80,6 +83,8 @@ class Progress:
         self._num_done += report["num_ok"] + report["num_failed"]
         self._num_failed += report["num_failed"]
         self._audio_seconds += report["audio_seconds"]
+        self._model_seconds += report.get("model_seconds", 0.0)
+        self._tflops += report.get("tflops", 0.0)
         for failure in report["failures"]:
             if self._num_told < NUM_FAILURES_TOLD:
                 logger.warning("failed: {}", failure)
@@ -92,6 +97,10 @@ class Progress:
             self._last_line = time.monotonic()
             logger.info("{:,} of {:,} {}, {}", self._num_done, self._num_items, self._items, self._rate())
 
+    def note_gpus(self, used: dict[str, float]) -> None:
+        """What ``gpu_use`` says of this launch."""
+        self._gpus = used
+
     def _rate(self) -> str:
         elapsed = max(1e-9, time.monotonic() - (self._begun or 0.0))
         rate = self._num_done / elapsed
@@ -103,9 +112,16 @@ class Progress:
         )
 
     def throughput(self) -> dict[str, float]:
-        """Of this launch: items, hours of audio and seconds from the stages' start to their end."""
+        """Of this launch: items, hours of audio, seconds from first stage to last, work of the models."""
         seconds = 0.0 if self._begun is None or self._ended is None else self._ended - self._begun
-        return {"num_items": self._num_done, "audio_hours": self._audio_seconds / 3600, "seconds": seconds}
+        return {
+            "num_items": self._num_done,
+            "audio_hours": self._audio_seconds / 3600,
+            "seconds": seconds,
+            "model_seconds": self._model_seconds,
+            "tflops": self._tflops,
+            **self._gpus,
+        }
 
 
 def _duration(seconds: float) -> str:

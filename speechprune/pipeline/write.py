@@ -16,10 +16,13 @@ PROGRESS_SCHEMA = pa.schema(
         pa.field("num_failed", pa.int64()),
         pa.field("num_recordings", pa.int64()),
         pa.field("audio_seconds", pa.float64()),
+        pa.field("model_seconds", pa.float64()),  # of the actor with the model
+        pa.field("tflops", pa.float64()),
         pa.field("failures", pa.list_(pa.string())),  # the first few, for the screen
     ]
 )
 NUM_FAILURES_TOLD = 3  # a block
+MODEL_STAGES = ("encode", "prune", "prefill", "generate")
 
 
 def write_answers(rows: pa.Table, *, run_path: str, key_columns: Sequence[str]) -> pa.Table:
@@ -46,7 +49,13 @@ def write_answers(rows: pa.Table, *, run_path: str, key_columns: Sequence[str]) 
             "num_failed": [counts["failed"]],
             "num_recordings": [len(recordings)],
             "audio_seconds": [sum(recordings.values())],
+            "model_seconds": [sum(_total(rows, f"seconds_{stage}") for stage in MODEL_STAGES)],
+            "tflops": [_total(rows, "tflops_total")],
             "failures": [failures],
         },
         schema=PROGRESS_SCHEMA,
     )
+
+
+def _total(rows: pa.Table, column: str) -> float:
+    return pc.sum(rows.column(column)).as_py() or 0.0

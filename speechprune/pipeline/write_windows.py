@@ -27,6 +27,8 @@ def write_windows(rows: pa.Table, *, path: str) -> pa.Table:
         "num_failed": len(failed),
         "num_recordings": len({recording for recording, _ in parts}),
         "audio_seconds": seconds or 0.0,
+        "model_seconds": pc.sum(windows.column("seconds_encode")).as_py() or 0.0,
+        "tflops": pc.sum(windows.column("tflops_encode")).as_py() or 0.0,
         "failures": [part["error"] for part in failed[:NUM_FAILURES_TOLD]],
         "failed_parts": failed,
     }

@@ -86,7 +86,7 @@ def summarise(
     shape
         Of the model, for the cost of the unpruned prompt.
     throughput
-        Of this launch: ``num_items``, ``audio_hours``, ``seconds``.
+        Of this launch, see ``Progress``: ``num_items``, ``audio_hours``, ``seconds``, ...
     """
     ids = pa.array(sorted(item_ids), pa.string())
     ok = run.read_answers("ok", COLUMNS)
@@ -227,6 +227,13 @@ def _as_table(values: dict[str, Any]) -> Table:
             f"{launch['num_items']:,} items in {launch['seconds']:.1f} s: "
             f"{launch['items_per_second']:.2f} items/s, "
             f"{launch['audio_hours_per_hour']:.0f} hours of audio an hour",
+        )
+    if "num_gpus" in launch:
+        flops = launch.get("model_flops_utilisation")
+        row(
+            "GPUs",
+            f"{launch['num_gpus']:g}, at work {launch['gpu_utilisation']:.0%} of the time"
+            + ("" if flops is None else f", {flops:.0%} of their FLOPs"),
         )
     row("answers", values["answers"])
     return table
