@@ -93,11 +93,13 @@ class LocalCluster:
         """Hold so much of every worker's shared memory; what doesn't fit goes to disk."""
         ray.init(self.address, log_to_driver=False, logging_level=logging.ERROR)
         try:
-            holder = ray.remote(_Holder).options(num_cpus=0)
             holders = [
-                holder.options(
-                    scheduling_strategy=NodeAffinitySchedulingStrategy(node.node_id, soft=False)
-                ).remote()
+                ray.remote(_Holder)
+                .options(
+                    num_cpus=0,
+                    scheduling_strategy=NodeAffinitySchedulingStrategy(node.node_id, soft=False),
+                )
+                .remote()
                 for node in self.workers
             ]
             ray.get([one.hold.remote(bytes_per_node) for one in holders])

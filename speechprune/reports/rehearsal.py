@@ -11,6 +11,8 @@ from speechprune.rehearsal.faults import Outcome
 from speechprune.rehearsal.scaling import Scaling
 from speechprune.rehearsal.soak import Soak
 
+WIDTH = 120  # no column is cut in a log
+
 
 def show_faults(outcomes: Sequence[Outcome]) -> None:
     """A line a fault."""
@@ -39,7 +41,7 @@ def show_faults(outcomes: Sequence[Outcome]) -> None:
             f"{sum(one.requests.values()):,}",
             f"{one.misbehaved:,}",
         )
-    Console().print(table)
+    Console(width=WIDTH).print(table)
 
 
 def show_scaling(sizes: Sequence[Scaling]) -> None:
