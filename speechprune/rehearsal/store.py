@@ -103,9 +103,13 @@ class FaultyStore:
 
 
 class _QuietHandler(WSGIRequestHandler):
-    """Without a line a request."""
+    """Without a line a request; a connection that was reset is closed."""
 
     protocol_version = "HTTP/1.1"
 
     def log(self, type: str, message: str, *args: Any) -> None:
         """Nothing."""
+
+    def connection_dropped(self, error: BaseException, environ: dict[str, Any] | None = None) -> None:
+        """Don't wait for another request on it."""
+        self.close_connection = True
