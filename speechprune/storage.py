@@ -17,7 +17,7 @@ import fsspec
 
 # s3fs retries what botocore does not; both back off between attempts. A store that says nothing for so many
 # seconds is asked again: a healthy one begins to answer within milliseconds
-_S3 = {"retries": {"max_attempts": 10, "mode": "standard"}, "connect_timeout": 10, "read_timeout": 20}
+_S3 = {"retries": {"max_attempts": 10, "mode": "standard"}, "connect_timeout": 10, "read_timeout": 10}
 _STORAGE_OPTIONS: dict[str, dict[str, Any]] = {"s3": {"config_kwargs": _S3}}
 
 

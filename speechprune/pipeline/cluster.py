@@ -29,5 +29,7 @@ def start_ray() -> None:
 
 def root_cause(error: BaseException) -> str:
     """The last line of what a worker died of, without the name of the exception's class."""
+    if isinstance(error, ray.exceptions.ObjectLostError):  # whose last line is an address
+        return "the cluster lost a process or node that held this job's state: give the same command again"
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return re.sub(r"^[\w.]+Error: ", "", lines[-1]) if lines else type(error).__name__

@@ -20,7 +20,7 @@ from speechprune.speed.ray_overhead import JOB
 DEMO = Path(__file__).parents[1] / "demo"
 BUCKET = "s3://archive"
 NUM_WORKERS = 3
-LAUNCH_SECONDS = 900.0  # none takes that long
+LAUNCH_SECONDS = 1800.0  # none takes that long
 
 
 @dataclass

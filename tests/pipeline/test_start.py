@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 from harness import Job, launch, write_sound
+from ray.exceptions import OwnerDiedError
 
 from speechprune.pipeline import batch_qa
+from speechprune.pipeline.cluster import root_cause
 
 ITEM = {"audio": "a.wav", "question": "Who?", "choices": ["Anna", "Bert"]}
 
@@ -63,3 +65,9 @@ def copy_model(source: str, target: Path) -> Path:
     """A copy of a model folder; its weights file."""
     shutil.copytree(source, target)
     return target / "model.safetensors"
+
+
+def test_a_cluster_that_lost_a_node_is_told_from_a_job_that_is_wrong():
+    error = OwnerDiedError("ff" * 28, None, "somewhere")
+    assert root_cause(error).endswith("give the same command again")
+    assert root_cause(RuntimeError("first\nModelError: no weights")) == "no weights"
