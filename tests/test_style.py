@@ -32,6 +32,12 @@ def test_workers_that_decode_and_write_never_load_torch():
     subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True)
 
 
+def test_drivers_never_load_what_only_actors_need():
+    jobs = "speechprune.pipeline.batch_qa, speechprune.pipeline.index_archive, speechprune.pipeline.sweep"
+    program = f"import sys, {jobs}; assert 'transformers.modeling_utils' not in sys.modules"
+    subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True)
+
+
 def test_only_the_pipeline_and_its_rehearsals_import_ray():
     importing = [
         path.relative_to(ROOT).parts[:2]

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import torch
 from safetensors import SafetensorError
-from transformers import AutoConfig, AutoProcessor, PreTrainedConfig
+from transformers import AutoConfig, PreTrainedConfig
 
 from speechprune import storage
 from speechprune.cost import ModelShape
@@ -160,6 +160,8 @@ def load_model(options: ModelOptions) -> Qwen2Audio:
     ModelError
         In one line: missing, gated, incomplete, or too large for the device.
     """
+    from transformers import AutoProcessor  # takes a second, which a driver, which never loads a model, saves
+
     config = load_config(options.path, options.revision)
     _refuse_shipped(options.path)
     adapter = ADAPTERS[config.model_type]
@@ -176,7 +178,7 @@ def load_model(options: ModelOptions) -> Qwen2Audio:
         if options.random_weights:
             model = _random_model(adapter, config, dtype, device, options.attn_implementation)
         else:
-            model, report = adapter.model_class.from_pretrained(
+            model, report = adapter.model_class().from_pretrained(
                 **source,
                 dtype=dtype,
                 attn_implementation=options.attn_implementation,
@@ -220,7 +222,7 @@ def _random_model(
         torch.set_default_dtype(dtype)  # so that 8 B parameters never exist in float32
         try:
             with torch.device(device):
-                return adapter.model_class(config)
+                return adapter.model_class()(config)
         finally:
             torch.set_default_dtype(before)
 

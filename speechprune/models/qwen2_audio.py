@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import copy
 import time
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import torch
-from transformers import PreTrainedConfig, Qwen2AudioForConditionalGeneration, StoppingCriteria
-from transformers.masking_utils import create_bidirectional_mask
+from transformers import PreTrainedConfig
 
 from speechprune.audio import MEL_HOP_SAMPLES, SAMPLE_RATE, WINDOW_SAMPLES, WINDOW_SECONDS
 from speechprune.cost import ModelShape
@@ -39,7 +38,12 @@ class Qwen2Audio:
         Padded tokens in one prefill batch (at least one prompt).
     """
 
-    model_class: ClassVar[Any] = Qwen2AudioForConditionalGeneration
+    @staticmethod
+    def model_class() -> Any:
+        """Hugging Face's own; imported here: it takes seconds, which a driver, that never loads it, saves."""
+        from transformers import Qwen2AudioForConditionalGeneration
+
+        return Qwen2AudioForConditionalGeneration
 
     def __init__(
         self, model: Any, processor: Any, *, name: str, encoder_batch_size: int, prefill_batch_tokens: int
@@ -184,6 +188,8 @@ class Qwen2Audio:
 
     def _encoder_mask(self, mel_mask: torch.Tensor) -> torch.Tensor | None:
         """Hide the positions behind the end of each window, as Hugging Face's own forward does."""
+        from transformers.masking_utils import create_bidirectional_mask
+
         tower = self.model.model.audio_tower
         num_positions, _ = tower._get_feat_extract_output_lengths(mel_mask.sum(-1))
         positions = torch.arange(self.shape.encoder_positions, device=mel_mask.device)
@@ -264,7 +270,7 @@ class Qwen2Audio:
         return [_up_to_closing(row, closing) for row in output.tolist()], first_token.seconds
 
 
-class _FirstToken(StoppingCriteria):
+class _FirstToken:
     """Never stops; notes when it was first asked, which is when the prefill was done."""
 
     def __init__(self) -> None:
