@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import ray
 from loguru import logger
 
@@ -38,16 +39,19 @@ class Scaling:
     nodes, items
         Each with one actor; all items of all.
     seconds
-        From the first decoding to the last answer in the store.
+        From the line's start to the last answer in the store, the start of all workers included.
+    seconds_at_work
+        From the first answer made to the last.
     share_of_linear
-        Items a second, of what so many actors that only sleep would do.
+        Of what so many actors do that only sleep, while at work: the rest is the framework's.
     overhead_per_item
-        Seconds of one actor beyond its sleep.
+        Seconds of one actor beyond its sleep, while at work.
     """
 
     nodes: int
     items: int
     seconds: float
+    seconds_at_work: float
     share_of_linear: float
     overhead_per_item: float
 
@@ -126,12 +130,17 @@ def _one_size(nodes: int, num_items: int, seconds_per_item: float) -> Scaling:
         write_settings={"run_path": run.path, "key_columns": run.key_columns},
     )
     seconds = time.perf_counter() - begun
+    made = run.read_answers("ok", ["item_id", "finished_at"]).column("finished_at")
     assert len(run.settle()) == num_items
-    asleep = num_items / nodes * seconds_per_item
+    at_work = (pc.max(made).as_py() - pc.min(made).as_py()).total_seconds()
+    later = (
+        num_items / nodes - pc.sum(pc.equal(made, pc.min(made))).as_py()
+    )  # an actor's, after its first block
     return Scaling(
         nodes=nodes,
         items=num_items,
         seconds=seconds,
-        share_of_linear=asleep / seconds,
-        overhead_per_item=(seconds - asleep) * nodes / num_items,
+        seconds_at_work=at_work,
+        share_of_linear=later * seconds_per_item / at_work,
+        overhead_per_item=at_work / later - seconds_per_item,
     )

@@ -46,12 +46,13 @@ def show_faults(outcomes: Sequence[Outcome]) -> None:
 
 def show_scaling(sizes: Sequence[Scaling]) -> None:
     """A line a size of cluster."""
-    table = Table("nodes", "items", "s", "of linear", "overhead an item, s")
+    table = Table("nodes", "items", "s", "s at work", "of linear", "overhead an item, s")
     for one in sizes:
         table.add_row(
             str(one.nodes),
             f"{one.items:,}",
             f"{one.seconds:.1f}",
+            f"{one.seconds_at_work:.1f}",
             f"{one.share_of_linear:.1%}",
             f"{one.overhead_per_item:.3f}",
         )
