@@ -21,18 +21,23 @@ FILLING_BYTES = 8 << 20  # of one array
 
 
 class LocalCluster:
-    """A head without CPUs and workers with one each: separate Ray nodes, processes of this machine.
+    """A head without CPUs, and workers: separate Ray nodes, processes of this machine.
 
     Parameters
     ----------
     num_workers
         Nodes beside the head.
+    cpus_per_worker
+        That Ray takes each to have. It keeps as many idle processes, and no more.
     object_store_bytes
         Shared memory of each node.
     """
 
-    def __init__(self, num_workers: int, *, object_store_bytes: int = 300_000_000) -> None:
+    def __init__(
+        self, num_workers: int, *, cpus_per_worker: int = 1, object_store_bytes: int = 300_000_000
+    ) -> None:
         self._settings = {"object_store_memory": object_store_bytes}
+        self._cpus_per_worker = cpus_per_worker
         self._cluster = Cluster(
             initialize_head=True,
             head_node_args={"num_cpus": 0, "include_dashboard": False, **self._settings},
@@ -49,7 +54,7 @@ class LocalCluster:
 
     def add_worker(self) -> None:
         """One node more."""
-        self.workers.append(self._cluster.add_node(num_cpus=1, **self._settings))
+        self.workers.append(self._cluster.add_node(num_cpus=self._cpus_per_worker, **self._settings))
 
     def remove_worker(self) -> None:
         """Kill a node with all of its processes, as a spot node leaves."""

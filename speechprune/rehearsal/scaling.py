@@ -30,6 +30,9 @@ from speechprune.rehearsal.scene import BUCKET
 from speechprune.schema import answers_table
 
 
+CPUS_PER_NODE = 4  # so that Ray keeps processes that decode and write while the model's sleeps
+
+
 @dataclass(frozen=True)
 class Scaling:
     """One size of cluster.
@@ -100,7 +103,7 @@ def scale(num_nodes: Sequence[int], *, items_per_node: int, seconds_per_item: fl
     """
     sizes = []
     for nodes in num_nodes:
-        cluster = LocalCluster(nodes)
+        cluster = LocalCluster(nodes, cpus_per_worker=CPUS_PER_NODE)
         try:
             ray.init(cluster.address, log_to_driver=False, logging_level=logging.ERROR)
             start_ray()
