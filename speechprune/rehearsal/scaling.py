@@ -29,7 +29,6 @@ from speechprune.rehearsal.cluster import LocalCluster
 from speechprune.rehearsal.scene import BUCKET
 from speechprune.schema import answers_table
 
-
 CPUS_PER_NODE = 4  # so that Ray keeps processes that decode and write while the model's sleeps
 
 
