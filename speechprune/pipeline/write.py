@@ -16,9 +16,14 @@ PROGRESS_SCHEMA = pa.schema(
         pa.field("num_failed", pa.int64()),
         pa.field("num_recordings", pa.int64()),
         pa.field("audio_seconds", pa.float64()),
+        pa.field("failures", pa.list_(pa.string())),  # the first few, for the screen
+    ]
+)
+MODEL_PROGRESS_SCHEMA = pa.schema(
+    [
+        *PROGRESS_SCHEMA,
         pa.field("model_seconds", pa.float64()),  # of the actor with the model
         pa.field("tflops", pa.float64()),
-        pa.field("failures", pa.list_(pa.string())),  # the first few, for the screen
     ]
 )
 NUM_FAILURES_TOLD = 3  # a block
@@ -53,7 +58,7 @@ def write_answers(rows: pa.Table, *, run_path: str, key_columns: Sequence[str]) 
             "tflops": [_total(rows, "tflops_total")],
             "failures": [failures],
         },
-        schema=PROGRESS_SCHEMA,
+        schema=MODEL_PROGRESS_SCHEMA,
     )
 
 
