@@ -9,6 +9,8 @@ import warnings
 
 import ray
 
+WRAPPED = "The above exception was the direct cause of the following exception:"
+
 
 class StartError(RuntimeError):
     """The workers can't start; one line says why."""
@@ -31,5 +33,7 @@ def root_cause(error: BaseException) -> str:
     """The last line of what a worker died of, without the name of the exception's class."""
     if isinstance(error, ray.exceptions.ObjectLostError):  # whose last line is an address
         return "the cluster lost a process or node that held this job's state: give the same command again"
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    cause, _, wrapped = str(error).rpartition(WRAPPED)
+    told = cause if "UserCodeException" in wrapped else str(error)  # which only says that code failed
+    lines = [line.strip() for line in told.splitlines() if line.strip()]
     return re.sub(r"^[\w.]+Error: ", "", lines[-1]) if lines else type(error).__name__

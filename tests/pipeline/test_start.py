@@ -5,11 +5,13 @@ import shutil
 from pathlib import Path
 
 import pytest
+import ray
 from harness import Job, launch, write_sound
-from ray.exceptions import OwnerDiedError
+from ray.exceptions import OwnerDiedError, RayError
 
 from speechprune.pipeline import batch_qa
 from speechprune.pipeline.cluster import root_cause
+from speechprune.storage import StorageError
 
 ITEM = {"audio": "a.wav", "question": "Who?", "choices": ["Anna", "Bert"]}
 
@@ -71,3 +73,12 @@ def test_a_cluster_that_lost_a_node_is_told_from_a_job_that_is_wrong():
     error = OwnerDiedError("ff" * 28, None, "somewhere")
     assert root_cause(error).endswith("give the same command again")
     assert root_cause(RuntimeError("first\nModelError: no weights")) == "no weights"
+
+
+def test_a_stage_that_fails_says_why_and_not_how_rays_retries_are_set(ray_address):
+    def refuse(batch):
+        raise StorageError("s3://bucket/run: Forbidden. Check your credentials")
+
+    with pytest.raises(RayError) as caught:
+        ray.data.range(1).map_batches(refuse).take_all()
+    assert root_cause(caught.value) == "s3://bucket/run: Forbidden. Check your credentials"
