@@ -32,7 +32,6 @@ from speechprune.speed.measurements import temporary_folder
 
 MODEL = f"model.path={DEMO / 'model'}"
 NODES = (1, 2, 3, 4)
-ITEMS_OF_DEMO = 48
 Result = TypeVar("Result", Outcome, Scaling)
 
 
@@ -95,7 +94,8 @@ def _faults(store: FaultyStore, names: list[str], num_copies: int) -> list[Outco
 
 
 def _scaling(items_per_node: int) -> list[Scaling]:
-    fill_archive(BUCKET, -(-items_per_node * max(NODES) // ITEMS_OF_DEMO))
+    num_demo_items = len((DEMO / "archive/manifest.jsonl").read_text().splitlines())
+    fill_archive(BUCKET, -(-items_per_node * max(NODES) // num_demo_items))
     return scale(NODES, items_per_node=items_per_node, seconds_per_item=1.0)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import math
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -49,18 +48,13 @@ def decode_recording(tasks: pa.Table, *, ledger: Any, limits: Limits, are_parts:
         if task["problem"]:
             raise MalformedRow(task["problem"])
         give_up_on_killers(attempts, task, limits, "decoding")
-        with attempts(task["task_id"]), memory_limit(limits.max_decode_gb):
+        with attempts(task["task_id"]), memory_limit(limits.max_decode_gb, task["audio"]):
             if task["stored"]:
                 windows = pack_items(read_parts([Part(**part) for part in task["stored"]], STATE_COLUMNS))
             else:
                 start, end = task["start"], task["end"]
                 is_part = are_parts and (start is not None or end is not None)
                 pcm = decode_audio(task["audio"], start=start, end=end, is_part=is_part)
-    except MemoryError:
-        error = TooMuchMemory(
-            f"{task['audio']} can't be decoded in {limits.max_decode_gb or math.inf:g} GB: "
-            "give start and end, or raise ray.max_decode_gb"
-        )
     except Exception as caught:
         error = caught
         logger.opt(exception=caught).debug("decoding {} failed", task["audio"])
@@ -84,8 +78,8 @@ def _one_binary(samples: np.ndarray | None) -> pa.Array:
 
 
 @contextlib.contextmanager
-def memory_limit(gigabytes: float | None) -> Iterator[None]:
-    """Let this process take so much more private memory; beyond that, whatever asks for some fails.
+def memory_limit(gigabytes: float | None, audio: str) -> Iterator[None]:
+    """Let this process take so much more private memory; a recording that asks for more fails.
 
     A file that unpacks to more than a node has would otherwise take the whole node with it, or whichever
     worker the kernel or Ray picks to be killed. Shared memory doesn't count.
@@ -98,5 +92,9 @@ def memory_limit(gigabytes: float | None) -> Iterator[None]:
     process.rlimit(psutil.RLIMIT_DATA, (process.memory_info().data + int(gigabytes * 1e9), before[1]))
     try:
         yield
+    except MemoryError as error:
+        raise TooMuchMemory(
+            f"{audio} can't be decoded in {gigabytes:g} GB: give start and end, or raise ray.max_decode_gb"
+        ) from error
     finally:
         process.rlimit(psutil.RLIMIT_DATA, before)

@@ -74,10 +74,17 @@ class LocalCluster:
     def processes(self) -> list[psutil.Process]:
         """Of the workers' nodes, the nodes' own among them."""
         found = []
+        for raylet in self.raylets():
+            with contextlib.suppress(psutil.NoSuchProcess):
+                found += [raylet, *raylet.children(recursive=True)]
+        return found
+
+    def raylets(self) -> list[psutil.Process]:
+        """The nodes' own processes, whose children the workers' are."""
+        found = []
         for node in self.workers:
             with contextlib.suppress(psutil.NoSuchProcess):
-                raylet = _raylet(node)
-                found += [raylet, *raylet.children(recursive=True)]
+                found.append(_raylet(node))
         return found
 
     def kill_head(self) -> None:

@@ -28,27 +28,18 @@ def undisturbed(scene: Scene) -> None:
 
 def worker_killed(scene: Scene) -> None:
     """A process with the model is killed."""
-    job = scene.launch()
-    scene.until_some_are_answered(job)
-    scene.cluster.kill_model_worker()
-    scene.to_its_end(job)
+    _strike_midway(scene, scene.cluster.kill_model_worker)
 
 
 def node_killed(scene: Scene) -> None:
     """One of three nodes goes, with all of its processes and objects."""
-    job = scene.launch()
-    scene.until_some_are_answered(job)
-    scene.cluster.remove_worker()
-    scene.to_its_end(job)
+    _strike_midway(scene, scene.cluster.remove_worker)
 
 
 def node_added(scene: Scene) -> None:
     """One of three nodes comes when the job is at work on two."""
     scene.cluster.remove_worker()
-    job = scene.launch()
-    scene.until_some_are_answered(job)
-    scene.cluster.add_worker()
-    scene.to_its_end(job)
+    _strike_midway(scene, scene.cluster.add_worker)
 
 
 def driver_killed(scene: Scene) -> None:
@@ -61,10 +52,7 @@ def driver_killed(scene: Scene) -> None:
 
 def head_restarted(scene: Scene) -> None:
     """The head is killed; a new cluster, and the job launched again."""
-    job = scene.launch()
-    scene.until_some_are_answered(job)
-    scene.cluster.kill_head()
-    scene.to_its_end(job)
+    _strike_midway(scene, scene.cluster.kill_head)
     scene.cluster.close()
     scene.cluster = LocalCluster(NUM_WORKERS)
     scene.to_its_end(scene.launch())
@@ -95,14 +83,23 @@ def store_stalls(scene: Scene) -> None:
 
 def credentials_expire(scene: Scene) -> None:
     """S3 refuses everything for a while, as with expired credentials; then the job is launched again."""
-    job = scene.launch()
-    scene.until_some_are_answered(job)
-    scene.store.misbehave(Misbehaviour.EXPIRED)
-    time.sleep(EXPIRED_SECONDS)
-    scene.store.behave()
-    scene.to_its_end(job)
+    _strike_midway(scene, lambda: _refuse_for_a_while(scene.store))
     if scene.exit_codes[-1]:
         scene.to_its_end(scene.launch())
+
+
+def _strike_midway(scene: Scene, strike: Callable[[], None]) -> None:
+    """A launch that something befalls when some items are answered."""
+    job = scene.launch()
+    scene.until_some_are_answered(job)
+    strike()
+    scene.to_its_end(job)
+
+
+def _refuse_for_a_while(store: FaultyStore) -> None:
+    store.misbehave(Misbehaviour.EXPIRED)
+    time.sleep(EXPIRED_SECONDS)
+    store.behave()
 
 
 def _with_bad_store(scene: Scene, kind: Misbehaviour) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -102,14 +103,13 @@ def scale(num_nodes: Sequence[int], *, items_per_node: int, seconds_per_item: fl
     """
     sizes = []
     for nodes in num_nodes:
-        cluster = LocalCluster(nodes, cpus_per_worker=CPUS_PER_NODE)
-        try:
+        with closing(LocalCluster(nodes, cpus_per_worker=CPUS_PER_NODE)) as cluster:
             ray.init(cluster.address, log_to_driver=False, logging_level=logging.ERROR)
-            start_ray()
-            sizes.append(_one_size(nodes, items_per_node * nodes, seconds_per_item))
-        finally:
-            ray.shutdown()
-            cluster.close()
+            try:
+                start_ray()
+                sizes.append(_one_size(nodes, items_per_node * nodes, seconds_per_item))
+            finally:
+                ray.shutdown()
         logger.info("{} nodes: {:.1%} of linear", nodes, sizes[-1].share_of_linear)
     return sizes
 

@@ -2,31 +2,31 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import psutil
 import pyarrow.parquet as pq
 import yaml
 from loguru import logger
 
 from speechprune import storage
 from speechprune.audio import SAMPLE_RATE
+from speechprune.rehearsal.cluster import LocalCluster
 from speechprune.speed.long_recordings import peak_memory, write_flac
 from speechprune.speed.measurements import loop_speech, questions
 from speechprune.speed.ray_overhead import JOB
 
 NIGHT = JOB.with_name("index_archive.py")
-OBJECT_STORE_BYTES = 1_000_000_000  # of a node
+NODE = {"cpus_per_worker": 2, "object_store_bytes": 1_000_000_000}
 ROLL_SECONDS = 7  # recordings are the same speech, each begun so much later
 
 
@@ -64,7 +64,8 @@ def questions_in_turn(
     index = folder / "index"
     seconds_from_index = seconds_without = 0.0
     tflops_without = 0.0
-    with _standing_ray(num_nodes=1) as (address, _):
+    with closing(LocalCluster(1, **NODE)) as cluster:
+        address = cluster.address
         seconds_index = _run(NIGHT, address, _index_config(folder, archive, model, index))
         tflops_from_index = _index_summary(index)["tflops_encode"]
         for number, (question, choices) in enumerate(questions(num_runs)):
@@ -123,15 +124,11 @@ def on_two_nodes(speech: Sequence[Path], model: Path, folder: Path, seconds: flo
     archive.mkdir()
     write_flac(archive / "recording.flac", loop_speech(speech, seconds))
     index = folder / "long-index"
-    with _standing_ray(num_nodes=2) as (address, nodes):
-        command = [
-            sys.executable,
-            str(NIGHT),
-            _index_config(folder, archive, model, index),
-            "ray.min_actors=2",
-        ]
+    config = _index_config(folder, archive, model, index)
+    with closing(LocalCluster(2, **NODE)) as cluster:
+        command = ["env", f"RAY_ADDRESS={cluster.address}", sys.executable, str(NIGHT), config]
         begun = time.perf_counter()
-        peak = peak_memory(["env", f"RAY_ADDRESS={address}", *command], beside=nodes)
+        peak = peak_memory([*command, "ray.min_actors=2"], beside=cluster.raylets())
         took = time.perf_counter() - begun
     [place] = storage.folders_in(str(index))
     by_node = Counter(pq.read_table(f"{place}/windows", columns=["node"]).column("node").to_pylist())
@@ -144,22 +141,6 @@ def on_two_nodes(speech: Sequence[Path], model: Path, folder: Path, seconds: flo
         "samples_bytes": round(seconds * SAMPLE_RATE) * 2,
         "index_bytes_per_audio_hour": summary["index_bytes_per_audio_hour"],
     }
-
-
-@contextlib.contextmanager
-def _standing_ray(num_nodes: int) -> Iterator[tuple[str, list[psutil.Process]]]:
-    """The address of a Ray of so many nodes, and the nodes' processes, whose children their workers are."""
-    from ray.cluster_utils import Cluster
-
-    node = {"num_cpus": 2, "object_store_memory": OBJECT_STORE_BYTES}
-    before = set(psutil.Process().children())
-    cluster = Cluster(initialize_head=True, head_node_args=node, shutdown_at_exit=False)
-    try:
-        for _ in range(num_nodes - 1):
-            cluster.add_node(**node)
-        yield cluster.address, [one for one in psutil.Process().children() if one not in before]
-    finally:
-        cluster.shutdown()
 
 
 def _index_config(folder: Path, archive: Path, model: Path, index: Path) -> str:
