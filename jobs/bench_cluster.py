@@ -51,7 +51,7 @@ def main(arguments: list[str]) -> int:
     faults.add_argument("names", nargs="*", metavar="NAME", help=", ".join(FAULTS))
     faults.add_argument("--copies", type=int, default=7, help="of the demo's archive")
     scaling = whats.add_parser("scaling")
-    scaling.add_argument("--items", type=int, default=96, help="a node")
+    scaling.add_argument("--items", type=int, default=60, help="a node")
     long_haul = whats.add_parser("soak")
     long_haul.add_argument("--copies", type=int, default=209, help="of the demo's archive")
     options = parser.parse_args(arguments)

@@ -5,10 +5,14 @@ from __future__ import annotations
 import logging
 import os
 import re
+import socket
 import warnings
 
 import ray
+from loguru import logger
+from ray._private.services import find_bootstrap_address
 
+REACH_SECONDS = 5.0
 WRAPPED = "The above exception was the direct cause of the following exception:"
 
 
@@ -21,12 +25,35 @@ def start_ray() -> None:
     warnings.filterwarnings("ignore", module="ray")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     if not ray.is_initialized():
-        ray.init(log_to_driver=False, logging_level=logging.ERROR, include_dashboard=False)
+        ray.init(cluster_to_join(), log_to_driver=False, logging_level=logging.ERROR, include_dashboard=False)
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     context.print_on_execution_start = False
     context.execution_no_progress_timeout_s = -1  # three hours of audio may well take half an hour
     logging.getLogger("ray.data").setLevel(logging.ERROR)
+
+
+def cluster_to_join() -> str | None:
+    """Where, or None for Ray's own choice; for a cluster that is gone Ray would wait without a word.
+
+    Raises
+    ------
+    StartError
+        RAY_ADDRESS names a place where nothing answers.
+    """
+    named = os.environ.get("RAY_ADDRESS")
+    address = named or find_bootstrap_address(None)  # of the last that was started on this machine
+    host, _, port = (address or "").rpartition(":")
+    if not port.isdecimal() or "/" in host:
+        return None  # none, "auto", "local", or a client's URL
+    try:
+        socket.create_connection((host, int(port)), REACH_SECONDS).close()
+    except OSError as error:
+        if named:
+            raise StartError(f"no Ray answers at RAY_ADDRESS={named} ({error}): is it running?") from error
+        logger.info("the Ray that last ran on this machine is gone: another is started")
+        return "local"
+    return None
 
 
 def root_cause(error: BaseException) -> str:

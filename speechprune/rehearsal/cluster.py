@@ -99,6 +99,7 @@ class LocalCluster:
         if self._cluster.head_node is not None:
             self.kill_head()
         _kill(processes)
+        self._cluster.shutdown()  # so that other programs don't look for it
 
     @contextlib.contextmanager
     def filled_object_store(self, bytes_per_node: int) -> Iterator[None]:

@@ -2,6 +2,7 @@
 
 import re
 import shutil
+import socket
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from harness import Job, launch, write_sound
 from ray.exceptions import OwnerDiedError, RayError
 
 from speechprune.pipeline import batch_qa
-from speechprune.pipeline.cluster import root_cause
+from speechprune.pipeline.cluster import StartError, cluster_to_join, root_cause
 from speechprune.storage import StorageError
 
 ITEM = {"audio": "a.wav", "question": "Who?", "choices": ["Anna", "Bert"]}
@@ -82,3 +83,35 @@ def test_a_stage_that_fails_says_why_and_not_how_rays_retries_are_set(ray_addres
     with pytest.raises(RayError) as caught:
         ray.data.range(1).map_batches(refuse).take_all()
     assert root_cause(caught.value) == "s3://bucket/run: Forbidden. Check your credentials"
+
+
+@pytest.fixture
+def nowhere() -> str:
+    """An address of this machine at which nothing listens."""
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return f"127.0.0.1:{one.getsockname()[1]}"
+
+
+def test_a_cluster_that_is_named_and_does_not_answer_is_told_in_one_line(monkeypatch, nowhere):
+    monkeypatch.setenv("RAY_ADDRESS", nowhere)
+    with pytest.raises(StartError, match=f"no Ray answers at RAY_ADDRESS={nowhere}"):
+        cluster_to_join()
+
+
+def test_a_cluster_that_was_left_for_dead_on_this_machine_is_not_waited_for(monkeypatch, nowhere):
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setattr("speechprune.pipeline.cluster.find_bootstrap_address", lambda _: nowhere)
+    assert cluster_to_join() == "local"
+
+
+@pytest.mark.parametrize("address", ["auto", "local", "ray://host:10001", ""])
+def test_other_addresses_are_rays_to_understand(monkeypatch, address):
+    monkeypatch.setenv("RAY_ADDRESS", address)
+    monkeypatch.setattr("speechprune.pipeline.cluster.find_bootstrap_address", lambda _: None)
+    assert cluster_to_join() is None
+
+
+def test_one_that_answers_is_joined(monkeypatch, ray_address):
+    monkeypatch.setenv("RAY_ADDRESS", ray_address)
+    assert cluster_to_join() is None
