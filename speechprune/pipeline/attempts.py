@@ -18,6 +18,7 @@ from typing import Any
 
 import pyarrow as pa
 import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from speechprune.pipeline.failures import WorkerKilled
 
@@ -46,6 +47,16 @@ class AttemptLedger:
         """Note that it is over, well or badly, and the worker alive."""
         for key in keys:
             del self._open[key]
+
+
+def start_ledger() -> Any:
+    """A ledger for one run, on the driver's node; were it lost all the same, it begins anew with no attempts.
+
+    Anywhere else it would end the run with whichever node it lies on.
+    """
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
+    lasting = {"num_cpus": 0, "max_restarts": -1, "max_task_retries": -1}
+    return ray.remote(AttemptLedger).options(scheduling_strategy=here, **lasting).remote()
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from speechprune.builder.grammar_writer import GrammarWriter
 from speechprune.builder.plan import plan_recordings, plan_voices
 from speechprune.builder.spiral_texts import read_spiral_scripts
 from speechprune.config_loading import ConfigError
-from speechprune.pipeline.attempts import AttemptLedger
+from speechprune.pipeline.attempts import start_ledger
 from speechprune.pipeline.benchmark_directory import BenchmarkDirectory
 from speechprune.pipeline.claim import claim_directory, output_path_errors
 from speechprune.pipeline.cluster import StartError, root_cause, start_ray
@@ -165,7 +165,7 @@ def _check_makers(config: BuildConfig) -> None:
 def _run_stage(config: BuildConfig, todo: list[RecordingTask], path: str) -> None:
     """Spread the recordings over the cluster."""
     options = config.ray
-    ledger = ray.remote(AttemptLedger).options(num_cpus=0).remote()
+    ledger = start_ledger()
     blocks = list(split_blocks(pack_tasks(todo), options.recordings_per_block))
     num_actors = min(options.max_actors or _room_for_actors(config), len(blocks))
     dataset = ray.data.from_arrow(blocks).map_batches(

@@ -13,6 +13,7 @@ from loguru import logger
 from ray._private.services import find_bootstrap_address
 
 REACH_SECONDS = 5.0
+LOST = re.compile("its node has died|NodeDiedError|LocalRayletDiedError|OwnerDiedError|ObjectLostError")
 WRAPPED = "The above exception was the direct cause of the following exception:"
 
 
@@ -58,7 +59,7 @@ def cluster_to_join() -> str | None:
 
 def root_cause(error: BaseException) -> str:
     """The last line of what a worker died of, without the name of the exception's class."""
-    if isinstance(error, ray.exceptions.ObjectLostError):  # whose last line is an address
+    if LOST.search(f"{type(error).__name__}\n{error}"):  # whose last lines are addresses, or a node's log
         return "the cluster lost a process or node that held this job's state: give the same command again"
     cause, _, wrapped = str(error).rpartition(WRAPPED)
     told = cause if "UserCodeException" in wrapped else str(error)  # which only says that code failed

@@ -15,7 +15,7 @@ from speechprune import storage
 from speechprune.config import RayOptions
 from speechprune.config_loading import ConfigError
 from speechprune.models.loading import ModelOptions
-from speechprune.pipeline.attempts import AttemptLedger, Limits
+from speechprune.pipeline.attempts import Limits, start_ledger
 from speechprune.pipeline.decode import decode_recording
 from speechprune.pipeline.gpus import gpu_use
 from speechprune.pipeline.progress import Progress
@@ -71,7 +71,7 @@ def run_line(
         The workers can't start.
     """
     pool = actor_pool(options, model)
-    ledger = ray.remote(AttemptLedger).options(num_cpus=0).remote()
+    ledger = start_ledger()
     limits = Limits(options.max_attempts, options.max_seconds_per_recording, options.max_decode_gb)
     guards = {"ledger": ledger, "limits": limits}
     dataset = ray.data.from_arrow(list(split_blocks(tasks, options.recordings_per_block)))

@@ -14,7 +14,7 @@ import ray
 from audio_files import ENCODERS, encode
 from corruption import CORRUPTIONS
 
-from speechprune.pipeline.attempts import AttemptLedger, Limits
+from speechprune.pipeline.attempts import Limits, start_ledger
 from speechprune.pipeline.decode import decode_recording
 from speechprune.pipeline.tasks import TASK_SCHEMA, split_blocks
 
@@ -57,7 +57,7 @@ def rows(tmp_path_factory, speech, ray_address, num_inputs) -> list[dict]:
         path = folder / f"{i:05}-{corrupt.__name__}.{name}"
         path.write_bytes(corrupt(sound[name], np.random.default_rng(i)))
         tasks.append(dict.fromkeys(TASK_SCHEMA.names) | {"task_id": str(i), "audio": str(path), "items": b""})
-    ledger = ray.remote(AttemptLedger).options(num_cpus=0).remote()
+    ledger = start_ledger()
     ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])  # workers can't import this module
     dataset = ray.data.from_arrow(list(split_blocks(pa.Table.from_pylist(tasks, TASK_SCHEMA), BLOCK)))
     decoded = dataset.map_batches(

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import ray
 from harness import Job, launch, write_sound
-from ray.exceptions import OwnerDiedError, RayError
+from ray.exceptions import ObjectLostError, RayError
 
 from speechprune.pipeline import batch_qa
 from speechprune.pipeline.cluster import StartError, cluster_to_join, root_cause
@@ -71,8 +71,11 @@ def copy_model(source: str, target: Path) -> Path:
 
 
 def test_a_cluster_that_lost_a_node_is_told_from_a_job_that_is_wrong():
-    error = OwnerDiedError("ff" * 28, None, "somewhere")
-    assert root_cause(error).endswith("give the same command again")
+    of_a_node = RuntimeError(
+        "The actor died because its node has died. Node Id: ff\n[state-dump] DebugString()"
+    )
+    for error in (ObjectLostError("ff" * 28, None, "somewhere"), of_a_node):
+        assert root_cause(error).endswith("give the same command again")
     assert root_cause(RuntimeError("first\nModelError: no weights")) == "no weights"
 
 

@@ -1,11 +1,13 @@
 """Tasks: every open item once, with its recording, whatever the manifest's order."""
 
 import pyarrow as pa
+import ray
+from harness import wait_until
 from hypothesis import given
 from hypothesis import strategies as st
 
 from speechprune.manifest import Manifest
-from speechprune.pipeline.attempts import AttemptLedger
+from speechprune.pipeline.attempts import AttemptLedger, start_ledger
 from speechprune.pipeline.tasks import make_tasks, split_blocks, unpack_items
 from speechprune.schema import ITEM_COLUMNS
 
@@ -62,3 +64,12 @@ def test_attempts_are_open_from_their_begin_to_their_end():
     assert ledger.open_attempts(["a", "b", "c"]) == [2, 1, 0]
     ledger.end(["a"])  # it ended once: what was begun before had been killed by another
     assert ledger.open_attempts(["a", "b"]) == [0, 1]
+
+
+def test_a_ledger_that_is_lost_begins_anew_and_the_run_goes_on(ray_address):
+    ledger = start_ledger()
+    ray.get(ledger.begin.remote(["a"]))
+    ray.kill(ledger, no_restart=False)
+    wait_until(lambda: ray.get(ledger.open_attempts.remote(["a"])) == [0])
+    ray.get(ledger.begin.remote(["a"]))
+    assert ray.get(ledger.open_attempts.remote(["a"])) == [1]
