@@ -1,10 +1,10 @@
 """Measure what an index saves, on a 100 M parameter model with random weights.
 
-    python jobs/bench_index.py [--output bench_index.json] [--recordings 20] [--seconds 300] [--runs 10]
+    python jobs/bench_index.py [--output bench_index.json] [--recordings 20] [--seconds 600] [--runs 10]
 
 (1) one question about each recording in each of some runs, from the index and without it, start to end,
 beside what the FLOPs account predicts; (2) a recording of three hours indexed on a cluster of two nodes of
-this machine, with the demo's small architecture. Prints tables, writes JSON; about 45 minutes on two cores.
+this machine, with the demo's small architecture. Prints tables, writes JSON; about 70 minutes on two cores.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def main(arguments: list[str]) -> int:
     )
     parser.add_argument("--output", default="bench_index.json", help="where the numbers go")
     parser.add_argument("--recordings", type=int, default=20, help="recordings of (1)")
-    parser.add_argument("--seconds", type=float, default=300.0, help="length of each")
+    parser.add_argument("--seconds", type=float, default=600.0, help="length of each")
     parser.add_argument("--runs", type=int, default=10, help="runs of (1), each with another question")
     options = parser.parse_args(arguments)
     speech = sorted((DEMO / "archive" / "audio").glob("*.opus"))

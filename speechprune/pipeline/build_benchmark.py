@@ -168,7 +168,7 @@ def _run_stage(config: BuildConfig, todo: list[RecordingTask], path: str) -> Non
     ledger = start_ledger()
     blocks = list(split_blocks(pack_tasks(todo), options.recordings_per_block))
     num_actors = min(options.max_actors or _room_for_actors(config), len(blocks))
-    dataset = ray.data.from_arrow(blocks).map_batches(
+    dataset = ray.data.from_blocks(blocks).map_batches(
         RecordingStage,
         batch_size=options.recordings_per_block,
         batch_format="pyarrow",

@@ -74,7 +74,7 @@ def run_line(
     ledger = start_ledger()
     limits = Limits(options.max_attempts, options.max_seconds_per_recording, options.max_decode_gb)
     guards = {"ledger": ledger, "limits": limits}
-    dataset = ray.data.from_arrow(list(split_blocks(tasks, options.recordings_per_block)))
+    dataset = ray.data.from_blocks(list(split_blocks(tasks, options.recordings_per_block)))
     dataset = dataset.map_batches(
         decode_recording,
         batch_size=1,

@@ -52,7 +52,7 @@ def search_pass(
         for i in range(0, len(rows), RECORDINGS_PER_BLOCK)
     ]
     scans = (
-        ray.data.from_arrow(blocks)
+        ray.data.from_blocks(blocks)
         .map_batches(scan_recordings, batch_size=None, batch_format="pyarrow", fn_kwargs=settings)
         .materialize()
     )

@@ -82,9 +82,8 @@ def soak(folder: Path, num_copies: int, settings: tuple[str, ...]) -> Soak:
     command += [f"ray.recordings_per_block={RECORDINGS_PER_BLOCK}", *settings]
     begun = time.perf_counter()
     job = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    readings = _watch(
-        psutil.Process(job.pid), run / "answers/status=ok", num_recordings / RECORDINGS_PER_BLOCK
-    )
+    num_files = num_recordings / RECORDINGS_PER_BLOCK
+    readings = watch(psutil.Process(job.pid), run / "answers/status=ok", num_files)
     seconds = time.perf_counter() - begun
     if job.wait() != 0:
         raise RuntimeError(f"the job ended with exit code {job.returncode}: {' '.join(command)}")
@@ -94,17 +93,25 @@ def soak(folder: Path, num_copies: int, settings: tuple[str, ...]) -> Soak:
         items=summary["num_ok"],
         seconds=seconds,
         failed=summary["num_failed"],
-        growth=[
-            _growth(role, _most(some, EARLY), _most(some, LATE)) for role, some in sorted(readings.items())
-        ],
+        growth=growth(readings),
     )
 
 
 Reading = tuple[float, int, int]  # share of the work, bytes, files
 
 
-def _watch(job: psutil.Process, answers: Path, num_files: float) -> dict[str, list[Reading]]:
-    """Readings of all processes of a job until it ends."""
+def watch(job: psutil.Process, answers: Path, num_files: float) -> dict[str, list[Reading]]:
+    """Readings of all processes of a job until it ends, by role.
+
+    Parameters
+    ----------
+    job
+        Runs already.
+    answers
+        Folder whose files tell how far it is.
+    num_files
+        That there will be.
+    """
     readings: dict[str, list[Reading]] = defaultdict(list)
     told = time.monotonic()
     while job.is_running() and job.status() != psutil.STATUS_ZOMBIE:
@@ -122,8 +129,13 @@ def _watch(job: psutil.Process, answers: Path, num_files: float) -> dict[str, li
     return readings
 
 
-def _growth(role: str, early: tuple[int, int], late: tuple[int, int]) -> Growth:
-    return Growth(role, early_bytes=early[0], early_files=early[1], late_bytes=late[0], late_files=late[1])
+def growth(readings: dict[str, list[Reading]]) -> list[Growth]:
+    """What each role held early and late."""
+    grown = []
+    for role, some in sorted(readings.items()):
+        (early_bytes, early_files), (late_bytes, late_files) = _most(some, EARLY), _most(some, LATE)
+        grown.append(Growth(role, early_bytes, late_bytes, early_files, late_files))
+    return grown
 
 
 def _role(process: psutil.Process) -> str:

@@ -59,7 +59,7 @@ def rows(tmp_path_factory, speech, ray_address, num_inputs) -> list[dict]:
         tasks.append(dict.fromkeys(TASK_SCHEMA.names) | {"task_id": str(i), "audio": str(path), "items": b""})
     ledger = start_ledger()
     ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])  # workers can't import this module
-    dataset = ray.data.from_arrow(list(split_blocks(pa.Table.from_pylist(tasks, TASK_SCHEMA), BLOCK)))
+    dataset = ray.data.from_blocks(list(split_blocks(pa.Table.from_pylist(tasks, TASK_SCHEMA), BLOCK)))
     decoded = dataset.map_batches(
         decode_and_measure,
         batch_size=1,
