@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import logging
 import os
 import re
@@ -27,6 +28,7 @@ def start_ray() -> None:
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     if not ray.is_initialized():
         ray.init(cluster_to_join(), log_to_driver=False, logging_level=logging.ERROR, include_dashboard=False)
+        atexit.register(ray.shutdown)  # comes before Ray's own, which sleeps for half a second first
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     context.print_on_execution_start = False

@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
-import ray
 from loguru import logger
 
 from speechprune.config_loading import asks_for_help, config_from_arguments
@@ -57,7 +56,6 @@ def run_job(
         config = config_from_arguments(kind, arguments, default)
         with divert_framework_output() as log:
             result = work(config)
-            ray.shutdown()  # at exit it would first sleep for half a second
     except (ValueError, OSError) as error:
         logger.error("{}", error)
         return 2
