@@ -99,11 +99,13 @@ def _project(model: Qwen2Audio, windows: Sequence[dict[str, Any]]) -> tuple[list
     """
     size = model.encoder_batch_size
     embeds = []
+    states = torch.zeros(
+        size, model.window_tokens, windows[0]["width"]
+    )  # behind a window's end never looked at
     for begin in range(0, len(windows), size):
         batch = windows[begin : begin + size]
-        states = torch.zeros(size, model.window_tokens, batch[0]["width"])
         for i, window in enumerate(batch):
             states[i, : window["num_tokens"]] = torch.from_numpy(load_states(window))
         projected = model.project(states)
-        embeds += [projected[i, : window["num_tokens"]].clone() for i, window in enumerate(batch)]
+        embeds += [projected[i, : window["num_tokens"]] for i, window in enumerate(batch)]
     return embeds, -(-len(windows) // size) * size

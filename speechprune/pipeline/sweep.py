@@ -207,8 +207,10 @@ def _report(
         "num_failed": num_answers - num_ok,
         "recommendation": recommendation,
         "this_launch": {
-            name: sum(launch[name] for launch in progress) for name in ("num_items", "audio_hours", "seconds")
-        },
+            name: sum(launch[name] for launch in progress)
+            for name in ("num_items", "audio_hours", "seconds", "model_seconds", "tflops")
+        }
+        | {"by_model": {model.path: launch for model, launch in zip(config.models, progress, strict=True)}},
         "finished_at": datetime.now(UTC).isoformat(timespec="seconds"),
     }
     run.write_summary(summary)

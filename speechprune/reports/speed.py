@@ -102,7 +102,7 @@ def show_index_speed(results: dict[str, Any]) -> None:
         "recordings",
         "make index s",
         "from index s",
-        "without s",
+        f"without s ({row['runs_without']} of {row['runs']} made)",
         "gain",
         "by FLOPs",
         "share",

@@ -31,7 +31,14 @@ ROLL_SECONDS = 7  # recordings are the same speech, each begun so much later
 
 
 def questions_in_turn(
-    speech: Sequence[Path], model: Path, folder: Path, *, num_recordings: int, seconds: float, num_runs: int
+    speech: Sequence[Path],
+    model: Path,
+    folder: Path,
+    *,
+    num_recordings: int,
+    seconds: float,
+    num_runs: int,
+    num_without: int,
 ) -> dict[str, Any]:
     """One question about each of some recordings in each of some runs: from an index, and without.
 
@@ -49,6 +56,8 @@ def questions_in_turn(
         Of the archive.
     num_runs
         Each asks another question.
+    num_without
+        How many of them are made without the index too, and counted for all.
 
     Returns
     -------
@@ -76,25 +85,21 @@ def questions_in_turn(
             ]
             manifest.write_text("\n".join(map(json.dumps, rows)))
             settings = [f"input.manifest={manifest}", f"model.path={model}", "model.random_weights=true"]
-            for name in ("from-index", "without"):
-                run = folder / f"run-{number}-{name}"
-                extra = [f"input.index={index}"] if name == "from-index" else []
-                took = _run(JOB, address, *settings, f"output.path={run}", *extra)
-                tflops = json.loads((run / "summary.json").read_text())["totals"]["tflops_total"]
-                if name == "from-index":
-                    seconds_from_index, tflops_from_index = (
-                        seconds_from_index + took,
-                        tflops_from_index + tflops,
-                    )
-                else:
-                    seconds_without, tflops_without = seconds_without + took, tflops_without + tflops
+            took, tflops = _ask(
+                folder / f"run-{number}-from-index", address, *settings, f"input.index={index}"
+            )
+            seconds_from_index += took
+            tflops_from_index += tflops
+            if number < num_without:
+                took, tflops = _ask(folder / f"run-{number}-without", address, *settings)
+                seconds_without += took * num_runs / num_without
+                tflops_without += tflops * num_runs / num_without
             logger.info(
-                "{:,} of {:,} runs: {:.0f} s from the index, {:.0f} s to make it, {:.0f} s without",
+                "{:,} of {:,} runs: {:.0f} s from the index, {:.0f} s to make it",
                 number + 1,
                 num_runs,
                 seconds_from_index,
                 seconds_index,
-                seconds_without,
             )
     gain = seconds_without / (seconds_index + seconds_from_index)
     predicted = tflops_without / tflops_from_index
@@ -102,6 +107,7 @@ def questions_in_turn(
         "recordings": num_recordings,
         "audio_seconds": seconds,
         "runs": num_runs,
+        "runs_without": num_without,
         "seconds_index": seconds_index,
         "seconds_from_index": seconds_from_index,
         "seconds_without": seconds_without,
@@ -141,6 +147,12 @@ def on_two_nodes(speech: Sequence[Path], model: Path, folder: Path, seconds: flo
         "samples_bytes": round(seconds * SAMPLE_RATE) * 2,
         "index_bytes_per_audio_hour": summary["index_bytes_per_audio_hour"],
     }
+
+
+def _ask(run: Path, address: str, *settings: str) -> tuple[float, float]:
+    """Seconds of a run of the main job, and its TFLOPs."""
+    took = _run(JOB, address, *settings, f"output.path={run}")
+    return took, json.loads((run / "summary.json").read_text())["totals"]["tflops_total"]
 
 
 def _index_config(folder: Path, archive: Path, model: Path, index: Path) -> str:

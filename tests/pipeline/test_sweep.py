@@ -222,6 +222,9 @@ def test_a_wider_sweep_computes_only_what_is_new(
     assert any(
         f"{2 * 2 * 2 * NUM_RECORDINGS} answers, {len(before)} of them" in line for line in result.lines
     )
+    done = wide.summary()["this_launch"]
+    assert sum(of_model["num_items"] for of_model in done["by_model"].values()) == len(after) - len(before)
+    assert set(done["by_model"]) == {tiny_model_folder, grouped_query_model_folder}
     order = [(row["model"], row["benchmark"]) for row in points_of(wide).to_pylist()]
     assert list(dict.fromkeys(order)) == [
         (model, benchmark)
