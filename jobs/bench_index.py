@@ -1,11 +1,11 @@
 """Measure what an index saves, on a 100 M parameter model with random weights.
 
-    python jobs/bench_index.py [--output FILE] [--recordings 20] [--seconds 900] [--runs 10] [--without 10]
+    python jobs/bench_index.py [--output FILE] [--recordings 20] [--seconds 720] [--runs 10] [--without 10]
 
 (1) one question about each recording in each of some runs, from the index and without it, start to end,
 beside what the FLOPs account predicts; (2) a recording of three hours indexed on a cluster of two nodes of
-this machine, with the demo's small architecture. Prints tables, writes JSON; about 100 minutes on two
-cores, 40 with `--without 3`.
+this machine, with the demo's small architecture. Prints tables, writes JSON; about 80 minutes on two
+cores, 35 with `--without 3`.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def main(arguments: list[str]) -> int:
     )
     parser.add_argument("--output", default="bench_index.json", help="where the numbers go")
     parser.add_argument("--recordings", type=int, default=20, help="recordings of (1)")
-    parser.add_argument("--seconds", type=float, default=900.0, help="length of each")
+    parser.add_argument("--seconds", type=float, default=720.0, help="length of each")
     parser.add_argument("--runs", type=int, default=10, help="runs of (1), each with another question")
     parser.add_argument("--without", type=int, help="how many of them are made without index too (all)")
     options = parser.parse_args(arguments)
