@@ -17,29 +17,31 @@ from speechprune.rehearsal.scene import fill_archive
 from speechprune.speed.ray_overhead import JOB
 
 RECORDINGS_PER_BLOCK = 4
-EARLY, LATE = (0.10, 0.13), (0.97, 1.0)  # shares of the work between which processes are looked at
+# shares of the work between which processes are looked at; with the last block written the driver reads all
+# answers once, for the summary
+LOOKS = {"10 %": (0.10, 0.13), "50 %": (0.49, 0.52), "100 %": (0.96, 0.999)}
 SECONDS_BETWEEN_READINGS = 2.0
 SECONDS_BETWEEN_LINES = 60.0
+Reading = tuple[float, int, int]  # share of the work, bytes, open files
 ROLES = {"ray::MapWorker": "model actors", "ray::": "other workers", "raylet": "raylet", "gcs_server": "head"}
 
 
 @dataclass(frozen=True)
 class Growth:
-    """What processes of one role held, the most of any: early and late in the run.
+    """What processes of one role held, the most of any, at each of ``LOOKS``.
 
     Parameters
     ----------
-    early_bytes, late_bytes
-        Private memory (USS).
-    early_files, late_files
+    memory_bytes
+        Of their own: without files, and without the pages of Ray's shared memory that they have looked at, of
+        which there are ever more until they have been everywhere in it.
+    files
         Open file descriptors.
     """
 
     role: str
-    early_bytes: int
-    late_bytes: int
-    early_files: int
-    late_files: int
+    memory_bytes: dict[str, int]
+    files: dict[str, int]
 
 
 @dataclass(frozen=True)
@@ -97,9 +99,6 @@ def soak(folder: Path, num_copies: int, settings: tuple[str, ...]) -> Soak:
     )
 
 
-Reading = tuple[float, int, int]  # share of the work, bytes, files
-
-
 def watch(job: psutil.Process, answers: Path, num_files: float) -> dict[str, list[Reading]]:
     """Readings of all processes of a job until it ends, by role.
 
@@ -119,7 +118,8 @@ def watch(job: psutil.Process, answers: Path, num_files: float) -> dict[str, lis
         for process in [job, *job.children(recursive=True)]:
             try:
                 role = "driver" if process == job else _role(process)
-                readings[role].append((share, process.memory_full_info().uss, process.num_fds()))
+                memory = process.memory_info()
+                readings[role].append((share, memory.rss - memory.shared, process.num_fds()))
             except psutil.Error:  # ended meanwhile
                 continue
         if time.monotonic() - told > SECONDS_BETWEEN_LINES:
@@ -130,12 +130,21 @@ def watch(job: psutil.Process, answers: Path, num_files: float) -> dict[str, lis
 
 
 def growth(readings: dict[str, list[Reading]]) -> list[Growth]:
-    """What each role held early and late."""
-    grown = []
-    for role, some in sorted(readings.items()):
-        (early_bytes, early_files), (late_bytes, late_files) = _most(some, EARLY), _most(some, LATE)
-        grown.append(Growth(role, early_bytes, late_bytes, early_files, late_files))
-    return grown
+    """What each role held at each look."""
+    return [
+        Growth(
+            role,
+            {
+                look: _most([size for share, size, _ in some if a <= share <= b])
+                for look, (a, b) in LOOKS.items()
+            },
+            {
+                look: _most([num for share, _, num in some if a <= share <= b])
+                for look, (a, b) in LOOKS.items()
+            },
+        )
+        for role, some in sorted(readings.items())
+    ]
 
 
 def _role(process: psutil.Process) -> str:
@@ -143,6 +152,5 @@ def _role(process: psutil.Process) -> str:
     return next((role for name, role in ROLES.items() if name in command), "Ray's other services")
 
 
-def _most(readings: list[Reading], shares: tuple[float, float]) -> tuple[int, int]:
-    own = [reading for reading in readings if shares[0] <= reading[0] <= shares[1]]
-    return max((b for _, b, _ in own), default=0), max((n for _, _, n in own), default=0)
+def _most(values: list[int]) -> int:
+    return max(values, default=0)

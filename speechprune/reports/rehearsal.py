@@ -9,7 +9,7 @@ from rich.table import Table
 
 from speechprune.rehearsal.faults import Outcome
 from speechprune.rehearsal.scaling import Scaling
-from speechprune.rehearsal.soak import Soak
+from speechprune.rehearsal.soak import LOOKS, Soak
 
 WIDTH = 120  # no column is cut in a log
 
@@ -62,13 +62,13 @@ def show_scaling(sizes: Sequence[Scaling]) -> None:
 def show_soak(result: Soak) -> None:
     """A line a role."""
     title = f"{result.items:,} items about {result.recordings:,} recordings in {result.seconds:.0f} s"
-    table = Table("process", "MB early", "MB late", "files early", "files late", title=title)
+    table = Table(
+        "process", *(f"MB at {at}" for at in LOOKS), *(f"files at {at}" for at in LOOKS), title=title
+    )
     for one in result.growth:
         table.add_row(
             one.role,
-            f"{one.early_bytes / 1e6:,.0f}",
-            f"{one.late_bytes / 1e6:,.0f}",
-            f"{one.early_files:,}",
-            f"{one.late_files:,}",
+            *(f"{size / 1e6:,.0f}" for size in one.memory_bytes.values()),
+            *(f"{num:,}" for num in one.files.values()),
         )
     Console().print(table)

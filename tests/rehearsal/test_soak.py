@@ -30,12 +30,13 @@ def test_a_process_that_grows_is_seen_and_another_is_not(leak, tmp_path, monkeyp
     [driver] = soak.growth(soak.watch(psutil.Process(job.pid), tmp_path, NUM_FILES))
     assert job.wait() == 0
     assert driver.role == "driver"
-    grown_bytes = driver.late_bytes - driver.early_bytes
-    grown_files = driver.late_files - driver.early_files
+    grown_bytes = driver.memory_bytes["100 %"] - driver.memory_bytes["10 %"]
+    grown_files = driver.files["100 %"] - driver.files["10 %"]
     if leak:
-        answered_between = (soak.LATE[0] - soak.EARLY[1]) * NUM_FILES
+        answered_between = (soak.LOOKS["100 %"][0] - soak.LOOKS["10 %"][1]) * NUM_FILES
         assert grown_bytes > (answered_between - 2) * LEAK_BYTES
         assert grown_files > answered_between - 2
+        assert driver.files["10 %"] < driver.files["50 %"] < driver.files["100 %"]
     else:
         assert grown_bytes < LEAK_BYTES
         assert grown_files == 0
