@@ -93,10 +93,8 @@ def show_speed(results: dict[str, Any]) -> None:
     console.print(table)
 
 
-def show_index_speed(results: dict[str, Any]) -> None:
-    """Print the tables of ``jobs/bench_index.py``."""
-    console = Console()
-    row = results["questions_in_turn"]
+def show_questions_in_turn(row: dict[str, Any]) -> None:
+    """Print a table of ``jobs/bench_index.py``."""
     table = Table(
         "runs",
         "recordings",
@@ -106,7 +104,7 @@ def show_index_speed(results: dict[str, Any]) -> None:
         "gain",
         "by FLOPs",
         "share",
-        title=f"(1) a question a run, recordings of {row['audio_seconds']:.0f} s",
+        title=f"(2) a question a run, recordings of {row['audio_seconds']:.0f} s",
     )
     table.add_row(
         str(row["runs"]),
@@ -116,15 +114,18 @@ def show_index_speed(results: dict[str, Any]) -> None:
         f"{row['gain_predicted_by_flops']:.2f}",
         f"{row['share_of_prediction']:.0%}",
     )
-    console.print(table)
-    row = results["two_nodes"]
+    Console().print(table)
+
+
+def show_two_nodes(row: dict[str, Any]) -> None:
+    """Print a table of ``jobs/bench_index.py``."""
     table = Table(
         "audio s",
         "windows by node",
         "s",
         "peak MB of a worker",
         "samples MB",
-        title="(2) two nodes, demo model",
+        title="(1) two nodes, demo model",
     )
     table.add_row(
         f"{row['audio_seconds']:,.0f}",
@@ -133,4 +134,4 @@ def show_index_speed(results: dict[str, Any]) -> None:
         f"{row['peak_worker_bytes'] / 1e6:,.0f}",
         f"{row['samples_bytes'] / 1e6:,.0f}",
     )
-    console.print(table)
+    Console().print(table)
