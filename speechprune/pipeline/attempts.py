@@ -47,6 +47,7 @@ class AttemptLedger:
         """Note that it is over, well or badly, and the worker alive."""
         for key in keys:
             del self._open[key]
+            self._begun.pop(key, None)  # a night has many recordings
 
 
 def start_ledger() -> Any:
