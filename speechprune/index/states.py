@@ -22,8 +22,9 @@ INT8_STEPS = 127
 def store_states(states: np.ndarray, dtype: StatesDType) -> tuple[bytes, np.ndarray | None]:
     """A window's states as bytes.
 
-    int8: q_ij = round(x_ij / scale_i) with scale_i = max_j |x_ij| / 127, so that no state is off by more than
-    half a scale. float16 holds bfloat16's numbers exactly between 6·10⁻⁵ and 65,504, where states are.
+    int8: q_ij = round(x_ij / scale_i) with scale_i = max_j |x_ij| / 127, and at least the smallest normal
+    float32, so that no state is off by more than half a scale. float16 holds bfloat16's numbers exactly
+    between 6·10⁻⁵ and 65,504, where states are.
 
     Parameters
     ----------
@@ -38,9 +39,8 @@ def store_states(states: np.ndarray, dtype: StatesDType) -> tuple[bytes, np.ndar
     if dtype == "float16":
         limit = np.finfo(np.float16).max
         return np.clip(states, -limit, limit).astype("<f2").tobytes(), None
-    scales = (np.abs(states).max(axis=1) / INT8_STEPS).astype(np.float32)
-    steps = np.rint(states / np.maximum(scales, np.finfo(np.float32).tiny)[:, None])
-    return steps.astype(np.int8).tobytes(), scales
+    scales = np.maximum(np.abs(states).max(axis=1) / INT8_STEPS, np.finfo(np.float32).tiny).astype(np.float32)
+    return np.rint(states / scales[:, None]).astype(np.int8).tobytes(), scales
 
 
 def load_states(window: dict[str, Any]) -> np.ndarray:
