@@ -99,9 +99,8 @@ def _project(model: Qwen2Audio, windows: Sequence[dict[str, Any]]) -> tuple[list
     """
     size = model.encoder_batch_size
     embeds = []
-    states = torch.zeros(
-        size, model.window_tokens, windows[0]["width"]
-    )  # behind a window's end never looked at
+    # behind a window's end lies what was there before: no token's embedding hangs on another's states
+    states = torch.zeros(size, model.window_tokens, windows[0]["width"])
     for begin in range(0, len(windows), size):
         batch = windows[begin : begin + size]
         for i, window in enumerate(batch):

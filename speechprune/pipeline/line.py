@@ -74,6 +74,7 @@ def run_line(
     ledger = start_ledger()
     limits = Limits(options.max_attempts, options.max_seconds_per_recording, options.max_decode_gb)
     guards = {"ledger": ledger, "limits": limits}
+    # from_arrow would run a task a block, to learn its size
     dataset = ray.data.from_blocks(list(split_blocks(tasks, options.recordings_per_block)))
     dataset = dataset.map_batches(
         decode_recording,
