@@ -23,7 +23,12 @@ LOOKS = {"10 %": (0.10, 0.13), "50 %": (0.49, 0.52), "100 %": (0.96, 0.999)}
 SECONDS_BETWEEN_READINGS = 2.0
 SECONDS_BETWEEN_LINES = 60.0
 Reading = tuple[float, int, int]  # share of the work, bytes, open files
-ROLES = {"ray::MapWorker": "model actors", "ray::": "other workers", "raylet": "raylet", "gcs_server": "head"}
+ROLES = {
+    "ray::MapWorker": "actor with the model",
+    "ray::": "other workers",
+    "raylet": "Ray's node process",
+    "gcs_server": "Ray's head process",
+}
 
 
 @dataclass(frozen=True)
@@ -131,26 +136,22 @@ def watch(job: psutil.Process, answers: Path, num_files: float) -> dict[str, lis
 
 def growth(readings: dict[str, list[Reading]]) -> list[Growth]:
     """What each role held at each look."""
-    return [
-        Growth(
-            role,
-            {
-                look: _most([size for share, size, _ in some if a <= share <= b])
-                for look, (a, b) in LOOKS.items()
-            },
-            {
-                look: _most([num for share, _, num in some if a <= share <= b])
-                for look, (a, b) in LOOKS.items()
-            },
+    grown = []
+    for role, some in sorted(readings.items()):
+        seen = {
+            look: [(size, num) for share, size, num in some if begin <= share <= end] or [(0, 0)]
+            for look, (begin, end) in LOOKS.items()
+        }
+        grown.append(
+            Growth(
+                role,
+                memory_bytes={look: max(size for size, _ in held) for look, held in seen.items()},
+                files={look: max(num for _, num in held) for look, held in seen.items()},
+            )
         )
-        for role, some in sorted(readings.items())
-    ]
+    return grown
 
 
 def _role(process: psutil.Process) -> str:
     command = " ".join(process.cmdline()[:1]) or process.name()
     return next((role for name, role in ROLES.items() if name in command), "Ray's other services")
-
-
-def _most(values: list[int]) -> int:
-    return max(values, default=0)

@@ -71,4 +71,4 @@ def show_soak(result: Soak) -> None:
             *(f"{size / 1e6:,.0f}" for size in one.memory_bytes.values()),
             *(f"{num:,}" for num in one.files.values()),
         )
-    Console().print(table)
+    Console(width=WIDTH).print(table)
