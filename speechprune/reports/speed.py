@@ -97,18 +97,17 @@ def show_questions_in_turn(row: dict[str, Any]) -> None:
     """Print a table of ``jobs/bench_index.py``."""
     table = Table(
         "runs",
-        "recordings",
         "make index s",
         "from index s",
-        f"without s ({row['runs_without']} of {row['runs']} made)",
+        "without s",
         "gain",
         "by FLOPs",
         "share",
-        title=f"(2) a question a run, recordings of {row['audio_seconds']:.0f} s",
+        title=f"(2) a question a run about each of {row['recordings']} recordings of "
+        f"{row['audio_seconds']:.0f} s; {row['runs_without']} of the runs made without index",
     )
     table.add_row(
         str(row["runs"]),
-        str(row["recordings"]),
         *(f"{row[name]:.1f}" for name in ("seconds_index", "seconds_from_index", "seconds_without")),
         f"{row['gain']:.2f}",
         f"{row['gain_predicted_by_flops']:.2f}",
