@@ -34,3 +34,6 @@ def encode(samples: np.ndarray, name: str) -> bytes:
         for piece in [*resampler.resample(frame), *resampler.resample(None), None]:
             container.mux(stream.encode(piece))
     return file.getvalue()
+
+
+EDGE_SAMPLES = 400  # 25 ms in which a resampler or codec still feels the beginning or end of a slice

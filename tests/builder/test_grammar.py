@@ -4,125 +4,28 @@ The reader takes every sentence apart by the statements' wording alone: it share
 """
 
 import itertools
-import re
 from collections import Counter
-from dataclasses import dataclass, replace
-from functools import cache
-from pathlib import Path
+from dataclasses import replace
 
 import numpy as np
 import pytest
-import yaml
+from grammar_reader import (
+    SCENARIOS,
+    VALUES,
+    WRITER,
+    facts_of,
+    is_small_talk,
+    many_scripts,
+    plans,
+    read_fact,
+    read_question,
+    sentences_of,
+)
 from hypothesis import given, settings
-from hypothesis import strategies as st
 from scipy import stats
 
-import speechprune.builder
-from speechprune.builder.grammar import subject_words, vocabulary
 from speechprune.builder.grammar_writer import GrammarWriter
-from speechprune.builder.plan import ItemsOptions, plan_recordings
-from speechprune.builder.script import RecordingPlan, Script
-
-FOLDER = Path(speechprune.builder.__file__).with_name("grammar")
-VALUES = {
-    kind: list(map(str, values))
-    for kind, values in yaml.safe_load((FOLDER / "values.yaml").read_text()).items()
-}
-SCENARIOS = {
-    data["scenario"]: data
-    for data in (
-        yaml.safe_load((FOLDER / f"{name}.yaml").read_text())
-        for name in ("conversation", "lecture", "meeting")
-    )
-}
-HESITATION = r"(?:(?:um|uh|well|you know|i mean|so), )?"
-WRITER = GrammarWriter()
-
-
-@dataclass(frozen=True)
-class Wording:
-    """A sentence of the grammar as a pattern for what is said or asked with it."""
-
-    relation: str
-    pattern: re.Pattern
-
-
-@cache
-def wordings(scenario: str, kind: str) -> list[Wording]:
-    found = []
-    for name, relation in SCENARIOS[scenario]["relations"].items():
-        heads = "|".join(relation["heads"])
-        for text in relation[kind]:
-            pattern = re.escape(text.lower())
-            pattern = pattern.replace(r"\ the\ \{subject\}", r"(?:\ |,\ (?:um|uh),\ )the\ \{subject\}")
-            pattern = pattern.replace(r"\{subject\}", rf"(?P<subject>[a-z]+ (?:{heads}))")
-            pattern = pattern.replace(r"\{value\}", f"(?P<value>{'|'.join(VALUES[name]).lower()})")
-            found.append(Wording(name, re.compile(HESITATION + pattern)))
-    return found
-
-
-def read_fact(scenario: str, sentence: str) -> tuple[str, str, str] | None:
-    """Relation, subject and value that a sentence says."""
-    found = {
-        (wording.relation, match["subject"], match["value"])
-        for wording in wordings(scenario, "statements")
-        if (match := wording.pattern.fullmatch(sentence.lower()))
-    }
-    assert len(found) <= 1, f"{sentence!r} can be read as {found}"
-    return found.pop() if found else None
-
-
-def read_question(scenario: str, question: str) -> tuple[str, str]:
-    """Relation and subject that a question asks for."""
-    found = {
-        (wording.relation, match["subject"])
-        for wording in wordings(scenario, "questions")
-        if (match := wording.pattern.fullmatch(question.lower()))
-    }
-    assert len(found) == 1, f"{question!r} can be read as {found}"
-    return found.pop()
-
-
-def sentences_of(script: Script) -> list[str]:
-    return [sentence for turn in script.turns for sentence in turn.sentences]
-
-
-def facts_of(script: Script) -> list[tuple[str, str, str]]:
-    read = (read_fact(script.scenario, sentence) for sentence in sentences_of(script))
-    return [fact for fact in read if fact]
-
-
-def is_small_talk(scenario: str, sentence: str) -> bool:
-    data = SCENARIOS[scenario]
-    subtopics = [name for topic in data["topics"].values() for name in topic["subtopics"]]
-    known = {text.format(subtopic=name) for text in data["openings"] for name in subtopics}
-    known |= {*data["fillers"], *data["closings"]}
-    plain = re.sub("^" + HESITATION, "", sentence.lower())
-    return {sentence.lower(), plain} & {text.lower() for text in known} != set()
-
-
-@st.composite
-def plans(draw, longest: float = 900.0) -> RecordingPlan:
-    seconds = draw(st.floats(20, longest))
-    num_questions = draw(st.integers(1, 3))
-    scenario, topic, subtopic = draw(st.sampled_from(WRITER.topics()))
-    return RecordingPlan(
-        recording_id="recording",
-        seed=draw(st.integers(0, 2**48)),
-        scenario=scenario,
-        topic=topic,
-        subtopic=subtopic,
-        seconds=seconds,
-        letters=tuple(draw(st.sampled_from("ABCD")) for _ in range(num_questions)),
-        positions=tuple(sorted(draw(st.floats(0, 0.999)) for _ in range(num_questions))),
-        fact_group=draw(st.sampled_from(["training", "held_out"])),
-        voice_group="training",
-    )
-
-
-def many_scripts(num_recordings: int, **options) -> list[tuple[RecordingPlan, Script]]:
-    items = ItemsOptions(num_recordings=num_recordings, **options)
-    return [(plan, WRITER.write(plan)) for plan in plan_recordings(items, WRITER.topics())]
+from speechprune.builder.script import Script
 
 
 @given(plan=plans())
@@ -268,69 +171,6 @@ def test_wrong_choices_are_mostly_said_of_other_subjects():
     assert said / (said + absent) > 0.85
     assert set(with_absent) == {0, 1}  # never so many that hearing a word is knowing the answer
     assert 0.1 < with_absent[1] / with_absent.total() < 0.3
-
-
-def test_the_vocabulary_is_closed_and_nothing_in_it_is_idle():
-    words = set(vocabulary())
-    heard = {"um", "uh"}
-    for seed in range(4):
-        for _, script in many_scripts(150, seed=seed, fact_group=("training", "held_out")[seed % 2]):
-            texts = sentences_of(script)
-            for question in script.questions:
-                texts += [question.question, *question.choices]
-            for text in texts:
-                heard |= {
-                    word if word == "I" else word.lower() for word in re.findall(r"[A-Za-z0-9']+", text)
-                }
-                assert re.fullmatch(r"[A-Za-z', .?!]+", text)
-    assert heard <= words
-    assert len(words - heard) < 0.02 * len(words)
-    assert {word for word in words if len(word) == 1} == {"I", "a"}
-
-
-def test_no_two_values_of_a_kind_are_equal_and_each_is_one_word():
-    for values in VALUES.values():
-        assert len({value.lower() for value in values}) == len(values)
-        assert all(re.fullmatch(r"[A-Za-z]{3,}", value) for value in values)
-        assert len(values) >= 7  # four that are said and one that is not, whatever is held out
-
-
-def test_a_and_an_stand_before_the_right_words():
-    checked = 0
-    for data in SCENARIOS.values():
-        modifiers = [
-            word for topic in data["topics"].values() for m in topic["subtopics"].values() for word in m
-        ]
-        subtopics = [name for topic in data["topics"].values() for name in topic["subtopics"]]
-        fixed = data["openings"] + data["fillers"] + data["closings"]
-        for name, relation in data["relations"].items():
-            words = {"subject": modifiers, "value": VALUES[name], "subtopic": subtopics}
-            for text in relation["statements"] + relation["questions"] + fixed:
-                for article, field, word in re.findall(r"\b([Aa]n?) (?:\{(\w+)\}|(\w+))", text):
-                    for following in words[field] if field else [word]:
-                        begins_with_vowel = following[0].lower() in "aeiou"
-                        assert (article.lower() == "an") == begins_with_vowel, (text, following)
-                        checked += 1
-    assert checked > 50
-
-
-def test_subjects_of_all_topics_of_a_scenario_are_different_things():
-    for data in SCENARIOS.values():
-        heads = [head for relation in data["relations"].values() for head in relation["heads"]]
-        assert len(heads) == len(set(heads))
-        modifiers = [
-            word for topic in data["topics"].values() for m in topic["subtopics"].values() for word in m
-        ]
-        assert len(modifiers) == len(set(modifiers))
-
-
-def test_the_subject_is_found_in_every_question():
-    for scenario, data in SCENARIOS.items():
-        modifier = next(iter(next(iter(data["topics"].values()))["subtopics"].values()))[0]
-        for relation in data["relations"].values():
-            for text in relation["questions"]:
-                question = text.format(subject=f"{modifier} {relation['heads'][-1]}")
-                assert " ".join(subject_words(question)) == read_question(scenario, question)[1]
 
 
 def test_an_unknown_topic_is_named():

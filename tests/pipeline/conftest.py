@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import ray
 import s3fs
+from archive import Archive
 from harness import JOB, JobProcess
 from moto.server import ThreadedMotoServer
 
@@ -72,3 +73,12 @@ def bucket(request, s3_environment) -> str:
     name = request.module.__name__.replace("_", "-")
     s3fs.S3FileSystem().mkdir(name)
     return name
+
+
+@pytest.fixture
+def archive(tmp_path, tiny_model_folder, ray_address) -> Archive:
+    """Without recordings yet; its config indexes it on disk."""
+    (tmp_path / "sounds").mkdir()
+    archive = Archive(tmp_path, tiny_model_folder)
+    archive.configure(str(archive.sounds), archive.index)
+    return archive

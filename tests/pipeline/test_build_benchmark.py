@@ -12,9 +12,9 @@ import pytest
 import ray
 import soundfile
 import yaml
+from chat_server import good
 from harness import launch
 from protocol_server import ProtocolServer
-from test_chat_writer import good
 from test_recognition import save_wav2vec2
 
 from speechprune import storage

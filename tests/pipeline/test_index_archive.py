@@ -1,80 +1,19 @@
 """The nightly job on a real S3 API and on disk: what is new is encoded once, whatever comes between."""
 
-import json
 import random
 import signal
-from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
 import s3fs
-import yaml
-from harness import Job, launch, write_sound
+from archive import FREE_COLUMNS, NIGHT, Archive, rows_of, window_files
+from harness import launch, write_sound
 from ray.cluster_utils import Cluster
 
 from speechprune import storage
 from speechprune.audio import SAMPLE_RATE, decode_audio
 from speechprune.index.schema import WINDOWS_SCHEMA
-
-NIGHT = Path(__file__).parents[2] / "jobs/index_archive.py"
-SEARCH = Path(__file__).parents[2] / "jobs/search_archive.py"
-CHOICES = ["Monday", "Tuesday", "Thursday", "Friday"]
-# measured, or of the moment: all else is the same in any run
-FREE_COLUMNS = ("seconds_decode_audio", "seconds_encode", "tflops_encode", "node", "indexed_at")
-
-
-@dataclass(frozen=True)
-class Archive:
-    """A folder with recordings, the config of the nightly job, and its index."""
-
-    folder: Path
-    model: str
-
-    @property
-    def sounds(self) -> Path:
-        return self.folder / "sounds"
-
-    @property
-    def config(self) -> str:
-        return str(self.folder / "index.yaml")
-
-    @property
-    def index(self) -> str:
-        return str(self.folder / "index")
-
-    def configure(self, path: str, index: str, **sections: dict) -> None:
-        values = {
-            "archive": {"path": path},
-            "model": {"path": self.model, "dtype": "float32", "device": "cpu"},
-            "index": {"path": index, "shard_minutes": 0.5},
-            "answering": {"max_new_tokens": 3},
-        }
-        for section, settings in sections.items():
-            values[section] = values.get(section, {}) | settings
-        Path(self.config).write_text(yaml.safe_dump(values))
-
-    def summary(self, index: str) -> dict:
-        [folder] = storage.folders_in(index)
-        return json.loads(storage.read_text(f"{folder}/summary.json"))
-
-
-def rows_of(index: str) -> list[dict]:
-    """All rows of an index with one model, in order, without what is measured."""
-    [folder] = storage.folders_in(index)
-    rows = []
-    for file in storage.files_in(f"{folder}/windows", ".parquet"):
-        with storage.open_binary(file, block_bytes=1 << 20) as handle:
-            rows += pq.read_table(handle).drop_columns(list(FREE_COLUMNS)).to_pylist()
-    return sorted(rows, key=lambda row: (row["recording"], row["window"]))
-
-
-@pytest.fixture
-def archive(tmp_path, tiny_model_folder, ray_address) -> Archive:
-    (tmp_path / "sounds").mkdir()
-    archive = Archive(tmp_path, tiny_model_folder)
-    archive.configure(str(archive.sounds), archive.index)
-    return archive
 
 
 def test_nights_on_s3_encode_what_is_new_and_drop_what_is_gone(archive, bucket, speech):
@@ -175,14 +114,6 @@ def test_one_long_recording_uses_every_node(archive, speech, job_process):
     assert len(set(nodes)) == 2
 
 
-def window_files(index: str) -> list[str]:
-    return [
-        file
-        for folder in storage.folders_in(index)
-        for file in storage.files_in(f"{folder}/windows", ".parquet")
-    ]
-
-
 def test_of_two_nights_at_once_one_works(long_archive, job_process):
     first = job_process(long_archive.config, job=NIGHT)
     first.wait_until(lambda: bool(window_files(long_archive.index)))
@@ -238,108 +169,3 @@ def test_a_header_that_promises_more_than_there_is_gets_all_that_there_is(archiv
     assert [row["num_tokens"] for row in others] == [0, 0]
     assert launch(archive.config, job=NIGHT).code == 0
     assert archive.summary(archive.index)["this_launch"]["num_items"] == 0
-
-
-@pytest.fixture
-def asked(archive, speech) -> Job:
-    """An archive with questions about it, and a job that asks them."""
-    job = Job(archive.folder)
-    items = [
-        {
-            "item_id": f"{i}-{question}",
-            "audio": f"sounds/{write_sound(archive.sounds / f'{i}.wav', speech(seconds, start=9.0 * i))}",
-            "question": question,
-            "choices": CHOICES,
-        }
-        for i, seconds in enumerate((3.0, 40.0, 61.0))
-        for question in ("Which day?", "What comes next?")
-    ]
-    job.write(items, archive.model, input={"index": archive.index})
-    return job
-
-
-def test_answers_from_the_index_are_those_of_the_recordings(archive, asked):
-    """To the bit in bfloat16, whose numbers float16 holds."""
-    assert launch(archive.config, "index.shard_minutes=5", "model.dtype=bfloat16", job=NIGHT).code == 0
-    direct = Job(asked.folder / "direct")
-    for path, index in ((direct.run, "null"), (asked.run, archive.index)):
-        result = launch(asked.config, f"output.path={path}", f"input.index={index}", "model.dtype=bfloat16")
-        assert result.code == 0
-        for sound in archive.sounds.iterdir():
-            sound.unlink()  # the index stands in for the audio
-    assert any("3 of 3 recordings to ask are in the index" in line for line in result.lines)
-    expected = direct.rows("ok")
-    assert len(expected) == len(asked.rows("ok")) == 6
-    for item_id, row in asked.rows("ok").items():
-        for name in ("prediction", "choice_probabilities", "evidence", "num_kept_tokens", "audio_seconds"):
-            assert row[name] == expected[item_id][name]
-        assert row["tflops_encode"] < expected[item_id]["tflops_encode"] / 50
-
-
-def test_an_index_of_another_model_is_refused_and_lives_beside(archive, asked, grouped_query_model_folder):
-    assert launch(archive.config, job=NIGHT).code == 0
-    other = f"model.path={grouped_query_model_folder}"
-    result = launch(asked.config, other)
-    assert result.code == 2
-    assert archive.model in result.lines[-1]
-    assert f"not of {grouped_query_model_folder}" in result.lines[-1]
-    assert launch(archive.config, other, job=NIGHT).code == 0
-    assert len(storage.folders_in(archive.index)) == 2
-    assert launch(asked.config, other).code == 0
-    result = launch(archive.config, "index.states=int8", job=NIGHT)
-    assert result.code == 2
-    assert "index.states is 'int8', but the windows in" in result.lines[-1]
-
-
-def test_standing_questions_are_asked_once(archive, speech):
-    write_sound(archive.sounds / "a.wav", speech(3.0))
-    questions = archive.folder / "questions.yaml"
-    questions.write_text(
-        yaml.safe_dump([{"question": "Which day?", "choices": CHOICES}, {"question": "Why?"}])
-    )
-    output = archive.folder / "answers"
-    night = (archive.config, f"questions.path={questions}", f"questions.output={output}")
-    assert launch(*night, job=NIGHT).code == 0
-    assert archive.summary(archive.index)["questions"]["num_ok"] == 2
-    write_sound(archive.sounds / "b.wav", speech(3.0, start=5.0))
-    assert launch(*night, job=NIGHT).code == 0
-    assert archive.summary(archive.index)["questions"]["num_items"] == 2
-    assert launch(*night, job=NIGHT).code == 0
-    assert archive.summary(archive.index)["questions"]["num_items"] == 0
-    [day] = storage.folders_in(str(output))
-    rows = pq.read_table(day + "/answers").to_pylist()
-    assert sorted((Path(row["audio"]).name, row["question_id"]) for row in rows) == [
-        ("a.wav", "Which day?"),
-        ("a.wav", "Why?"),
-        ("b.wav", "Which day?"),
-        ("b.wav", "Why?"),
-    ]
-
-
-def test_a_search_ranks_every_recording_and_asks_the_best(archive, asked):
-    assert launch(archive.config, job=NIGHT).code == 0
-    config = archive.folder / "search.yaml"
-    values = {
-        "search": {"index": archive.index, "num_answered": 2},
-        "model": {"path": archive.model, "dtype": "float32", "device": "cpu"},
-        "output": {"path": str(archive.folder / "found")},
-    }
-    config.write_text(yaml.safe_dump(values))
-    assert launch("Which day?", *CHOICES, str(config), job=SEARCH).code == 0
-    hits = pq.read_table(archive.folder / "found/hits.parquet").to_pylist()
-    assert sorted(Path(hit["recording"]).name for hit in hits) == ["0.wav", "1.wav", "2.wav"]
-    assert [hit["rank"] for hit in hits] == [1, 2, 3]
-    assert [hit["score"] for hit in hits] == sorted((hit["score"] for hit in hits), reverse=True)
-    assert [hit["prediction"] is not None for hit in hits] == [True, True, False]
-    manifest = archive.folder / "manifest.jsonl"
-    assert (
-        launch(str(config), f"search.questions={manifest}", "search.questions_per_pass=4", job=SEARCH).code
-        == 0
-    )
-    summary = json.loads((archive.folder / "found/summary.json").read_text())
-    assert summary["num_questions"] == 6
-    assert summary["found"]["late_interaction"]["recall_at_5"] == 1.0
-    assert summary["found"]["chance"]["recall_at_1"] == pytest.approx(1 / 3)
-    refused = launch("Which day?", "Monday", str(config), job=SEARCH)
-    assert refused.code == 2
-    assert refused.lines[-1].startswith("1 choice: give 2 to 26")

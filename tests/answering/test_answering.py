@@ -1,4 +1,4 @@
-"""The straight line on a tiny model: same answers in any company, true costs, failures that stay alone."""
+"""The straight line on a tiny model: the same answers in any company, true costs, evidence."""
 
 import itertools
 from dataclasses import replace
@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from asked import CHOICES, OPTIONS, SMALL, answered, ask, method_of
 from hypothesis import given
 from hypothesis import strategies as st
 from tiny_models import load_tiny_model
@@ -16,87 +17,20 @@ from speechprune import (
     FirstPhase,
     NoPruning,
     RandomCrop,
-    SpeechLM,
     SpeechPrune,
 )
 from speechprune.answering import answer_items
-from speechprune.audio import SAMPLE_RATE, AudioTooShort
+from speechprune.audio import SAMPLE_RATE
 from speechprune.cost import decode_flops, encode_flops, prefill_flops
 from speechprune.evidence import NUM_EVIDENCE_SECONDS, find_evidence
-from speechprune.prompts import PromptError, choice_orders
+from speechprune.prompts import choice_orders
 from speechprune.pruning import METHODS
 from speechprune.questions import Item
-
-LENGTHS = [12.0, 40.0, 65.0]  # seconds: 1, 2 and 3 windows; in all 3 full ones and 3 short ones
-CHOICES = ("In the garden", "At the office", "By the lighthouse", "Nowhere")
-OPTIONS = AnsweringOptions(max_new_tokens=4)
-SMALL = {"phase1_budget": 200}
-
-
-def method_of(name: str):
-    rate = {} if name in ("truncate", "none") else {"pruning_rate": 0.35}
-    return METHODS[name](**SMALL, **rate)
-
-
-def ask(audios, *, open_questions: bool = True) -> list[Item]:
-    """Three questions of each recording, the last one open-ended."""
-    return [
-        Item(
-            item_id=f"recording {i} question {j}",
-            audio=audio,
-            question=question,
-            choices=None if open_questions and j == 2 else CHOICES[: 4 - j],
-        )
-        for i, audio in enumerate(audios)
-        for j, question in enumerate(["Where do they meet?", "Who has the red notebook?", "Why so late?"])
-    ]
-
-
-def answered(lm: SpeechLM, items, method=None, options: AnsweringOptions = OPTIONS) -> list[Answer]:
-    outcomes = answer_items(lm.model, items, method or SpeechPrune(**SMALL), options)
-    for outcome in outcomes:
-        if isinstance(outcome, Exception):
-            raise outcome
-    return outcomes
-
-
-@pytest.fixture(scope="module")
-def recordings(speech) -> list[np.ndarray]:
-    return [speech(seconds, start=50 * i) for i, seconds in enumerate(LENGTHS)]
-
-
-@pytest.fixture(scope="module")
-def audios(tiny_lm, recordings):
-    return tiny_lm.encode_many(recordings)
-
-
-@pytest.fixture(scope="module")
-def items(audios) -> list[Item]:
-    return ask(audios)
 
 
 @pytest.fixture(scope="module")
 def items_encoded_alone(tiny_lm, recordings) -> list[Item]:
     return ask([tiny_lm.encode_many([samples])[0] for samples in recordings])
-
-
-@pytest.fixture
-def out_of_memory(monkeypatch):
-    """Make a method of the adapter fail as a GPU does, on batches for which ``too_large`` holds."""
-
-    def limit(lm: SpeechLM, name: str, too_large) -> list[int]:
-        original, sizes = getattr(lm.model, name), []
-
-        def limited(batch, *args):
-            sizes.append(len(batch))
-            if too_large(batch):
-                raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
-            return original(batch, *args)
-
-        monkeypatch.setattr(lm.model, name, limited)
-        return sizes
-
-    return limit
 
 
 # The same in any company
@@ -328,105 +262,3 @@ def test_evidence_lies_in_the_recording_and_counts_from_the_files_beginning(tiny
 
 def test_methods_that_do_not_listen_name_no_evidence(tiny_lm, items):
     assert answered(tiny_lm, items[:1], RandomCrop(**SMALL))[0].evidence == []
-
-
-# Failures stay alone
-
-
-def test_a_prompt_beyond_the_models_context_fails_alone(tiny_lm, items):
-    """65 s and 40 s are 1,625 and 1,000 tokens: over this limit, and under it."""
-    limited = load_tiny_model(tiny_lm.model.name)
-    limited.model.max_prompt_tokens = 1_200
-    outcomes = answer_items(limited.model, items, NoPruning(), OPTIONS)
-    for item, outcome in zip(items, outcomes, strict=True):
-        if len(item.audio.embeds) > 1_200:
-            assert isinstance(outcome, PromptError)
-            assert "exceeds the 1,200 that the model takes: prune to fewer tokens" in str(outcome)
-        else:
-            assert isinstance(outcome, Answer)
-    assert sum(isinstance(outcome, PromptError) for outcome in outcomes) == 3
-
-
-def test_the_context_limit_is_the_models(tiny_lm):
-    assert tiny_lm.model.max_prompt_tokens == 4_096
-
-
-@pytest.mark.parametrize(
-    "bad", [{"question": ""}, {"question": "a <|AUDIO|> b"}, {"question": "broken \ud800 text"}]
-)
-def test_a_question_that_cannot_be_put_fails_alone(tiny_lm, items, bad):
-    expected = answered(tiny_lm, items)
-    asked = list(items)
-    asked[1] = replace(items[1], **bad)
-    outcomes = answer_items(tiny_lm.model, asked, SpeechPrune(**SMALL), OPTIONS)
-    assert isinstance(outcomes[1], Exception)
-    for i, outcome in enumerate(outcomes):
-        if i != 1:
-            assert outcome.prediction == expected[i].prediction
-
-
-def test_no_items_no_answers(tiny_lm):
-    assert answer_items(tiny_lm.model, [], SpeechPrune(), OPTIONS) == []
-    assert tiny_lm.encode_many([]) == []
-
-
-@pytest.mark.parametrize("name", ["next_token_logits", "generate"])
-def test_a_batch_that_does_not_fit_is_halved_until_it_does(tiny_lm, items, out_of_memory, name):
-    expected = answered(tiny_lm, items)
-    sizes = out_of_memory(tiny_lm, name, lambda prompts: len(prompts) > 2)
-    answers = answered(tiny_lm, items)
-    assert max(sizes) > 2
-    for answer, other in zip(answers, expected, strict=True):
-        np.testing.assert_array_equal(answer.kept_indices, other.kept_indices)
-        assert answer.prediction == other.prediction
-
-
-@pytest.mark.parametrize("name", ["next_token_logits", "generate"])
-def test_an_item_that_never_fits_fails_alone(tiny_lm, items, out_of_memory, name):
-    """Unpruned prompts of 12, 40 and 65 s share batches; those of 65 s don't fit even alone."""
-    expected = answered(tiny_lm, items, NoPruning())
-    out_of_memory(tiny_lm, name, lambda prompts: max(len(prompt) for prompt in prompts) > 1_500)
-    outcomes = answer_items(tiny_lm.model, items, NoPruning(), OPTIONS)
-    for i, (item, outcome) in enumerate(zip(items, outcomes, strict=True)):
-        is_asked_so = (name == "generate") == (item.choices is None)
-        if i >= 6 and is_asked_so:
-            assert isinstance(outcome, torch.cuda.OutOfMemoryError)
-        else:
-            assert outcome.prediction == expected[i].prediction
-
-
-def test_a_recording_that_cannot_be_pruned_fails_alone(tiny_lm, items, monkeypatch):
-    def prune(self, inputs):
-        if inputs.num_tokens == 1_000:
-            raise torch.cuda.OutOfMemoryError("CUDA out of memory")
-        return original(self, inputs)
-
-    original = SpeechPrune.prune
-    monkeypatch.setattr(SpeechPrune, "prune", prune)
-    outcomes = answer_items(tiny_lm.model, items, SpeechPrune(**SMALL), OPTIONS)
-    failed = [isinstance(outcome, torch.cuda.OutOfMemoryError) for outcome in outcomes]
-    assert failed == [False] * 3 + [True] * 3 + [False] * 3
-
-
-def test_encoder_batches_that_do_not_fit_are_halved(tiny_model_folder, recordings, out_of_memory):
-    lm = load_tiny_model(tiny_model_folder, encoder_batch_size=4)
-    expected = lm.encode_many(recordings)
-    sizes = out_of_memory(lm, "encode_windows", lambda windows: len(windows) > 2)
-    for audio, other in zip(lm.encode_many(recordings), expected, strict=True):
-        torch.testing.assert_close(audio.embeds, other.embeds, atol=1e-5, rtol=1e-5)
-    assert max(sizes) == 4
-    out_of_memory(lm, "encode_windows", lambda windows: True)
-    with pytest.raises(torch.cuda.OutOfMemoryError):
-        lm.encode_many(recordings)
-
-
-@pytest.mark.parametrize(("num_samples", "num_tokens"), [(320, 0), (321, 1), (30 * SAMPLE_RATE + 160, 750)])
-def test_what_is_too_short_for_a_token_is_named_or_dropped(tiny_lm, speech, num_samples, num_tokens):
-    samples = speech(num_samples / SAMPLE_RATE)
-    if num_tokens == 0:
-        with pytest.raises(AudioTooShort, match=r"^20 ms of sound are less than one audio token"):
-            tiny_lm.encode_many([samples])
-        return
-    (audio,) = tiny_lm.encode_many([samples])
-    assert audio.embeds.shape == (num_tokens, 64)
-    assert isinstance(answer_items(tiny_lm.model, ask([audio]), SpeechPrune(), OPTIONS)[0], Answer)

@@ -1,0 +1,22 @@
+"""What comes of loading a model: its weights, or an error of one line."""
+
+import pytest
+import torch
+
+from speechprune.models.loading import ModelError
+
+WEIGHTS = "model.safetensors"
+
+
+def error_of(call, *args, **kwargs) -> str:
+    """The message, which must be one line."""
+    with pytest.raises(ModelError) as caught:
+        call(*args, **kwargs)
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 600
+    return str(caught.value)
+
+
+def same_weights(one: torch.nn.Module, other: torch.nn.Module) -> bool:
+    pairs = zip(one.state_dict().items(), other.state_dict().items(), strict=True)
+    return all(a == b and torch.equal(x, y) for (a, x), (b, y) in pairs)
