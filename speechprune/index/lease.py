@@ -44,6 +44,7 @@ class Lease:
         self._number = 0
         self._since = ""
         self._ended = threading.Event()
+        self._renewal = threading.Thread(target=self._renew, daemon=True)
         self._lost = False
 
     def __enter__(self) -> Lease:
@@ -67,13 +68,14 @@ class Lease:
         for number in self._numbers():
             if number < self._number:
                 storage.remove(self._file(number))
-        threading.Thread(target=self._renew, daemon=True).start()
+        self._renewal.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self._ended.set()
+        self._renewal.join()  # or what it is just writing would stay behind
         if not self._lost:
             storage.remove(self._file(self._number))
 

@@ -42,7 +42,10 @@ def output_path_errors(place: str = "output.path") -> Iterator[None]:
 
 
 def claim_answers(
-    run: RunDirectory, config: BatchQAConfig | IndexConfig | SearchConfig, states: str | None
+    run: RunDirectory,
+    config: BatchQAConfig | IndexConfig | SearchConfig,
+    states: str | None,
+    place: str = "output.path",
 ) -> None:
     """Claim a run directory for a config's answers; see ``claim_directory``.
 
@@ -50,10 +53,12 @@ def claim_answers(
     ----------
     states
         How the index that recordings are taken from stores them; None without one.
+    place
+        The setting that leads to the directory.
     """
-    with output_path_errors():
+    with output_path_errors(place):
         holds = "answers" if run.has_answers() else None
-    claim_directory(run, answer_settings(config, states), config, PACKAGES, holds=holds)
+    claim_directory(run, answer_settings(config, states), config, PACKAGES, holds=holds, place=place)
 
 
 def claim_directory(

@@ -67,7 +67,7 @@ def ask_standing_questions(
     )
     if not todo:
         return {"num_items": 0, "num_ok": 0, "num_failed": 0, "answers": output}
-    claim_answers(run, config, config.index.states)
+    claim_answers(run, config, config.index.states, place="questions.output")
     warn_of_unknown_words(config.model, manifest.items)
     run.forget_failures((item_id,) for item_id in todo)
     start_ray()

@@ -5,6 +5,7 @@ import os
 import socket
 import subprocess
 import sys
+import threading
 import time
 
 import psutil
@@ -75,6 +76,28 @@ def test_the_second_is_told_who_holds_it(folder):
     assert files(folder) == []
     with Lease(folder, 5):
         assert len(files(folder)) == 1
+
+
+def test_a_claim_that_ends_while_it_is_renewed_leaves_nothing(folder, monkeypatch):
+    write, remove = storage.write_bytes, storage.remove
+    renewing, removed, renewed = threading.Event(), threading.Event(), threading.Event()
+
+    def write_late(uri, data):
+        renewing.set()
+        removed.wait(0.3)  # for a removal that comes too early
+        write(uri, data)
+        renewed.set()
+
+    def note_removal(uri):
+        remove(uri)
+        removed.set()
+
+    monkeypatch.setattr(storage, "write_bytes", write_late)
+    monkeypatch.setattr(storage, "remove", note_removal)
+    with Lease(folder, minutes=0.1):
+        assert renewing.wait(60)
+    assert renewed.wait(60)
+    assert files(folder) == []
 
 
 def test_an_expired_claim_is_taken_over_and_a_living_one_is_not(folder):

@@ -89,6 +89,11 @@ def test_standing_questions_are_asked_once(archive, speech):
         ("b.wav", "Which day?"),
         ("b.wav", "Why?"),
     ]
+    questions.write_text(yaml.safe_dump(["Which day?", "Why?", "Who?"]))
+    refused = launch(*night, "pruning.pruning_rate=0.6", job=NIGHT)
+    assert refused.code == 2
+    assert refused.lines[-1].startswith("pruning.pruning_rate is 0.6")
+    assert "give another questions.output" in refused.lines[-1]
 
 
 def test_a_search_ranks_every_recording_and_asks_the_best(archive, asked):
