@@ -12,6 +12,7 @@ from speechprune.index.directory import stored_parts
 from speechprune.index.models import windows_of
 from speechprune.manifest import read_manifest
 from speechprune.models.loading import check_model
+from speechprune.pipeline.asked_items import refuse_other_items
 from speechprune.pipeline.claim import claim_answers
 from speechprune.pipeline.cluster import StartError, root_cause, start_ray
 from speechprune.pipeline.progress import Progress
@@ -50,6 +51,8 @@ def run_batch_qa(config: BatchQAConfig) -> Summary:
     claim_answers(run, config, None if windows is None else windows.states())
     stored = {} if windows is None else stored_parts(windows.contents())
     answered = {item_id for (item_id,) in run.settle()}
+    if answered:
+        refuse_other_items(run, manifest.items)
     tasks = make_tasks(manifest, answered, stored)
     item_ids = manifest.items.column("item_id").to_pylist()
     todo = [item_id for item_id in item_ids if item_id not in answered]

@@ -18,6 +18,7 @@ from speechprune.config import InputOptions
 from speechprune.manifest import Manifest, read_manifest
 from speechprune.manifest_sources import ManifestError
 from speechprune.models.loading import check_model
+from speechprune.pipeline.asked_items import refuse_other_items
 from speechprune.pipeline.benchmarks import manifest_of
 from speechprune.pipeline.claim import claim_sweep
 from speechprune.pipeline.cluster import StartError, root_cause, start_ray
@@ -84,6 +85,8 @@ def run_sweep(config: SweepConfig) -> SweepResult:
     benchmarks = _read_benchmarks(config, run)
     claim_sweep(run, config)
     answered = run.settle()
+    if answered:
+        refuse_other_items(run, pa.concat_tables([_named(m.items, name) for name, m in benchmarks.items()]))
     progress = [_answer(config, number, benchmarks, answered, run) for number in range(len(config.models))]
     if any(launch["num_items"] for launch in progress):
         run.settle()
@@ -175,10 +178,16 @@ def _answer(
     return progress.throughput()
 
 
+def _named(items: pa.Table, benchmark: str) -> pa.Table:
+    """Items with the name of their benchmark."""
+    return items.append_column("benchmark", pa.array([benchmark] * len(items), pa.string()))
+
+
 def _lacking_tasks(benchmark: str, manifest: Manifest, lacked: list[list[str]]) -> pa.Table:
     """Tasks of a benchmark's recordings, whose items say at which points they are not answered yet."""
-    items = manifest.items.append_column("benchmark", pa.array([benchmark] * len(lacked), pa.string()))
-    items = items.append_column(LACKED_POINTS, pa.array(lacked, pa.list_(pa.string())))
+    items = _named(manifest.items, benchmark).append_column(
+        LACKED_POINTS, pa.array(lacked, pa.list_(pa.string()))
+    )
     ids = items.column("item_id").to_pylist()
     done = {item_id for item_id, names in zip(ids, lacked, strict=True) if not names}
     tasks = make_tasks(replace(manifest, items=items), done)

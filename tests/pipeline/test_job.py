@@ -325,3 +325,13 @@ def test_settings_that_would_change_answers_are_refused_by_name(
     assert name in line
     assert f"were made with {before}" in line or before in line
     assert job.summary()["num_items"] == 6  # as the launch before it left it
+
+
+def test_an_edited_question_under_an_answered_items_id_is_refused(job, relaunch, monkeypatch):
+    monkeypatch.setattr(batch_qa, "start_ray", lambda: pytest.fail("Ray was started"))
+    items = job.items()
+    job.write_manifest([items[0] | {"question": "Which month?"}, *items[1:]])
+    result = launch(job.config)
+    job.write_manifest(items)
+    assert result.code == 2
+    assert result.lines[-1].startswith("item_id 'short-1' is answered in")

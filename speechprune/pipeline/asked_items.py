@@ -1,0 +1,72 @@
+"""An id stands for one question about one recording: what is answered under it must be what is asked."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pyarrow as pa
+
+from speechprune.manifest import ManifestError
+from speechprune.pipeline.run_directory import RunDirectory
+
+ASKED_COLUMNS = ("audio", "question", "choices", "answer", "start", "end")
+
+
+def refuse_other_items(run: RunDirectory, items: pa.Table) -> None:
+    """Refuse a manifest that asks something else under the id of an answered item.
+
+    Ids that are made of the row change with it. Those that a manifest gives may stay on a question that was
+    edited, or be the same in a manifest that has nothing to do with these answers. Recordings may have moved:
+    of their addresses only the file's name must stay.
+
+    Parameters
+    ----------
+    run
+        Settled.
+    items
+        Of the manifest; with the column ``benchmark`` where the run's answers are told apart by it.
+
+    Raises
+    ------
+    ManifestError
+        The first such item, what has changed, and how many more there are.
+    """
+    key_columns = [name for name in run.key_columns if name in ("benchmark", "item_id")]
+    rows = run.read_answers("ok", [*key_columns, *ASKED_COLUMNS])
+    firsts: dict[tuple[str, ...], int] = {}  # a sweep has a row a point
+    for place, key in enumerate(_keys(rows, key_columns)):
+        firsts.setdefault(key, place)
+    answered = rows.take(pa.array(firsts.values(), pa.int64())).select(ASKED_COLUMNS).to_pylist()
+    before = dict(zip(firsts, answered, strict=True))
+    others = [
+        (key, name, before[key][name], item[name])
+        for key, item in zip(_keys(items, key_columns), items.select(ASKED_COLUMNS).to_pylist(), strict=True)
+        if key in before and (name := _changed(before[key], item))
+    ]
+    if not others:
+        return
+    key, name, was, now = others[0]
+    more = f" (and {len(others) - 1:,} more)" if len(others) > 1 else ""
+    raise ManifestError(
+        f"item_id {key[-1]!r} is answered in {run.path} with another {name}, {was!r}, where the manifest now "
+        f"has {now!r}{more}: give what has changed another item_id, or give another output.path"
+    )
+
+
+def _keys(table: pa.Table, key_columns: list[str]) -> list[tuple[str, ...]]:
+    return list(zip(*(table.column(name).to_pylist() for name in key_columns), strict=True))
+
+
+def _changed(before: dict[str, Any], item: dict[str, Any]) -> str | None:
+    """The first column in which two rows ask different things."""
+    for name in ASKED_COLUMNS:
+        one, other = before[name], item[name]
+        if (_file_name(one) != _file_name(other)) if name == "audio" else (one != other):
+            return name
+    return None
+
+
+def _file_name(uri: str) -> str:
+    """Without what a signed address ends in, which is another every day."""
+    path = uri.split("?", 1)[0] if "://" in uri else uri
+    return path.rsplit("/", 1)[-1]
