@@ -21,7 +21,6 @@ from pathlib import Path
 from loguru import logger
 
 from speechprune.pipeline.terminal import log_to_screen
-from speechprune.reports.speed import show_speed
 from speechprune.speech_lm import SpeechLM
 from speechprune.speed.long_recordings import long_recordings
 from speechprune.speed.measurements import (
@@ -35,6 +34,7 @@ from speechprune.speed.measurements import (
     temporary_folder,
 )
 from speechprune.speed.ray_overhead import ray_overhead
+from speechprune.speed.tables import show_speed
 
 DEMO = Path(__file__).parent.parent / "speechprune" / "demo"
 LENGTHS_SECONDS = (30.0, 90.0, 300.0, 900.0, 3600.0)

@@ -30,7 +30,7 @@ try:
     from speechprune.rehearsal.scene import BUCKET, DEMO, fill_archive
     from speechprune.rehearsal.soak import Soak, soak
     from speechprune.rehearsal.store import FaultyStore
-    from speechprune.reports.rehearsal import show_faults, show_scaling, show_soak
+    from speechprune.rehearsal.tables import show_faults, show_scaling, show_soak
 except ModuleNotFoundError as error:
     sys.exit(f"{error}: pip install -c constraints.txt -e '.[test]' brings its S3 server")
 

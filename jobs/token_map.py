@@ -12,7 +12,8 @@ import sys
 from pathlib import Path
 
 from speechprune.pipeline.job import run_job
-from speechprune.sweep.token_map import TokenMapConfig, make_token_map
+from speechprune.token_map.config import TokenMapConfig
+from speechprune.token_map.picture import make_token_map
 
 DEFAULT_CONFIG = Path(__file__).parent.parent / "configs" / "paper_fig2.yaml"
 

@@ -8,6 +8,7 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -17,6 +18,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 MODEL_WORKER = "ray::MapWorker"  # what Ray calls processes of the stage with the model
 POLL_SECONDS = 0.2
+JOB = Path(__file__).parents[2] / "jobs" / "batch_qa.py"  # what is run on them
 FILLING_BYTES = 8 << 20  # of one array
 
 

@@ -13,9 +13,8 @@ from pathlib import Path
 import pyarrow.parquet as pq
 
 from speechprune import storage
-from speechprune.rehearsal.cluster import LocalCluster, wait_until
+from speechprune.rehearsal.cluster import JOB, LocalCluster, wait_until
 from speechprune.rehearsal.store import FaultyStore
-from speechprune.speed.ray_overhead import JOB
 
 DEMO = Path(__file__).parents[1] / "demo"
 BUCKET = "s3://archive"

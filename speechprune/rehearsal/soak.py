@@ -13,8 +13,8 @@ from pathlib import Path
 import psutil
 from loguru import logger
 
+from speechprune.rehearsal.cluster import JOB
 from speechprune.rehearsal.scene import fill_archive
-from speechprune.speed.ray_overhead import JOB
 
 RECORDINGS_PER_BLOCK = 4
 # shares of the work between which processes are looked at; with the last block written the driver reads all

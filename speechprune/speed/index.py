@@ -20,10 +20,9 @@ from loguru import logger
 
 from speechprune import storage
 from speechprune.audio import SAMPLE_RATE
-from speechprune.rehearsal.cluster import LocalCluster
+from speechprune.rehearsal.cluster import JOB, LocalCluster
 from speechprune.speed.long_recordings import peak_memory, write_flac
 from speechprune.speed.measurements import loop_speech, questions
-from speechprune.speed.ray_overhead import JOB
 
 NIGHT = JOB.with_name("index_archive.py")
 NODE = {"cpus_per_worker": 2, "object_store_bytes": 1_000_000_000}

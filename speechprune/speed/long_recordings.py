@@ -15,8 +15,8 @@ import psutil
 import soundfile
 
 from speechprune.audio import SAMPLE_RATE
+from speechprune.rehearsal.cluster import JOB
 from speechprune.speed.measurements import loop_speech, questions
-from speechprune.speed.ray_overhead import JOB
 
 SECONDS_BETWEEN_READINGS = 0.25
 

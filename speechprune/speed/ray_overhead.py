@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-JOB = Path(__file__).parents[2] / "jobs" / "batch_qa.py"
+from speechprune.rehearsal.cluster import JOB
 
 # the job's work without Ray: the same decode, encode and answer, the same number of recordings at a time
 DIRECT = """

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from speechprune.reports.statistics import mcnemar_p, wilson_interval
+from speechprune.statistics import mcnemar_p, wilson_interval
 from speechprune.sweep.answer_sheet import AnswerSheet, answer_sheets
 from speechprune.sweep.grid import Point
 from speechprune.sweep.groups import PointGroup, find_reference, group_points

@@ -11,7 +11,7 @@ from typing import Any
 
 from speechprune.builder.espeak import load_voices
 from speechprune.builder.grammar import vocabulary
-from speechprune.reports.statistics import mcnemar_p, wilson_interval
+from speechprune.statistics import mcnemar_p, wilson_interval
 from speechprune.training.config import TrainingConfig
 from speechprune.training.language_model import FACT_LAYER, OPTION_LAYER
 from speechprune.training.measure import RATED_METHODS, RATES

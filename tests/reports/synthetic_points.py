@@ -5,7 +5,7 @@ import json
 import pyarrow as pa
 
 from speechprune.pruning import METHODS
-from speechprune.reports.statistics import wilson_interval
+from speechprune.statistics import wilson_interval
 from speechprune.sweep.grid import Point
 from speechprune.sweep.schema import POINTS_SCHEMA
 

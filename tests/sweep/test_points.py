@@ -8,7 +8,7 @@ import pyarrow as pa
 import pytest
 from answer_rows import answer, answers, failure, grid, right_of
 
-from speechprune.reports.statistics import wilson_interval
+from speechprune.statistics import wilson_interval
 from speechprune.sweep.points import points_table
 from speechprune.sweep.schema import POINTS_SCHEMA
 

@@ -10,7 +10,7 @@ from answer_rows import answer, answers, failure, grid
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from speechprune.reports.statistics import mcnemar_p
+from speechprune.statistics import mcnemar_p
 from speechprune.sweep.points import points_table
 
 GRID = grid(

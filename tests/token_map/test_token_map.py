@@ -13,7 +13,7 @@ from loguru import logger
 from PIL import Image
 
 from speechprune.reports.figures import render
-from speechprune.reports.token_map import Panel, draw_token_map, nearest_query_distances, project
+from speechprune.token_map.drawing import Panel, draw_token_map, nearest_query_distances, project
 
 ROOT = Path(__file__).parents[2]
 ARCHIVE = ROOT / "speechprune/demo/archive"
