@@ -12,7 +12,7 @@ import sys
 
 from loguru import logger
 
-from speechprune.pipeline.run_directory import RunDirectory
+from speechprune.pipeline.directories.run_directory import RunDirectory
 from speechprune.pipeline.terminal import log_to_screen
 from speechprune.reports.answers import AnswerNotFound, find_answer, list_answers, show_answer, write_clips
 

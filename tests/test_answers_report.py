@@ -6,7 +6,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from speechprune.pipeline.run_directory import RunDirectory
+from speechprune.pipeline.directories.run_directory import RunDirectory
 from speechprune.reports.answers import AnswerNotFound, find_answer, write_clips
 from speechprune.schema import GOLD_SPAN_COLUMNS, ITEM_COLUMNS, answers_table
 

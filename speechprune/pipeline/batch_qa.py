@@ -12,13 +12,13 @@ from speechprune.index.directory import stored_parts
 from speechprune.index.models import windows_of
 from speechprune.manifest import read_manifest
 from speechprune.models.loading import check_model
-from speechprune.pipeline.asked_items import refuse_other_items
-from speechprune.pipeline.claim import claim_answers
 from speechprune.pipeline.cluster import StartError, root_cause, start_ray
+from speechprune.pipeline.directories.asked_items import refuse_other_items
+from speechprune.pipeline.directories.claim import claim_answers
+from speechprune.pipeline.directories.run_directory import RunDirectory
 from speechprune.pipeline.progress import Progress
-from speechprune.pipeline.run_directory import RunDirectory
-from speechprune.pipeline.stages import preview, run_stages, warn_of_unknown_words
-from speechprune.pipeline.tasks import make_tasks
+from speechprune.pipeline.question_line import preview, run_stages, warn_of_unknown_words
+from speechprune.pipeline.stages.tasks import make_tasks
 from speechprune.reports.summary import Summary, summarise
 from speechprune.sweep.grid import Point
 

@@ -18,20 +18,20 @@ from speechprune.builder.grammar_writer import GrammarWriter
 from speechprune.builder.plan import plan_recordings, plan_voices
 from speechprune.builder.spiral_texts import read_spiral_scripts
 from speechprune.config_loading import ConfigError
-from speechprune.pipeline.attempts import start_ledger
-from speechprune.pipeline.benchmark_directory import BenchmarkDirectory
-from speechprune.pipeline.claim import claim_directory, output_path_errors
 from speechprune.pipeline.cluster import StartError, root_cause, start_ray
-from speechprune.pipeline.make_recordings import (
+from speechprune.pipeline.directories.benchmark_directory import BenchmarkDirectory
+from speechprune.pipeline.directories.claim import claim_directory, output_path_errors
+from speechprune.pipeline.measure_quality import check_quality_models, measure_quality
+from speechprune.pipeline.progress import Progress
+from speechprune.pipeline.stages.attempts import start_ledger
+from speechprune.pipeline.stages.make_recordings import (
     RecordingStage,
     RecordingTask,
     make_synthesizer,
     make_writer,
     pack_tasks,
 )
-from speechprune.pipeline.measure_quality import check_quality_models, measure_quality
-from speechprune.pipeline.progress import Progress
-from speechprune.pipeline.tasks import split_blocks
+from speechprune.pipeline.stages.tasks import split_blocks
 
 PACKAGES = ("speechprune", "ray", "numpy", "soundfile", "av", "transformers")
 

@@ -21,16 +21,16 @@ from speechprune.index.models import folder_of
 from speechprune.index.plan import Plan, make_plan, missing_shards
 from speechprune.index.questions import read_questions
 from speechprune.models.loading import check_model, fingerprint
-from speechprune.pipeline.claim import claim_index
 from speechprune.pipeline.cluster import StartError, root_cause, start_ray
-from speechprune.pipeline.encode import EncodeStage
+from speechprune.pipeline.directories.claim import claim_index
+from speechprune.pipeline.directories.run_directory import JobDirectory
 from speechprune.pipeline.line import run_line
 from speechprune.pipeline.preview import header_lengths
 from speechprune.pipeline.progress import Progress
-from speechprune.pipeline.run_directory import JobDirectory
+from speechprune.pipeline.stages.encode import EncodeStage
+from speechprune.pipeline.stages.tasks import TASK_SCHEMA, pack_items
+from speechprune.pipeline.stages.write_windows import write_windows
 from speechprune.pipeline.standing_questions import ask_standing_questions
-from speechprune.pipeline.tasks import TASK_SCHEMA, pack_items
-from speechprune.pipeline.write_windows import write_windows
 from speechprune.reports.index_summary import IndexSummary, summarise_index
 
 HEADERS_PER_TASK = 32

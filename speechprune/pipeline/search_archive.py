@@ -21,15 +21,15 @@ from speechprune.index.directory import Part, WindowsDirectory, stored_parts
 from speechprune.index.models import windows_of
 from speechprune.manifest import manifest_of, read_manifest
 from speechprune.models.loading import ModelOptions, check_model
-from speechprune.pipeline.claim import claim_answers
 from speechprune.pipeline.cluster import StartError, root_cause, start_ray
+from speechprune.pipeline.directories.claim import claim_answers
+from speechprune.pipeline.directories.run_directory import RunDirectory, as_parquet
 from speechprune.pipeline.line import for_workers
 from speechprune.pipeline.progress import Progress
-from speechprune.pipeline.run_directory import RunDirectory, as_parquet
-from speechprune.pipeline.search_stages import search_pass
-from speechprune.pipeline.stages import run_stages, warn_of_unknown_words
-from speechprune.pipeline.tasks import make_tasks
-from speechprune.pipeline.worker import load_in_worker
+from speechprune.pipeline.question_line import run_stages, warn_of_unknown_words
+from speechprune.pipeline.stages.search import search_pass
+from speechprune.pipeline.stages.tasks import make_tasks
+from speechprune.pipeline.stages.worker import load_in_worker
 from speechprune.prompts import MAX_CHOICES
 from speechprune.questions import AnsweringOptions
 from speechprune.reports.search_summary import SearchResult, search_summary

@@ -14,12 +14,12 @@ from speechprune.cost import ModelShape
 from speechprune.index.config import IndexConfig
 from speechprune.index.directory import Contents, stored_parts
 from speechprune.index.questions import Question, as_items
-from speechprune.pipeline.claim import claim_answers
 from speechprune.pipeline.cluster import StartError, root_cause, start_ray
+from speechprune.pipeline.directories.claim import claim_answers
+from speechprune.pipeline.directories.run_directory import RunDirectory
 from speechprune.pipeline.progress import Progress
-from speechprune.pipeline.run_directory import RunDirectory
-from speechprune.pipeline.stages import run_stages, warn_of_unknown_words
-from speechprune.pipeline.tasks import make_tasks
+from speechprune.pipeline.question_line import run_stages, warn_of_unknown_words
+from speechprune.pipeline.stages.tasks import make_tasks
 from speechprune.reports.summary import summarise
 from speechprune.sweep.grid import Point
 

@@ -18,14 +18,14 @@ from speechprune.config import InputOptions
 from speechprune.manifest import Manifest, read_manifest
 from speechprune.manifest_sources import ManifestError
 from speechprune.models.loading import check_model
-from speechprune.pipeline.asked_items import refuse_other_items
 from speechprune.pipeline.benchmarks import manifest_of
-from speechprune.pipeline.claim import claim_sweep
 from speechprune.pipeline.cluster import StartError, root_cause, start_ray
+from speechprune.pipeline.directories.asked_items import refuse_other_items
+from speechprune.pipeline.directories.claim import claim_sweep
+from speechprune.pipeline.directories.run_directory import Key, RunDirectory, as_parquet
 from speechprune.pipeline.progress import Progress
-from speechprune.pipeline.run_directory import Key, RunDirectory, as_parquet
-from speechprune.pipeline.stages import preview, run_stages, warn_of_unknown_words
-from speechprune.pipeline.tasks import LACKED_POINTS, make_tasks
+from speechprune.pipeline.question_line import preview, run_stages, warn_of_unknown_words
+from speechprune.pipeline.stages.tasks import LACKED_POINTS, make_tasks
 from speechprune.reports.sweep_report import write_report
 from speechprune.sweep.answer_sheet import NUMBER_COLUMNS
 from speechprune.sweep.config import SweepConfig

@@ -18,14 +18,14 @@ from loguru import logger
 from speechprune.config import InputOptions, RayOptions
 from speechprune.manifest import read_manifest
 from speechprune.models.loading import ModelOptions
-from speechprune.pipeline.attempts import Guard, Limits
 from speechprune.pipeline.cluster import start_ray
+from speechprune.pipeline.directories.run_directory import RunDirectory
 from speechprune.pipeline.line import run_line
 from speechprune.pipeline.progress import Progress
-from speechprune.pipeline.run_directory import RunDirectory
-from speechprune.pipeline.tasks import make_tasks
-from speechprune.pipeline.worker import task_rows
-from speechprune.pipeline.write import write_answers
+from speechprune.pipeline.stages.attempts import Guard, Limits
+from speechprune.pipeline.stages.tasks import make_tasks
+from speechprune.pipeline.stages.worker import task_rows
+from speechprune.pipeline.stages.write import write_answers
 from speechprune.rehearsal.cluster import LocalCluster
 from speechprune.rehearsal.scene import BUCKET
 from speechprune.schema import answers_table

@@ -15,7 +15,7 @@ import yaml
 from speechprune.config import BatchQAConfig
 from speechprune.config_loading import config_from_arguments
 from speechprune.index.config import IndexConfig
-from speechprune.pipeline.metrics import Counters
+from speechprune.pipeline.stages.metrics import Counters
 from speechprune.sweep.config import SweepConfig
 
 ROOT = Path(__file__).parents[2]

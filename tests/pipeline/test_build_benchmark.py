@@ -23,10 +23,10 @@ from speechprune.config import InputOptions
 from speechprune.config_loading import load_config
 from speechprune.manifest import read_manifest
 from speechprune.pipeline import build_benchmark
-from speechprune.pipeline.attempts import AttemptLedger
-from speechprune.pipeline.benchmark_directory import BenchmarkDirectory
 from speechprune.pipeline.build_benchmark import plan_tasks
-from speechprune.pipeline.make_recordings import RecordingStage, RecordingTask, pack_tasks
+from speechprune.pipeline.directories.benchmark_directory import BenchmarkDirectory
+from speechprune.pipeline.stages.attempts import AttemptLedger
+from speechprune.pipeline.stages.make_recordings import RecordingStage, RecordingTask, pack_tasks
 
 JOB = Path(__file__).parents[2] / "jobs/build_benchmark.py"
 NUM_RECORDINGS, NUM_QUESTIONS = 24, 2

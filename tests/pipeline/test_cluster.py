@@ -19,7 +19,7 @@ import s3fs
 from harness import JOB, Job, Launch, wait_until, write_sound
 
 from speechprune import storage
-from speechprune.pipeline.run_directory import RunDirectory
+from speechprune.pipeline.directories.run_directory import RunDirectory
 
 RAY = str(Path(sys.executable).with_name("ray"))
 CHOICES = ["Monday", "Tuesday", "Thursday", "Friday"]

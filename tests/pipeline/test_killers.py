@@ -15,7 +15,7 @@ from harness import Job, launch, write_sound
 from speechprune import SpeechPrune
 from speechprune.audio import SAMPLE_RATE
 from speechprune.pipeline import line
-from speechprune.pipeline.decode import decode_recording
+from speechprune.pipeline.stages.decode import decode_recording
 from speechprune.pruning import METHODS, PruningInputs, PruningResult
 
 CHOICES = ["yes", "no"]
@@ -27,7 +27,7 @@ MAX_ATTEMPTS = 1  # even so, those that were in company when the worker died are
 
 def decode_deadly(tasks: pa.Table, **options) -> pa.Table:
     """The decode stage of a worker whose decoder does not survive one file."""
-    from speechprune.pipeline import decode as stage
+    from speechprune.pipeline.stages import decode as stage
 
     decode_audio = stage.decode_audio
 

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from speechprune.manifest import Manifest
-from speechprune.pipeline.attempts import AttemptLedger, start_ledger
-from speechprune.pipeline.tasks import make_tasks, split_blocks, unpack_items
+from speechprune.pipeline.stages.attempts import AttemptLedger, start_ledger
+from speechprune.pipeline.stages.tasks import make_tasks, split_blocks, unpack_items
 from speechprune.schema import ITEM_COLUMNS
 
 ITEMS = st.lists(

@@ -7,7 +7,7 @@ import pyarrow.compute as pc
 
 from speechprune.index.directory import WindowsDirectory
 from speechprune.index.schema import WINDOWS_SCHEMA
-from speechprune.pipeline.write import MODEL_PROGRESS_SCHEMA, NUM_FAILURES_TOLD
+from speechprune.pipeline.stages.write import MODEL_PROGRESS_SCHEMA, NUM_FAILURES_TOLD
 
 FAILURE = pa.struct([("recording", pa.string()), ("error_type", pa.string()), ("error", pa.string())])
 REPORT_SCHEMA = MODEL_PROGRESS_SCHEMA.append(pa.field("failed_parts", pa.list_(FAILURE)))

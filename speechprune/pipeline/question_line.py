@@ -12,12 +12,12 @@ from loguru import logger
 from speechprune.config import RayOptions
 from speechprune.models.loading import ModelOptions
 from speechprune.models.vocabulary import unknown_share
-from speechprune.pipeline.answer import AnswerStage
+from speechprune.pipeline.directories.run_directory import RunDirectory
 from speechprune.pipeline.line import run_line
 from speechprune.pipeline.preview import estimate_hours
 from speechprune.pipeline.progress import Progress
-from speechprune.pipeline.run_directory import RunDirectory
-from speechprune.pipeline.write import write_answers
+from speechprune.pipeline.stages.answer import AnswerStage
+from speechprune.pipeline.stages.write import write_answers
 from speechprune.questions import AnsweringOptions
 from speechprune.sweep.grid import Point
 

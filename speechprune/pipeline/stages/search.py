@@ -17,7 +17,7 @@ import ray
 
 from speechprune.index.directory import Part, read_parts
 from speechprune.index.schema import STATE_COLUMNS
-from speechprune.pipeline.failures import failure_sentence
+from speechprune.pipeline.stages.failures import failure_sentence
 from speechprune.pruning.late_interaction import block_tokens
 from speechprune.search.ranking import Score, score
 from speechprune.search.scan import Scan, WordStatistics, scan

@@ -17,10 +17,10 @@ from speechprune.builder.export import encode_audio, manifest_rows, spiral_recor
 from speechprune.builder.recording import speak_script
 from speechprune.builder.script import RecordingPlan, Script
 from speechprune.builder.speech import Synthesizer
-from speechprune.pipeline.attempts import Attempts
-from speechprune.pipeline.benchmark_directory import BenchmarkDirectory
-from speechprune.pipeline.failures import WorkerKilled, failure_sentence
-from speechprune.pipeline.write import NUM_FAILURES_TOLD, PROGRESS_SCHEMA
+from speechprune.pipeline.directories.benchmark_directory import BenchmarkDirectory
+from speechprune.pipeline.stages.attempts import Attempts
+from speechprune.pipeline.stages.failures import WorkerKilled, failure_sentence
+from speechprune.pipeline.stages.write import NUM_FAILURES_TOLD, PROGRESS_SCHEMA
 
 
 class Writer(Protocol):

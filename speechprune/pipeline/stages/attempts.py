@@ -20,7 +20,7 @@ import pyarrow as pa
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from speechprune.pipeline.failures import WorkerKilled
+from speechprune.pipeline.stages.failures import WorkerKilled
 
 
 class AttemptLedger:

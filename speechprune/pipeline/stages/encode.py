@@ -17,9 +17,9 @@ from speechprune.index.schema import WINDOWS_SCHEMA
 from speechprune.index.states import StatesDType, store_states
 from speechprune.measure import Stopwatch
 from speechprune.models.loading import ModelOptions
-from speechprune.pipeline.attempts import Guard, Limits
-from speechprune.pipeline.failures import failure_sentence
-from speechprune.pipeline.worker import load_in_worker, task_rows
+from speechprune.pipeline.stages.attempts import Guard, Limits
+from speechprune.pipeline.stages.failures import failure_sentence
+from speechprune.pipeline.stages.worker import load_in_worker, task_rows
 
 Row = dict[str, Any]
 ENCODED_SCHEMA = pa.schema(

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from speechprune import storage
 from speechprune.config_loading import ConfigError
-from speechprune.pipeline.run_directory import JobDirectory, RunDirectory
+from speechprune.pipeline.directories.run_directory import JobDirectory, RunDirectory
 
 if TYPE_CHECKING:
     from speechprune.config import BatchQAConfig

@@ -11,8 +11,8 @@ import pyarrow as pa
 
 from speechprune.encoding import EncodedAudio
 from speechprune.evidence import evidence_recall
-from speechprune.pipeline.failures import failure_sentence
-from speechprune.pipeline.tasks import LACKED_POINTS
+from speechprune.pipeline.stages.failures import failure_sentence
+from speechprune.pipeline.stages.tasks import LACKED_POINTS
 from speechprune.questions import Answer
 from speechprune.schema import GOLD_SPAN_COLUMNS, answers_table
 from speechprune.sweep.grid import Point

@@ -17,9 +17,9 @@ from speechprune.encoding import EncodedAudio, encode_recordings
 from speechprune.index.states import embed_stored
 from speechprune.models.loading import ModelOptions
 from speechprune.no_audio import answer_without_audio
-from speechprune.pipeline.answer_rows import answer_rows, points_to_answer
-from speechprune.pipeline.attempts import Guard, Limits
-from speechprune.pipeline.worker import load_in_worker, task_rows
+from speechprune.pipeline.stages.answer_rows import answer_rows, points_to_answer
+from speechprune.pipeline.stages.attempts import Guard, Limits
+from speechprune.pipeline.stages.worker import load_in_worker, task_rows
 from speechprune.questions import Answer, AnsweringOptions, Item
 from speechprune.sweep.grid import Point
 

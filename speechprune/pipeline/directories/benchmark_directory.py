@@ -18,7 +18,7 @@ from pydantic import TypeAdapter, ValidationError
 from speechprune import storage
 from speechprune.builder.export import AudioFormat
 from speechprune.builder.script import Script
-from speechprune.pipeline.run_directory import NUM_READERS, JobDirectory
+from speechprune.pipeline.directories.run_directory import NUM_READERS, JobDirectory
 
 _SCRIPT = TypeAdapter(Script)
 

@@ -1,0 +1,1 @@
+"""What jobs leave and continue: run directories, benchmarks, and the settings that they were made with."""
