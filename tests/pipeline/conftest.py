@@ -46,6 +46,7 @@ def ray_address(s3_environment) -> Iterable[str]:
         log_to_driver=False,
         logging_level=logging.ERROR,
         object_store_memory=300_000_000,
+        _system_config={"metrics_report_interval_ms": 1000},  # what a test would wait ten seconds for
     )
     yield ray.get_runtime_context().gcs_address
     ray.shutdown()
