@@ -7,10 +7,12 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+WIDTH = 120  # no column is cut in a log
+
 
 def show_speed(results: dict[str, Any]) -> None:
     """Print the tables of ``jobs/bench.py``."""
-    console = Console()
+    console = Console(width=WIDTH)
     model, machine = results["model"], results["machine"]
     console.print(f"{model['parameters'] / 1e6:.0f} M parameters, {model['dtype']}, {machine['cores']} cores")
     table = Table(
@@ -113,7 +115,7 @@ def show_questions_in_turn(row: dict[str, Any]) -> None:
         f"{row['gain_predicted_by_flops']:.2f}",
         f"{row['share_of_prediction']:.0%}",
     )
-    Console().print(table)
+    Console(width=WIDTH).print(table)
 
 
 def show_two_nodes(row: dict[str, Any]) -> None:
@@ -133,4 +135,4 @@ def show_two_nodes(row: dict[str, Any]) -> None:
         f"{row['peak_worker_bytes'] / 1e6:,.0f}",
         f"{row['samples_bytes'] / 1e6:,.0f}",
     )
-    Console().print(table)
+    Console(width=WIDTH).print(table)
