@@ -64,6 +64,13 @@ def test_a_manifest_that_has_nothing_to_do_with_the_answers_is_refused_once(run)
         refuse_other_items(run, items({"item_id": "7"} | other, {"item_id": "8"} | other))
 
 
+def test_a_question_that_fills_a_page_is_told_in_a_line(run):
+    with pytest.raises(ManifestError, match=r"has 'Who said the .* \.\.\.: give") as refusal:
+        refuse_other_items(run, items(ITEM | {"question": "Who said the following?\n" + "uh, well " * 500}))
+    assert len(str(refusal.value)) < 500
+    assert "\n" not in str(refusal.value)
+
+
 def test_what_has_moved_is_new_or_has_failed_is_taken(run):
     moved = ITEM | {"audio": "s3://bucket/years/2026/review.wav"}
     signed_again = ITEM | {"audio": "https://host/archive/review.wav?signature=2", "item_id": "7"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from typing import Any
 
 import pyarrow as pa
@@ -10,6 +11,7 @@ from speechprune.manifest import ManifestError
 from speechprune.pipeline.directories.run_directory import RunDirectory
 
 ASKED_COLUMNS = ("audio", "question", "choices", "answer", "start", "end")
+MAX_TOLD_CHARACTERS = 120  # of what was asked, and of what is
 
 
 def refuse_other_items(run: RunDirectory, items: pa.Table) -> None:
@@ -48,9 +50,15 @@ def refuse_other_items(run: RunDirectory, items: pa.Table) -> None:
     key, name, was, now = others[0]
     more = f" (and {len(others) - 1:,} more)" if len(others) > 1 else ""
     raise ManifestError(
-        f"item_id {key[-1]!r} is answered in {run.path} with another {name}, {was!r}, where the manifest now "
-        f"has {now!r}{more}: give what has changed another item_id, or give another output.path"
+        f"item_id {key[-1]!r} is answered in {run.path} with another {name}, {_brief(was)}, where the "
+        f"manifest now has {_brief(now)}{more}: give what has changed another item_id, or give another "
+        "output.path"
     )
+
+
+def _brief(value: Any) -> str:
+    """As written in Python, within a line: a question may fill a page."""
+    return textwrap.shorten(repr(value), MAX_TOLD_CHARACTERS, placeholder=" ...")
 
 
 def _keys(table: pa.Table, key_columns: list[str]) -> list[tuple[str, ...]]:
