@@ -11,10 +11,10 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from speechprune.config import BatchQAConfig
+from speechprune.cli import run_job, too_many_failed
 from speechprune.pipeline.batch_qa import run_batch_qa
-from speechprune.pipeline.job import run_job, too_many_failed
-from speechprune.reports.summary import Summary
+from speechprune.pipeline.config import BatchQAConfig
+from speechprune.pipeline.summary import Summary
 
 DEMO_CONFIG = Path(__file__).parent.parent / "configs" / "demo.yaml"
 

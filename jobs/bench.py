@@ -20,10 +20,9 @@ from pathlib import Path
 
 from loguru import logger
 
-from speechprune.pipeline.terminal import log_to_screen
-from speechprune.speech_lm import SpeechLM
-from speechprune.speed.long_recordings import long_recordings
-from speechprune.speed.measurements import (
+from speechprune.inference.speech_lm import SpeechLM
+from speechprune.lab.speed.long_recordings import long_recordings
+from speechprune.lab.speed.measurements import (
     CLIP_SECONDS,
     against_hugging_face,
     against_length,
@@ -33,8 +32,9 @@ from speechprune.speed.measurements import (
     pruning_share,
     temporary_folder,
 )
-from speechprune.speed.ray_overhead import ray_overhead
-from speechprune.speed.tables import show_speed
+from speechprune.lab.speed.ray_overhead import ray_overhead
+from speechprune.lab.speed.tables import show_speed
+from speechprune.pipeline.terminal import log_to_screen
 
 DEMO = Path(__file__).parent.parent / "speechprune" / "demo"
 LENGTHS_SECONDS = (30.0, 90.0, 300.0, 900.0, 3600.0)

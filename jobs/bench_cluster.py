@@ -21,16 +21,16 @@ from typing import TypeVar
 
 from loguru import logger
 
+from speechprune.lab.speed.measurements import temporary_folder
 from speechprune.pipeline.terminal import divert_framework_output, log_to_screen
-from speechprune.speed.measurements import temporary_folder
 
 try:
-    from speechprune.rehearsal.faults import FAULTS, Outcome, rehearse, undisturbed
-    from speechprune.rehearsal.scaling import Scaling, scale
-    from speechprune.rehearsal.scene import BUCKET, DEMO, fill_archive
-    from speechprune.rehearsal.soak import Soak, soak
-    from speechprune.rehearsal.store import FaultyStore
-    from speechprune.rehearsal.tables import show_faults, show_scaling, show_soak
+    from speechprune.lab.faults.faults import FAULTS, Outcome, rehearse, undisturbed
+    from speechprune.lab.faults.scaling import Scaling, scale
+    from speechprune.lab.faults.scene import BUCKET, DEMO, fill_archive
+    from speechprune.lab.faults.soak import Soak, soak
+    from speechprune.lab.faults.store import FaultyStore
+    from speechprune.lab.faults.tables import show_faults, show_scaling, show_soak
 except ModuleNotFoundError as error:
     sys.exit(f"{error}: pip install -c constraints.txt -e '.[test]' brings its S3 server")
 

@@ -18,10 +18,10 @@ from typing import Any
 
 from loguru import logger
 
+from speechprune.lab.speed.index import on_two_nodes, questions_in_turn
+from speechprune.lab.speed.measurements import make_bench_model, temporary_folder
+from speechprune.lab.speed.tables import show_questions_in_turn, show_two_nodes
 from speechprune.pipeline.terminal import log_to_screen
-from speechprune.speed.index import on_two_nodes, questions_in_turn
-from speechprune.speed.measurements import make_bench_model, temporary_folder
-from speechprune.speed.tables import show_questions_in_turn, show_two_nodes
 
 DEMO = Path(__file__).parent.parent / "speechprune" / "demo"
 LONG_SECONDS = 10_800.0

@@ -12,9 +12,9 @@ import sys
 
 from loguru import logger
 
-from speechprune.builder.config import BuildConfig
-from speechprune.pipeline.build_benchmark import BuildResult, build_benchmark
-from speechprune.pipeline.job import run_job
+from speechprune.benchmarks.builder.config import BuildConfig
+from speechprune.benchmarks.builder.job import BuildResult, build_benchmark
+from speechprune.cli import run_job
 
 
 def main(arguments: list[str]) -> int:

@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import sys
 
+from speechprune.cli import run_job
 from speechprune.index.config import IndexConfig
-from speechprune.pipeline.index_archive import run_index
-from speechprune.pipeline.job import run_job
-from speechprune.reports.index_summary import IndexSummary
+from speechprune.index.job import run_index
+from speechprune.index.summary import IndexSummary
 
 
 def main(arguments: list[str]) -> int:

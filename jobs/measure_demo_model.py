@@ -15,12 +15,12 @@ from typing import Any
 
 from loguru import logger
 
-from speechprune.builder.config import BuildConfig
-from speechprune.config_loading import load_config
-from speechprune.pipeline.build_benchmark import build_benchmark
-from speechprune.pipeline.job import run_job
-from speechprune.training.card import measured_part, write_measured
-from speechprune.training.config import MeasureConfig
+from speechprune.benchmarks.builder.config import BuildConfig
+from speechprune.benchmarks.builder.job import build_benchmark
+from speechprune.cli import run_job
+from speechprune.config import load_config
+from speechprune.lab.training.card import measured_part, write_measured
+from speechprune.lab.training.config import MeasureConfig
 
 DEFAULT_CONFIG = Path(__file__).parent.parent / "configs" / "demo_model_measured.yaml"
 
@@ -46,9 +46,9 @@ def measure_model(config: MeasureConfig) -> list[dict[str, Any]]:
         raise ValueError(f"{card} is missing: train the model with jobs/train_demo_model.py")
     write_measured(card.read_text(), "")  # or it is no card: better known before than after
     build_benchmark(benchmark)
+    from speechprune.inference.speech_lm import SpeechLM
+    from speechprune.lab.training.measure import measure
     from speechprune.models.loading import load_model  # after the builder: it takes seconds
-    from speechprune.speech_lm import SpeechLM
-    from speechprune.training.measure import measure
 
     lm = SpeechLM(load_model(config.model))
     rows = measure(lm, Path(benchmark.output.path), Path(config.output.work_path))

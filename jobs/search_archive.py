@@ -13,10 +13,10 @@ import re
 import sys
 from pathlib import Path
 
-from speechprune.pipeline.job import run_job
-from speechprune.pipeline.search_archive import run_search
-from speechprune.reports.search_summary import SearchResult
+from speechprune.cli import run_job
 from speechprune.search.config import SearchConfig
+from speechprune.search.job import run_search
+from speechprune.search.summary import SearchResult
 
 DEFAULT_CONFIG = Path(__file__).parent.parent / "configs" / "search.yaml"
 SETTING = re.compile(

@@ -13,10 +13,10 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from speechprune.pipeline.job import run_job, too_many_failed
-from speechprune.pipeline.sweep import SweepResult, run_sweep
-from speechprune.reports.sweep_table import show_sweep
+from speechprune.cli import run_job, too_many_failed
 from speechprune.sweep.config import SweepConfig
+from speechprune.sweep.job import SweepResult, run_sweep
+from speechprune.sweep.terminal_table import show_sweep
 
 DEFAULT_CONFIG = Path(__file__).parent.parent / "configs" / "paper_table1.yaml"
 

@@ -11,9 +11,9 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from speechprune.pipeline.job import run_job
-from speechprune.token_map.config import TokenMapConfig
-from speechprune.token_map.picture import make_token_map
+from speechprune.cli import run_job
+from speechprune.lab.figure2.config import TokenMapConfig
+from speechprune.lab.figure2.picture import make_token_map
 
 DEFAULT_CONFIG = Path(__file__).parent.parent / "configs" / "paper_fig2.yaml"
 

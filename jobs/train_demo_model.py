@@ -13,9 +13,9 @@ from pathlib import Path
 
 from loguru import logger
 
-from speechprune.config_loading import asks_for_help, config_from_arguments
+from speechprune.config import asks_for_help, config_from_arguments
+from speechprune.lab.training.config import TrainingConfig
 from speechprune.pipeline.terminal import log_to_screen
-from speechprune.training.config import TrainingConfig
 
 DEFAULT_CONFIG = Path(__file__).parent.parent / "configs" / "demo_model.yaml"
 
@@ -28,7 +28,7 @@ def main(arguments: list[str]) -> int:
         return 0
     try:
         config = config_from_arguments(TrainingConfig, arguments, DEFAULT_CONFIG)
-        from speechprune.training.train import train  # after the config: it takes seconds
+        from speechprune.lab.training.train import train  # after the config: it takes seconds
 
         train(config, set_up_process=log_to_screen)
     except ValueError as error:

@@ -9,8 +9,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from speechprune.encoding import EncodedAudio
-    from speechprune.evidence import EvidenceSpan
+    from speechprune.inference.encode import EncodedAudio
+    from speechprune.inference.evidence import EvidenceSpan
+    from speechprune.inference.speech_lm import SpeechLM
+    from speechprune.inference.types import Answer, AnsweringOptions
     from speechprune.pruning import (
         FirstPhase,
         NoPruning,
@@ -20,20 +22,18 @@ if TYPE_CHECKING:
         SpeechPrune,
         Truncate,
     )
-    from speechprune.questions import Answer, AnsweringOptions
-    from speechprune.speech_lm import SpeechLM
 
 _MODULES = {
-    "Answer": "questions",
-    "AnsweringOptions": "questions",
-    "EncodedAudio": "encoding",
-    "EvidenceSpan": "evidence",
+    "Answer": "inference.types",
+    "AnsweringOptions": "inference.types",
+    "EncodedAudio": "inference.encode",
+    "EvidenceSpan": "inference.evidence",
     "FirstPhase": "pruning",
     "NoPruning": "pruning",
     "RandomCrop": "pruning",
     "RandomSegments": "pruning",
     "SecondPhase": "pruning",
-    "SpeechLM": "speech_lm",
+    "SpeechLM": "inference.speech_lm",
     "SpeechPrune": "pruning",
     "Truncate": "pruning",
 }

@@ -1,175 +1,193 @@
-"""The config of the main job: one dataclass a section."""
+"""Configs from YAML and ``section.key=value`` overrides, for any dataclass whose fields are sections."""
 
 from __future__ import annotations
 
 import dataclasses
-import math
-from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal
+import difflib
+from collections.abc import Sequence
+from pathlib import Path
+from types import NoneType
+from typing import Any, TypeVar, get_args, get_type_hints
 
-from speechprune.models.loading import ModelOptions
-from speechprune.pruning import METHODS, PruningMethod
-from speechprune.pruning.binarized_attention import Scale
-from speechprune.pruning.similarity import Allocation
-from speechprune.questions import AnsweringOptions
+import yaml
+from pydantic import TypeAdapter, ValidationError
 
-MethodName = Literal[
-    "speechprune",
-    "first_phase",
-    "second_phase",
-    "late_interaction",
-    "random",
-    "random_crop",
-    "truncate",
-    "none",
-]
+T = TypeVar("T")
 
 
-@dataclass(frozen=True, kw_only=True)
-class InputOptions:
-    """What is asked of what.
+class ConfigError(ValueError):
+    """A config that can't be used; one line names the key and what to give."""
+
+
+def asks_for_help(arguments: Sequence[str]) -> bool:
+    """Whether a job's arguments ask what it does, with ``-h`` or ``--help``."""
+    return bool({"-h", "--help"} & set(arguments))
+
+
+def config_from_arguments(kind: type[T], arguments: Sequence[str], default: Path | None = None) -> T:
+    """The config of a job, from its arguments: ``[CONFIG.yaml] [section.key=value ...]``.
 
     Parameters
     ----------
-    manifest
-        Parquet, JSONL or CSV file (local or any fsspec URL), a folder of Parquet files, or a
-        Hugging Face dataset by hub id or folder.
-    split
-        Split of a Hugging Face dataset.
-    limit
-        Only the first so many items.
-    index
-        Index of ``jobs/index_archive.py``: recordings that it holds are neither decoded nor encoded.
+    kind
+        Dataclass of the job's sections.
+    arguments
+        Of the command line, in any order.
+    default
+        The config file where none is named; None if one must be.
+
+    Raises
+    ------
+    ConfigError
+        No config file or more than one, or see ``load_config``.
     """
-
-    manifest: str
-    split: str = "test"
-    limit: int | None = None
-    index: str | None = None
-
-    def __post_init__(self) -> None:
-        if self.limit is not None and self.limit < 1:
-            raise ValueError(f"limit is {self.limit}: give at least 1, or null for all items")
-
-
-@dataclass(frozen=True, kw_only=True)
-class PruningOptions:
-    """Which tokens are kept: a method by name, and the settings that methods share.
-
-    Parameters
-    ----------
-    method
-        ``speechprune``, ``first_phase``, ``second_phase``, ``late_interaction``, ``random``,
-        ``random_crop``, ``truncate`` or ``none``.
-    pruning_rate
-        Share of min(phase1_budget, tokens) that is dropped, 0 to below 1.
-    phase1_budget
-        Tokens that phase 1 leaves; 750 are 30 s of Qwen2-Audio.
-    allocation
-        ``fill`` gives the whole budget away, ``floor`` is the paper's Eq 7 as written.
-    scale
-        ``sign`` as in the paper, ``xnor`` times the mean absolute values.
-    seed
-        Of the random methods.
-    """
-
-    method: MethodName = "speechprune"
-    pruning_rate: float = 0.2
-    phase1_budget: int = 750
-    allocation: Allocation = "fill"
-    scale: Scale = "sign"
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        METHODS["speechprune"](**self._settings_of("speechprune"))
-        self.build()
-
-    def build(self) -> PruningMethod:
-        """The method, with those of the settings that it has."""
-        return METHODS[self.method](**self._settings_of(self.method))
-
-    def _settings_of(self, method: str) -> dict[str, Any]:
-        names = {f.name for f in dataclasses.fields(METHODS[method])}
-        return {name: value for name, value in vars(self).items() if name in names}
+    configs = [argument for argument in arguments if "=" not in argument]
+    overrides = [argument for argument in arguments if "=" in argument]
+    if len(configs) > 1:
+        raise ConfigError(
+            f"give one config file, not {' and '.join(configs)}: overrides are written section.key=value"
+        )
+    path = configs[0] if configs else default
+    if path is None:
+        raise ConfigError("give a config file: CONFIG.yaml [section.key=value ...]")
+    return load_config(kind, str(path), overrides)
 
 
-@dataclass(frozen=True, kw_only=True)
-class OutputOptions:
-    """Where the answers go.
+def load_config(kind: type[T], path: str, overrides: Sequence[str] = ()) -> T:
+    """Read a config file and apply ``section.key=value`` overrides.
 
     Parameters
     ----------
+    kind
+        Dataclass whose fields are sections, each a dataclass of settings.
     path
-        Run directory, local or any fsspec URL.
-    max_failed_fraction
-        The job exits with code 1 if a larger share of its items failed.
+        A YAML file.
+    overrides
+        Read as YAML too; the last one of a key wins.
+
+    Raises
+    ------
+    ConfigError
+        The file, a key or a value is wrong; one line names it and, for a misspelt key, the nearest.
     """
+    try:
+        values = yaml.safe_load(Path(path).read_text())
+    except OSError as error:
+        raise ConfigError(f"config {path} can't be read: {error.strerror or error}") from error
+    except yaml.YAMLError as error:
+        raise ConfigError(f"config {path} is not valid YAML: {' '.join(str(error).split())}") from error
+    sections = _sections(kind)
+    if not isinstance(values, dict):
+        some = " and ".join(", ".join(list(sections)[:3]).rsplit(", ", 1))
+        raise ConfigError(f"config {path} must hold sections such as {some}")
+    for section, settings in list(values.items()):
+        if settings is None:  # a section whose keys are all commented out
+            values[section] = {}
+    for override in overrides:
+        _apply_override(sections, values, override)
+    return parse_config(kind, values)
 
-    path: str
-    max_failed_fraction: float = 0.05
 
-    def __post_init__(self) -> None:
-        if not 0 <= self.max_failed_fraction <= 1:
-            raise ValueError(f"max_failed_fraction is {self.max_failed_fraction}: give a share from 0 to 1")
+def parse_config(kind: type[T], values: dict[str, Any]) -> T:
+    """Turn nested dicts into a config, refusing unknown keys.
 
+    Sections with a default may be absent; of one without, the keys without a default are asked for.
 
-@dataclass(frozen=True, kw_only=True)
-class RayOptions:
-    """How the work is spread.
-
-    Parameters
-    ----------
-    min_actors, max_actors
-        Size of the pool of answer actors, each with the model; autoscaled where they differ.
-        Default: one for every ``gpus_per_actor`` of the cluster's GPUs, one on a cluster without.
-    gpus_per_actor
-        GPUs of an actor; a fraction shares one. Default: 1 where the cluster has any, else 0.
-    recordings_per_block
-        Recordings that are scheduled, batched, retried and written together.
-    max_attempts
-        How often a recording may kill a worker that does nothing else meanwhile, before it becomes a
-        failed row.
-    max_seconds_per_recording
-        A worker that decodes, encodes or answers about one recording for longer is ended, and that counts as
-        a kill; null for no limit.
-    max_decode_gb
-        Memory that decoding one recording may take, in 10^9 bytes, 115 MB of samples an hour; one that needs
-        more becomes a failed row. Null for no limit. Linux only.
+    Raises
+    ------
+    ConfigError
+        See ``load_config``.
     """
-
-    min_actors: int | None = None
-    max_actors: int | None = None
-    gpus_per_actor: float | None = None
-    recordings_per_block: int = 4
-    max_attempts: int = 3
-    max_seconds_per_recording: float | None = 7200.0
-    max_decode_gb: float | None = 8.0
-
-    def __post_init__(self) -> None:
-        for name in ("max_seconds_per_recording", "max_decode_gb"):
-            limit = getattr(self, name)
-            if limit is not None and limit <= 0:
-                raise ValueError(f"{name} is {limit:g}: give more than 0, or null")
-        for name in ("min_actors", "max_actors", "recordings_per_block", "max_attempts"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ValueError(f"{name} is {value}: give at least 1")
-        if self.min_actors and self.max_actors and self.min_actors > self.max_actors:
-            raise ValueError(f"min_actors is {self.min_actors}, more than max_actors, {self.max_actors}")
-        if self.gpus_per_actor is not None and not 0 <= self.gpus_per_actor < math.inf:
-            raise ValueError(f"gpus_per_actor is {self.gpus_per_actor}: give 0 or more")
+    sections = _sections(kind)
+    _refuse_unknown_keys(sections, values)
+    required: dict[str, Any] = {name: {} for name in sections if name in _required(kind)}
+    try:
+        return TypeAdapter(kind).validate_python(required | values)
+    except ValidationError as error:
+        raise ConfigError(_first_problem(error)) from error
 
 
-@dataclass(frozen=True, kw_only=True)
-class BatchQAConfig:
-    """Everything that ``jobs/batch_qa.py`` can be told."""
+def _sections(kind: Any) -> dict[str, dict[str, Any]]:
+    """Section -> key -> type of the setting."""
+    kinds = get_type_hints(kind)
+    sections = {}
+    for section in dataclasses.fields(kind):
+        owner = _section_class(kinds[section.name])
+        types = get_type_hints(owner)
+        sections[section.name] = {f.name: types[f.name] for f in dataclasses.fields(owner)}
+    return sections
 
-    input: InputOptions
-    model: ModelOptions
-    output: OutputOptions
-    pruning: PruningOptions = field(default_factory=PruningOptions)
-    answering: AnsweringOptions = field(default_factory=AnsweringOptions)
-    ray: RayOptions = field(default_factory=RayOptions)
 
-    # what decides an answer: a run directory holds the answers of one value of these sections
-    ANSWER_SECTIONS: ClassVar = ("model", "pruning", "answering")
+def _section_class(hint: Any) -> Any:
+    """The dataclass of a section; one that a config may do without is ``X | None``."""
+    return next(part for part in get_args(hint) or (hint,) if part is not NoneType)
+
+
+def _required(kind: Any) -> set[str]:
+    """Sections without a default."""
+    missing = dataclasses.MISSING
+    return {f.name for f in dataclasses.fields(kind) if f.default is missing and f.default_factory is missing}
+
+
+def _refuse_unknown_keys(sections: dict[str, dict[str, Any]], values: dict[str, Any]) -> None:
+    for section, settings in ((str(name), value) for name, value in values.items()):
+        if section not in sections:
+            owners = [owner for owner, keys in sections.items() if section in keys]
+            nearest = f"did you mean {owners[0]}.{section}?" if owners else _nearest(section, list(sections))
+            raise ConfigError(f"unknown section {section}: {nearest}")
+        if not isinstance(settings, dict):
+            raise ConfigError(f"section {section} must hold keys and values, not {settings!r}")
+        for key in map(str, settings):
+            if key not in sections[section]:
+                owners = [owner for owner, keys in sections.items() if key in keys]
+                nearest = (
+                    f"did you mean {owners[0]}.{key}?"
+                    if owners
+                    else _nearest(key, list(sections[section]), f"{section}.")
+                )
+                raise ConfigError(f"unknown key {section}.{key}: {nearest}")
+
+
+def _nearest(name: str, valid: Sequence[str], prefix: str = "") -> str:
+    close = difflib.get_close_matches(name, valid, n=1) or [word for word in valid if name in word]
+    return f"did you mean {prefix}{close[0]}?" if close else f"valid here: {', '.join(valid)}"
+
+
+def _apply_override(sections: dict[str, dict[str, Any]], values: dict[str, Any], override: str) -> None:
+    name, equals, text = override.partition("=")
+    section, dot, key = name.partition(".")
+    if not (equals and dot and section and key):
+        known, keys = next(iter(sections.items()))
+        raise ConfigError(
+            f"{override!r} is not an override: write section.key=value, as in {known}.{next(iter(keys))}=..."
+        )
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError:
+        value = text
+    kind = sections.get(section, {}).get(key)
+    if isinstance(value, dict | list) and _takes(kind, text) and not _takes(kind, value):
+        value = text  # with braces, such as a prompt
+    settings = values.setdefault(section, {})
+    if isinstance(settings, dict):  # if not, parse_config says so
+        settings[key] = value
+
+
+def _takes(kind: Any, value: Any) -> bool:
+    """Whether a value is one of a setting's type."""
+    try:
+        TypeAdapter(kind).validate_python(value)
+    except ValidationError:
+        return False
+    return True
+
+
+def _first_problem(error: ValidationError) -> str:
+    problem = error.errors()[0]
+    name = ".".join(str(part) for part in problem["loc"][:2])
+    if problem["type"] == "missing":
+        return f"{name} is missing: set it in the config file or as {name}=..."
+    if problem["type"] == "value_error":  # from a __post_init__, whose sentence begins with the key
+        sentence = str(problem["ctx"]["error"])
+        return f"{name}.{sentence}" if name else sentence
+    return f"{name} is {problem['input']!r}: {problem['msg'][0].lower()}{problem['msg'][1:]}"

@@ -6,9 +6,9 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
+from speechprune.data.columns import GOLD_SPAN_COLUMNS, ITEM_COLUMNS, answers_table
 from speechprune.pipeline.directories.run_directory import RunDirectory
 from speechprune.reports.answers import AnswerNotFound, find_answer, write_clips
-from speechprune.schema import GOLD_SPAN_COLUMNS, ITEM_COLUMNS, answers_table
 
 ROOT = Path(__file__).parents[1]
 SHOW = runpy.run_path(str(ROOT / "jobs" / "show.py"))["main"]

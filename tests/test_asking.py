@@ -8,10 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from speechprune import AnsweringOptions, FirstPhase, RandomCrop, SpeechPrune, Truncate
-from speechprune.answering import answer_items, answer_questions
-from speechprune.asking import ask
-from speechprune.prompts import moved_order
-from speechprune.questions import Item
+from speechprune.inference.answer import answer_items, answer_questions
+from speechprune.inference.prepare import ask
+from speechprune.inference.prompts import moved_order
+from speechprune.inference.types import Item
 
 CHOICES = ("In the garden", "At the office", "By the lighthouse", "Nowhere")
 METHODS = [

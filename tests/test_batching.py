@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from speechprune.batching import batches_by_tokens, is_out_of_memory, run_in_batches
+from speechprune.inference.batching import batches_by_tokens, is_out_of_memory, run_in_batches
 
 LENGTHS = st.lists(st.integers(1, 2_000), max_size=40)
 

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from speechprune.config import BatchQAConfig
-from speechprune.config_loading import ConfigError, load_config, parse_config
+from speechprune.config import ConfigError, load_config, parse_config
+from speechprune.pipeline.config import BatchQAConfig
 from speechprune.pruning import METHODS
 
 CONFIGS = Path(__file__).parents[1] / "configs"

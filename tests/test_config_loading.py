@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from speechprune.config_loading import (
+from speechprune.config import (
     ConfigError,
     asks_for_help,
     config_from_arguments,

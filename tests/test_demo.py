@@ -11,7 +11,7 @@ from transformers import AutoProcessor, Qwen2AudioForConditionalGeneration
 
 from speechprune import SpeechLM, SpeechPrune
 from speechprune.audio import SAMPLE_RATE, WINDOW_SECONDS, decode_audio
-from speechprune.no_audio import answer_without_audio
+from speechprune.inference.no_audio import answer_without_audio
 
 ARCHIVE = DEMO / "archive"
 ROWS = [json.loads(line) for line in (ARCHIVE / "manifest.jsonl").read_text().splitlines()]

@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from speechprune.evidence import evidence_recall
+from speechprune.inference.evidence import evidence_recall
 from speechprune.pruning import METHODS
-from speechprune.pruning.method import PruningInputs
+from speechprune.pruning.base import PruningInputs
 
 TOKEN_MILLISECONDS = 40  # of Qwen2-Audio
 LENGTH_SECONDS = 33.0  # of the recording that methods prune: a full window and part of another

@@ -3,9 +3,9 @@
 import numpy as np
 import torch
 
-from speechprune.no_audio import answer_without_audio
-from speechprune.prompts import LETTERS, build_prompt
-from speechprune.questions import AnsweringOptions
+from speechprune.inference.no_audio import answer_without_audio
+from speechprune.inference.prompts import LETTERS, build_prompt
+from speechprune.inference.types import AnsweringOptions
 
 QUESTIONS = [
     ("When is the review?", ["Monday", "Tuesday", "Thursday", "Friday"]),

@@ -8,8 +8,7 @@ from hypothesis import assume, example, given
 from hypothesis import strategies as st
 from tiny_models import byte_level_processor
 
-from speechprune.models.qwen2_audio import Qwen2Audio
-from speechprune.prompts import (
+from speechprune.inference.prompts import (
     LETTERS,
     PromptError,
     PromptFormat,
@@ -17,7 +16,8 @@ from speechprune.prompts import (
     choice_orders,
     letter_token_ids,
 )
-from speechprune.questions import AnsweringOptions
+from speechprune.inference.types import AnsweringOptions
+from speechprune.models.qwen2_audio import Qwen2Audio
 
 PROCESSOR = byte_level_processor()
 TOKENIZER = PROCESSOR.tokenizer

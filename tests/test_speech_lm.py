@@ -13,7 +13,7 @@ from tiny_models import load_tiny_model
 
 from speechprune import AnsweringOptions, NoPruning, SpeechPrune, Truncate
 from speechprune.audio import SAMPLE_RATE, WINDOW_SAMPLES, AudioNotFound
-from speechprune.prompts import PromptError
+from speechprune.inference.prompts import PromptError
 
 QUESTION, CHOICES = "When is the review?", ["Monday", "Tuesday", "Thursday", "Friday"]
 

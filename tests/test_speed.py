@@ -8,8 +8,8 @@ import torch
 
 from speechprune import AnsweringOptions, NoPruning, SpeechLM
 from speechprune.cost import encode_flops, prefill_flops
-from speechprune.speed.hugging_face_loop import ask_hugging_face, hugging_face_flops
-from speechprune.speed.measurements import (
+from speechprune.lab.speed.hugging_face_loop import ask_hugging_face, hugging_face_flops
+from speechprune.lab.speed.measurements import (
     against_hugging_face,
     against_length,
     make_archive,
@@ -17,7 +17,7 @@ from speechprune.speed.measurements import (
     pruning_share,
     questions,
 )
-from speechprune.speed.tables import show_speed
+from speechprune.lab.speed.tables import show_speed
 
 DEMO_MODEL = Path(__file__).parents[1] / "speechprune" / "demo" / "model"
 

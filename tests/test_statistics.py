@@ -10,7 +10,7 @@ from scipy import stats
 from statsmodels.stats.contingency_tables import mcnemar
 from statsmodels.stats.proportion import proportion_confint
 
-from speechprune.statistics import mcnemar_p, wilson_interval
+from speechprune.sweep.statistics import mcnemar_p, wilson_interval
 
 
 @st.composite

@@ -33,7 +33,7 @@ def test_workers_that_decode_and_write_never_load_torch():
 
 
 def test_drivers_never_load_what_only_actors_need():
-    jobs = "speechprune.pipeline.batch_qa, speechprune.pipeline.index_archive, speechprune.pipeline.sweep"
+    jobs = "speechprune.pipeline.batch_qa, speechprune.index.job, speechprune.sweep.job"
     program = f"import sys, {jobs}; assert 'transformers.modeling_utils' not in sys.modules"
     subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True)
 

@@ -4,9 +4,9 @@ import pyarrow as pa
 import pytest
 
 from speechprune.cost import ModelShape, paper_kv_cache_bytes, paper_prefill_flops
+from speechprune.data.columns import ANSWER_COLUMNS, ITEM_COLUMNS
 from speechprune.models.loading import model_shape
-from speechprune.reports.summary import COLUMNS, Summary, summarise
-from speechprune.schema import ANSWER_COLUMNS, ITEM_COLUMNS
+from speechprune.pipeline.summary import COLUMNS, Summary, summarise
 
 SCHEMA = pa.schema([*ITEM_COLUMNS, *ANSWER_COLUMNS])
 LAUNCH = {"num_items": 4, "audio_hours": 0.5, "seconds": 90.0}

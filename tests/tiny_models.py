@@ -8,14 +8,14 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast, Qwen2AudioForConditionalGeneration, Qwen2AudioProcessor
 
 from speechprune import SpeechLM
-from speechprune.builder.grammar import vocabulary
-from speechprune.training.blank_model import (
+from speechprune.benchmarks.builder.grammar import vocabulary
+from speechprune.lab.training.blank_model import (
     MAX_POSITIONS,
     SPECIAL_TOKENS,
     make_config,
     make_processor,
 )
-from speechprune.training.config import ModelSize
+from speechprune.lab.training.config import ModelSize
 
 DEMO = Path(__file__).parents[1] / "speechprune" / "demo"
 TINY = ModelSize(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from speechprune import storage
-from speechprune.index.directory import WindowsDirectory, read_parts
+from speechprune.data.index_files import WindowsDirectory, read_parts
 
 TARGET_BYTES = 128 << 20  # files smaller than half of this are joined, up to this
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from speechprune.audio import WINDOW_SECONDS
-from speechprune.config import PruningOptions, RayOptions
-from speechprune.index.states import StatesDType
+from speechprune.inference.states import StatesDType
+from speechprune.inference.types import AnsweringOptions
 from speechprune.models.loading import ModelOptions
-from speechprune.questions import AnsweringOptions
+from speechprune.pipeline.config import RayOptions
+from speechprune.pruning.options import PruningOptions
 
 
 @dataclass(frozen=True, kw_only=True)

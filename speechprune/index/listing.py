@@ -14,8 +14,7 @@ from typing import Any
 from loguru import logger
 
 from speechprune import storage
-from speechprune.config import InputOptions
-from speechprune.manifest_sources import read_source
+from speechprune.data.sources import InputOptions, read_source
 
 # containers and codecs that hold sound; other files of a folder are left alone
 _NAMES = (

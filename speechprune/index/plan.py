@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from speechprune.index.directory import Contents, IndexedRecording
+from speechprune.data.index_files import Contents, IndexedRecording
 from speechprune.index.listing import Recording
 
 

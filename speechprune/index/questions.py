@@ -12,8 +12,8 @@ import pyarrow as pa
 import yaml
 
 from speechprune import storage
-from speechprune.manifest import Manifest, manifest_of
-from speechprune.prompts import MAX_CHOICES
+from speechprune.data.manifest import Manifest, manifest_of
+from speechprune.inference.prompts import MAX_CHOICES
 
 KEYS = ("id", "question", "choices")
 

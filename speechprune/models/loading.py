@@ -14,8 +14,7 @@ from transformers import AutoConfig, PreTrainedConfig
 
 from speechprune import storage
 from speechprune.cost import ModelShape
-from speechprune.models.qwen2_audio import Qwen2Audio
-from speechprune.models.remote import (
+from speechprune.models.hub import (
     WEIGHT_SUFFIXES,
     ModelError,
     as_model_error,
@@ -23,6 +22,7 @@ from speechprune.models.remote import (
     model_files,
     take_from_cache_only,
 )
+from speechprune.models.qwen2_audio import Qwen2Audio
 
 DType = Literal["auto", "float32", "bfloat16", "float16"]
 Device = Literal["auto", "cpu", "cuda"]

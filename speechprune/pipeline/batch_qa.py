@@ -7,20 +7,20 @@ import ray
 from loguru import logger
 
 from speechprune import storage
-from speechprune.config import BatchQAConfig
-from speechprune.index.directory import stored_parts
-from speechprune.index.models import windows_of
-from speechprune.manifest import read_manifest
+from speechprune.data.index_files import stored_parts
+from speechprune.data.index_models import windows_of
+from speechprune.data.manifest import read_manifest
+from speechprune.inference.point import Point
 from speechprune.models.loading import check_model
 from speechprune.pipeline.cluster import StartError, root_cause, start_ray
+from speechprune.pipeline.config import BatchQAConfig
 from speechprune.pipeline.directories.asked_items import refuse_other_items
 from speechprune.pipeline.directories.claim import claim_answers
 from speechprune.pipeline.directories.run_directory import RunDirectory
 from speechprune.pipeline.progress import Progress
 from speechprune.pipeline.question_line import preview, run_stages, warn_of_unknown_words
-from speechprune.pipeline.stages.tasks import make_tasks
-from speechprune.reports.summary import Summary, summarise
-from speechprune.sweep.grid import Point
+from speechprune.pipeline.summary import Summary, summarise
+from speechprune.pipeline.tasks import make_tasks
 
 
 def run_batch_qa(config: BatchQAConfig) -> Summary:

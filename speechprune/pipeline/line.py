@@ -12,14 +12,14 @@ import pyarrow as pa
 import ray
 
 from speechprune import storage
-from speechprune.config import RayOptions
-from speechprune.config_loading import ConfigError
+from speechprune.config import ConfigError
 from speechprune.models.loading import ModelOptions
+from speechprune.pipeline.config import RayOptions
 from speechprune.pipeline.gpus import gpu_use
 from speechprune.pipeline.progress import Progress
-from speechprune.pipeline.stages.attempts import Limits, start_ledger
+from speechprune.pipeline.retries import Limits, start_ledger
 from speechprune.pipeline.stages.decode import decode_recording
-from speechprune.pipeline.stages.tasks import split_blocks
+from speechprune.pipeline.tasks import split_blocks
 
 # CPUs of a task or actor of a stage. They differ: Ray would fuse decoding into a model's actor of the same
 # share, and the actor would wait for it

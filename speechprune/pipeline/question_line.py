@@ -9,17 +9,17 @@ import pyarrow as pa
 import ray
 from loguru import logger
 
-from speechprune.config import RayOptions
+from speechprune.inference.point import Point
+from speechprune.inference.types import AnsweringOptions
 from speechprune.models.loading import ModelOptions
 from speechprune.models.vocabulary import unknown_share
+from speechprune.pipeline.config import RayOptions
 from speechprune.pipeline.directories.run_directory import RunDirectory
 from speechprune.pipeline.line import run_line
 from speechprune.pipeline.preview import estimate_hours
 from speechprune.pipeline.progress import Progress
 from speechprune.pipeline.stages.answer import AnswerStage
 from speechprune.pipeline.stages.write import write_answers
-from speechprune.questions import AnsweringOptions
-from speechprune.sweep.grid import Point
 
 NUM_LOOKED_AT = 200  # questions whose words are looked up in the model's vocabulary
 MUCH_UNKNOWN = 0.05

@@ -1,8 +1,7 @@
 """Which audio tokens to keep for a question. Sees embeddings and weights, nothing else."""
 
-from speechprune.pruning.binarized_attention import FirstLayerProjections
+from speechprune.pruning.base import PruningInputs, PruningMethod, PruningResult
 from speechprune.pruning.late_interaction import WordMatches
-from speechprune.pruning.method import PruningInputs, PruningMethod, PruningResult
 from speechprune.pruning.methods import (
     METHODS,
     FirstPhase,
@@ -14,6 +13,7 @@ from speechprune.pruning.methods import (
     SpeechPrune,
     Truncate,
 )
+from speechprune.pruning.phase2 import FirstLayerProjections
 
 __all__ = [
     "METHODS",

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from speechprune.pruning.binarized_attention import keep_highest
+from speechprune.pruning.phase2 import keep_highest
 
 WINDOW_SECONDS = 5  # about a sentence
 NEARLY_BEST = 0.8  # share of the best window's score that makes another one worth keeping

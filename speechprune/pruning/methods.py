@@ -13,15 +13,15 @@ import numpy as np
 import torch
 
 from speechprune.cost import ModelShape, late_interaction_flops, phase1_flops, phase2_flops
-from speechprune.pruning.binarized_attention import Scale, keep_highest, second_phase_scores
+from speechprune.pruning.base import PruningInputs, PruningMethod, PruningResult, RatedMethod
 from speechprune.pruning.late_interaction import (
     choose_windows,
     distance_to_chosen,
     keep_nearest,
     window_scores,
 )
-from speechprune.pruning.method import PruningInputs, PruningMethod, PruningResult, RatedMethod
-from speechprune.pruning.similarity import Allocation, first_phase
+from speechprune.pruning.phase1 import Allocation, first_phase
+from speechprune.pruning.phase2 import Scale, keep_highest, second_phase_scores
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,9 +11,9 @@ from rich.markup import escape
 from rich.table import Column, Table
 
 from speechprune.audio import SAMPLE_RATE, AudioSilent, decode_audio
-from speechprune.prompts import LETTERS
-from speechprune.reports.summary import AnswersSource
-from speechprune.schema import ANSWER_COLUMNS, GOLD_SPAN_COLUMNS, ITEM_COLUMNS
+from speechprune.data.columns import ANSWER_COLUMNS, GOLD_SPAN_COLUMNS, ITEM_COLUMNS
+from speechprune.inference.prompts import LETTERS
+from speechprune.pipeline.summary import AnswersSource
 
 BAR_CHARACTERS = 20  # of a probability of one
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from speechprune.config import OutputOptions, PruningOptions, RayOptions
+from speechprune.inference.types import AnsweringOptions
 from speechprune.models.loading import ModelOptions
-from speechprune.questions import AnsweringOptions
+from speechprune.pipeline.config import OutputOptions, RayOptions
+from speechprune.pruning.options import PruningOptions
 
 
 @dataclass(frozen=True, kw_only=True)

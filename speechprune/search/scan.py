@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from speechprune.index.states import load_states
+from speechprune.inference.states import load_states
 from speechprune.pruning.late_interaction import window_maxima
 from speechprune.search.words import QueryWords
 

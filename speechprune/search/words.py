@@ -12,9 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from speechprune.inference.prompts import build_prompt
+from speechprune.inference.types import AnsweringOptions
 from speechprune.models.qwen2_audio import Qwen2Audio
-from speechprune.prompts import build_prompt
-from speechprune.questions import AnsweringOptions
 
 _SMALLEST = 1e-12
 

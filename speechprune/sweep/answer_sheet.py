@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from speechprune.sweep.grid import Point
+from speechprune.inference.point import Point
 
 # what is judged and averaged; a column that the answers lack counts as null everywhere
 NUMBER_COLUMNS = (

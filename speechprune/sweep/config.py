@@ -5,11 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from speechprune.config import InputOptions, OutputOptions, RayOptions
+from speechprune.data.sources import InputOptions
+from speechprune.inference.point import DEFAULT_QUERY_TEXT, Point
+from speechprune.inference.types import AnsweringOptions
 from speechprune.models.loading import ModelOptions
+from speechprune.pipeline.config import OutputOptions, RayOptions
 from speechprune.pruning import NoPruning
-from speechprune.questions import AnsweringOptions
-from speechprune.sweep.grid import DEFAULT_QUERY_TEXT, Point, expand_grid
+from speechprune.sweep.grid import expand_grid
 from speechprune.sweep.groups import check_reference
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from speechprune.sweep.grid import Point
+from speechprune.inference.point import Point
 
 
 @dataclass(frozen=True)

@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from speechprune.statistics import mcnemar_p, wilson_interval
+from speechprune.inference.point import Point
 from speechprune.sweep.answer_sheet import AnswerSheet, answer_sheets
-from speechprune.sweep.grid import Point
 from speechprune.sweep.groups import PointGroup, find_reference, group_points
 from speechprune.sweep.schema import POINTS_SCHEMA
 from speechprune.sweep.slices import check_slices, columns_for, item_slices
+from speechprune.sweep.statistics import mcnemar_p, wilson_interval
 
 # of a point's answers, by the name of their column
 MEAN_COLUMNS = (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-from speechprune.schema import described_column
+from speechprune.data.columns import described_column
 
 # which answers a row is about
 KEY_COLUMNS: tuple[pa.Field, ...] = (

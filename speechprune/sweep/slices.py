@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from speechprune.schema import ANSWER_COLUMNS, COLUMN_NAMES
+from speechprune.data.columns import ANSWER_COLUMNS, COLUMN_NAMES
 from speechprune.sweep.answer_sheet import AnswerSheet
 
 ALL_ITEMS = "all"

@@ -6,9 +6,9 @@ from speechprune import (
     SpeechLM,
     SpeechPrune,
 )
-from speechprune.answering import answer_items
+from speechprune.inference.answer import answer_items
+from speechprune.inference.types import Item
 from speechprune.pruning import METHODS
-from speechprune.questions import Item
 
 LENGTHS = [12.0, 40.0, 65.0]  # seconds: 1, 2 and 3 windows; in all 3 full ones and 3 short ones
 CHOICES = ("In the garden", "At the office", "By the lighthouse", "Nowhere")

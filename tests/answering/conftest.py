@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from asked import LENGTHS, ask
 
-from speechprune.questions import Item
+from speechprune.inference.types import Item
 
 
 @pytest.fixture(scope="module")

@@ -19,13 +19,13 @@ from speechprune import (
     RandomCrop,
     SpeechPrune,
 )
-from speechprune.answering import answer_items
 from speechprune.audio import SAMPLE_RATE
 from speechprune.cost import decode_flops, encode_flops, prefill_flops
-from speechprune.evidence import NUM_EVIDENCE_SECONDS, find_evidence
-from speechprune.prompts import choice_orders
+from speechprune.inference.answer import answer_items
+from speechprune.inference.evidence import NUM_EVIDENCE_SECONDS, find_evidence
+from speechprune.inference.prompts import choice_orders
+from speechprune.inference.types import Item
 from speechprune.pruning import METHODS
-from speechprune.questions import Item
 
 
 @pytest.fixture(scope="module")

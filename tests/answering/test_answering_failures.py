@@ -14,9 +14,9 @@ from speechprune import (
     SpeechLM,
     SpeechPrune,
 )
-from speechprune.answering import answer_items
 from speechprune.audio import SAMPLE_RATE, AudioTooShort
-from speechprune.prompts import PromptError
+from speechprune.inference.answer import answer_items
+from speechprune.inference.prompts import PromptError
 
 
 @pytest.fixture

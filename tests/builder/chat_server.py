@@ -4,8 +4,8 @@ import json
 
 from protocol_server import ProtocolServer, Reply, completion
 
-from speechprune.builder.chat_writer import ChatOptions, ChatWriter
-from speechprune.builder.script import RecordingPlan
+from speechprune.benchmarks.builder.chat_writer import ChatOptions, ChatWriter
+from speechprune.benchmarks.builder.script import RecordingPlan
 
 KEY = "sk-very-secret-0123456789"
 DAYS = ["Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"]

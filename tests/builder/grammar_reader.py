@@ -8,12 +8,12 @@ from pathlib import Path
 import yaml
 from hypothesis import strategies as st
 
-import speechprune.builder
-from speechprune.builder.grammar_writer import GrammarWriter
-from speechprune.builder.plan import ItemsOptions, plan_recordings
-from speechprune.builder.script import RecordingPlan, Script
+import speechprune.benchmarks.builder
+from speechprune.benchmarks.builder.grammar_writer import GrammarWriter
+from speechprune.benchmarks.builder.plan import ItemsOptions, plan_recordings
+from speechprune.benchmarks.builder.script import RecordingPlan, Script
 
-FOLDER = Path(speechprune.builder.__file__).with_name("grammar")
+FOLDER = Path(speechprune.benchmarks.builder.__file__).with_name("grammar")
 VALUES = {
     kind: list(map(str, values))
     for kind, values in yaml.safe_load((FOLDER / "values.yaml").read_text()).items()

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from speechprune.audio import SAMPLE_RATE
-from speechprune.builder.acoustics import AcousticOptions, degrade
+from speechprune.benchmarks.builder.acoustics import AcousticOptions, degrade
 
 EVERYTHING = AcousticOptions(snr_db=15, reverberation_seconds=0.4, telephone=True)
 

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from speechprune.builder.config import BuildConfig
-from speechprune.config_loading import ConfigError, load_config, parse_config
+from speechprune.benchmarks.builder.config import BuildConfig
+from speechprune.config import ConfigError, load_config, parse_config
 
 SHIPPED = Path(__file__).parents[2] / "configs/benchmark.yaml"
 LEAST = {"output": {"path": "out"}}

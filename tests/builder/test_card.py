@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from speechprune.builder.card import RecordingFacts, card_markdown, card_values, is_heard
+from speechprune.benchmarks.builder.card import RecordingFacts, card_markdown, card_values, is_heard
 
 # the card
 

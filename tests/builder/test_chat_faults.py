@@ -10,7 +10,7 @@ import pytest
 from chat_server import KEY, make_plan, make_writer, then_good, write_dialogue
 from protocol_server import ProtocolServer, Reply, completion, error, in_turn, rate_limit
 
-from speechprune.builder.chat_writer import WriterError
+from speechprune.benchmarks.builder.chat_writer import WriterError
 
 pytestmark = pytest.mark.usefixtures("chat_key")
 

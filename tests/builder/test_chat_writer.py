@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from protocol_server import ProtocolServer, error, in_turn
 
-from speechprune.builder.chat_writer import ChatOptions, ChatWriter, WriterError, plan_dialogues
+from speechprune.benchmarks.builder.chat_writer import ChatOptions, ChatWriter, WriterError, plan_dialogues
 
 pytestmark = pytest.mark.usefixtures("chat_key")
 

@@ -15,9 +15,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from speechprune.audio import SAMPLE_RATE
-from speechprune.builder.espeak import Espeak, load_voices
-from speechprune.builder.grammar import vocabulary
-from speechprune.builder.speech import SpeechError, Voice
+from speechprune.benchmarks.builder.espeak import Espeak, load_voices
+from speechprune.benchmarks.builder.grammar import vocabulary
+from speechprune.benchmarks.builder.speech import SpeechError, Voice
 
 espeakng_loader = pytest.importorskip("espeakng_loader")
 
@@ -92,7 +92,7 @@ def test_without_a_reset_it_does_not(espeak):
 
 def test_another_process_speaks_the_same_bytes(espeak):
     program = (
-        "from speechprune.builder.espeak import Espeak, load_voices\n"
+        "from speechprune.benchmarks.builder.espeak import Espeak, load_voices\n"
         "import sys, hashlib\n"
         "print(hashlib.sha256(Espeak().speak(sys.argv[1], load_voices()[7]).samples.tobytes()).hexdigest())"
     )

@@ -10,18 +10,18 @@ from hypothesis import strategies as st
 from tones import Tones, heard_spans, make_script
 
 from speechprune.audio import SAMPLE_RATE, decode_audio
-from speechprune.benchmarks.spiral import spiral_row
-from speechprune.builder.export import (
+from speechprune.benchmarks.builder.export import (
     OPUS_BITS_PER_SECOND,
     encode_audio,
     manifest_rows,
     spiral_records,
     transcript_record,
 )
-from speechprune.builder.recording import speak_script
-from speechprune.builder.spiral_texts import read_spiral_scripts
-from speechprune.config import InputOptions
-from speechprune.manifest import read_manifest
+from speechprune.benchmarks.builder.recording import speak_script
+from speechprune.benchmarks.builder.spiral_texts import read_spiral_scripts
+from speechprune.benchmarks.spiral import spiral_row
+from speechprune.data.manifest import read_manifest
+from speechprune.data.sources import InputOptions
 
 SPIRAL = Path(__file__).parents[2] / "../shared/spiral"
 SCRIPT = make_script([(0, [6, 3]), (1, [5]), (0, [4, 4, 4]), (2, [7])], [(2, 1), (1, 0)])

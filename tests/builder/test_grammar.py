@@ -24,8 +24,8 @@ from grammar_reader import (
 from hypothesis import given, settings
 from scipy import stats
 
-from speechprune.builder.grammar_writer import GrammarWriter
-from speechprune.builder.script import Script
+from speechprune.benchmarks.builder.grammar_writer import GrammarWriter
+from speechprune.benchmarks.builder.script import Script
 
 
 @given(plan=plans())

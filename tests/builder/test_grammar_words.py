@@ -4,7 +4,7 @@ import re
 
 from grammar_reader import SCENARIOS, VALUES, many_scripts, read_question, sentences_of
 
-from speechprune.builder.grammar import subject_words, vocabulary
+from speechprune.benchmarks.builder.grammar import subject_words, vocabulary
 
 
 def test_the_vocabulary_is_closed_and_nothing_in_it_is_idle():

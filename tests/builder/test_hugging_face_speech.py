@@ -8,9 +8,9 @@ import torch
 from transformers import VitsConfig, VitsModel, VitsTokenizer
 
 from speechprune.audio import SAMPLE_RATE, decode_audio
-from speechprune.builder.hugging_face_speech import HuggingFaceSpeech, HuggingFaceSpeechOptions
-from speechprune.builder.speech import SpeechError, Voice
-from speechprune.builder.utterances import trim_silence
+from speechprune.benchmarks.builder.hugging_face_speech import HuggingFaceSpeech, HuggingFaceSpeechOptions
+from speechprune.benchmarks.builder.speech import SpeechError, Voice
+from speechprune.benchmarks.builder.utterances import trim_silence
 
 TEXT = "the plumber comes on thursday"
 MODEL_RATE = 22_050

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from speechprune.builder.plan import ItemsOptions, plan_recordings, plan_voices
+from speechprune.benchmarks.builder.plan import ItemsOptions, plan_recordings, plan_voices
 
 options = st.builds(
     ItemsOptions,

@@ -22,7 +22,7 @@ from transformers import (
 )
 from transformers.convert_slow_tokenizer import bytes_to_unicode
 
-from speechprune.builder.recognition import (
+from speechprune.benchmarks.builder.recognition import (
     Recogniser,
     check_recogniser,
     normalise_words,

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tones import Tones, heard_spans, make_script
 
 from speechprune.audio import SAMPLE_RATE
-from speechprune.builder.recording import (
+from speechprune.benchmarks.builder.recording import (
     FITTED_PAUSE,
     OVERLAP,
     PAUSE_BETWEEN_TURNS,
@@ -20,8 +20,8 @@ from speechprune.builder.recording import (
     choose_voices,
     speak_script,
 )
-from speechprune.builder.script import Speaker
-from speechprune.builder.speech import SpeechError, Utterance, Voice
+from speechprune.benchmarks.builder.script import Speaker
+from speechprune.benchmarks.builder.speech import SpeechError, Utterance, Voice
 
 OPTIONS = {"seconds": None, "voice_group": None, "overlap_fraction": 0.0, "seed": 0}
 DIALOGUE = make_script(
@@ -246,7 +246,7 @@ def test_what_cannot_be_spoken_is_said():
 def test_real_speech_lies_where_its_span_says():
     """espeak-ng's sentence, on its own, fits the recording best at its span, to the sample."""
     pytest.importorskip("espeakng_loader")
-    from speechprune.builder.espeak import Espeak
+    from speechprune.benchmarks.builder.espeak import Espeak
 
     class Remembering(Espeak):
         spoken: ClassVar[dict[str, Utterance]] = {}

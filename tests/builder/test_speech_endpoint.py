@@ -7,9 +7,9 @@ from hypothesis import strategies as st
 from protocol_server import ProtocolServer, Reply, error, in_turn, rate_limit, sound
 
 from speechprune.audio import SAMPLE_RATE
-from speechprune.builder.speech import SpeechError, Voice
-from speechprune.builder.speech_endpoint import SpeechEndpoint, SpeechEndpointOptions
-from speechprune.builder.utterances import EDGE_SAMPLES, trim_silence
+from speechprune.benchmarks.builder.speech import SpeechError, Voice
+from speechprune.benchmarks.builder.speech_endpoint import SpeechEndpoint, SpeechEndpointOptions
+from speechprune.benchmarks.builder.utterances import EDGE_SAMPLES, trim_silence
 
 KEY = "sk-very-secret-0123456789"
 TONE_SECONDS = 0.5

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from speechprune.builder.spiral_texts import read_spiral_scripts
+from speechprune.benchmarks.builder.spiral_texts import read_spiral_scripts
 
 SPIRAL = Path(__file__).parents[2] / "../shared/spiral"
 # the recordings' sentences say these facts in slightly other words than original_key_sentence

@@ -5,8 +5,8 @@ import re
 import numpy as np
 
 from speechprune.audio import SAMPLE_RATE
-from speechprune.builder.script import Question, Script, Speaker, Turn
-from speechprune.builder.speech import Utterance, Voice, Word
+from speechprune.benchmarks.builder.script import Question, Script, Speaker, Turn
+from speechprune.benchmarks.builder.speech import Utterance, Voice, Word
 
 TONES_HZ = (600, 1100, 1600, 2100, 2600, 3100)  # even ones female, odd ones male; the last two held out
 LOUDNESS = (900, 9000, 300, 20000, 3000, 1500)

@@ -12,10 +12,10 @@ import pytest
 import ray
 import yaml
 
-from speechprune.config import BatchQAConfig
-from speechprune.config_loading import config_from_arguments
+from speechprune.config import config_from_arguments
 from speechprune.index.config import IndexConfig
-from speechprune.pipeline.stages.metrics import Counters
+from speechprune.pipeline.config import BatchQAConfig
+from speechprune.pipeline.metrics import Counters
 from speechprune.sweep.config import SweepConfig
 
 ROOT = Path(__file__).parents[2]

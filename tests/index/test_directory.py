@@ -8,9 +8,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from speechprune.data.index_columns import WINDOWS_SCHEMA
+from speechprune.data.index_files import WindowsDirectory, read_parts, stored_parts
 from speechprune.index.compaction import compact
-from speechprune.index.directory import WindowsDirectory, read_parts, stored_parts
-from speechprune.index.schema import WINDOWS_SCHEMA
 
 WIDTH, TOKENS = 4, 3
 

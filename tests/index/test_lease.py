@@ -14,11 +14,11 @@ import s3fs
 from moto.server import ThreadedMotoServer
 
 from speechprune import storage
-from speechprune.index.lease import Lease, LeaseError
+from speechprune.pipeline.lease import Lease, LeaseError
 
 HOLD = """
 import sys
-from speechprune.index.lease import Lease
+from speechprune.pipeline.lease import Lease
 Lease(sys.argv[1], 5).__enter__()
 print("held", flush=True)
 sys.stdin.read()

@@ -5,7 +5,7 @@ import string
 from hypothesis import given
 from hypothesis import strategies as st
 
-from speechprune.index.directory import IndexedRecording, Part
+from speechprune.data.index_files import IndexedRecording, Part
 from speechprune.index.listing import Recording
 from speechprune.index.plan import make_plan, missing_shards
 

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from speechprune.config_loading import load_config
+from speechprune.config import load_config
 from speechprune.index.config import IndexConfig
 from speechprune.index.questions import read_questions
 from speechprune.models.vocabulary import unknown_share

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
 from speechprune.audio import AudioSilent, AudioTooShort, split_windows
-from speechprune.encoding import encode_recordings, in_encoder_batches
-from speechprune.index.schema import WINDOWS_SCHEMA
-from speechprune.index.states import embed_stored, load_states, store_states
+from speechprune.data.index_columns import WINDOWS_SCHEMA
+from speechprune.inference.encode import encode_recordings, in_encoder_batches
+from speechprune.inference.states import embed_stored, load_states, store_states
 
 STATES = npst.arrays(
     np.float32,

@@ -3,7 +3,7 @@
 import pytest
 from manifest_files import read_file, write_jsonl
 
-from speechprune.manifest import Manifest
+from speechprune.data.manifest import Manifest
 
 
 @pytest.fixture

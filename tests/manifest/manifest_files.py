@@ -8,8 +8,8 @@ import datasets
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from speechprune.config import InputOptions
-from speechprune.manifest import Manifest, read_manifest
+from speechprune.data.manifest import Manifest, read_manifest
+from speechprune.data.sources import InputOptions
 
 ITEMS = [
     {

@@ -7,7 +7,7 @@ import datasets
 import pytest
 from manifest_files import ITEMS, ONE, read_file
 
-from speechprune.manifest import ManifestError
+from speechprune.data.manifest import ManifestError
 
 # refusals: each of these ends the job before any worker starts
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from speechprune.manifest import ManifestError, gold_letter
+from speechprune.data.manifest import ManifestError, gold_letter
 
 TEXTS = st.lists(
     st.text(alphabet=string.ascii_letters + " äß", min_size=2, max_size=8).filter(

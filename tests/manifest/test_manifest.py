@@ -21,7 +21,7 @@ from manifest_files import (
     write_parquet_folder,
 )
 
-from speechprune.manifest import ManifestError
+from speechprune.data.manifest import ManifestError
 
 
 @pytest.mark.parametrize(

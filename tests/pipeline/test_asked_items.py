@@ -5,10 +5,10 @@ import datetime
 import pyarrow as pa
 import pytest
 
-from speechprune.manifest import ManifestError, manifest_of
+from speechprune.data.columns import answers_table
+from speechprune.data.manifest import ManifestError, manifest_of
 from speechprune.pipeline.directories.asked_items import refuse_other_items
 from speechprune.pipeline.directories.run_directory import RunDirectory
-from speechprune.schema import answers_table
 
 NOW = datetime.datetime(2026, 1, 2, tzinfo=datetime.UTC)
 ITEM = {

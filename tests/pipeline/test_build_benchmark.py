@@ -18,15 +18,15 @@ from protocol_server import ProtocolServer
 from test_recognition import save_wav2vec2
 
 from speechprune import storage
-from speechprune.builder.config import BuildConfig
-from speechprune.config import InputOptions
-from speechprune.config_loading import load_config
-from speechprune.manifest import read_manifest
-from speechprune.pipeline import build_benchmark
-from speechprune.pipeline.build_benchmark import plan_tasks
-from speechprune.pipeline.directories.benchmark_directory import BenchmarkDirectory
-from speechprune.pipeline.stages.attempts import AttemptLedger
-from speechprune.pipeline.stages.make_recordings import RecordingStage, RecordingTask, pack_tasks
+from speechprune.benchmarks.builder import job
+from speechprune.benchmarks.builder.config import BuildConfig
+from speechprune.benchmarks.builder.directory import BenchmarkDirectory
+from speechprune.benchmarks.builder.job import plan_tasks
+from speechprune.benchmarks.builder.recording_stage import RecordingStage, RecordingTask, pack_tasks
+from speechprune.config import load_config
+from speechprune.data.manifest import read_manifest
+from speechprune.data.sources import InputOptions
+from speechprune.pipeline.retries import AttemptLedger
 
 JOB = Path(__file__).parents[2] / "jobs/build_benchmark.py"
 NUM_RECORDINGS, NUM_QUESTIONS = 24, 2
@@ -187,7 +187,7 @@ def test_another_seed_is_refused_in_the_same_place(built):
     ],
 )
 def test_what_can_not_be_built_is_refused_before_any_worker(tmp_path, monkeypatch, override, sentence):
-    monkeypatch.setattr(build_benchmark, "start_ray", lambda: pytest.fail("Ray was started"))
+    monkeypatch.setattr(job, "start_ray", lambda: pytest.fail("Ray was started"))
     kind = ["writer.kind=spiral"] if override.startswith("writer") else []
     result = launch_build(write_config(tmp_path), override, *kind)
     assert result.code == 2
@@ -296,7 +296,7 @@ class DeadlyStage(RecordingStage):
 
 def test_a_recording_that_kills_its_worker_fails_alone(built, tmp_path, monkeypatch):
     config = write_config(tmp_path, ray={"max_attempts": 2, "recordings_per_block": 12})
-    monkeypatch.setattr(build_benchmark, "RecordingStage", DeadlyStage)
+    monkeypatch.setattr(job, "RecordingStage", DeadlyStage)
     ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])  # workers can't import this module
     result = launch_build(config)
     ray.cloudpickle.unregister_pickle_by_value(sys.modules[__name__])

@@ -14,9 +14,9 @@ import ray
 from audio_files import ENCODERS, encode
 from corruption import CORRUPTIONS
 
-from speechprune.pipeline.stages.attempts import Limits, start_ledger
+from speechprune.pipeline.retries import Limits, start_ledger
 from speechprune.pipeline.stages.decode import decode_recording
-from speechprune.pipeline.stages.tasks import TASK_SCHEMA, split_blocks
+from speechprune.pipeline.tasks import TASK_SCHEMA, split_blocks
 
 SECONDS = 2.0
 LIMITS = Limits(max_attempts=1, max_seconds=30.0, max_decode_gb=1.0)

@@ -13,7 +13,7 @@ from ray.cluster_utils import Cluster
 
 from speechprune import storage
 from speechprune.audio import SAMPLE_RATE, decode_audio
-from speechprune.index.schema import WINDOWS_SCHEMA
+from speechprune.data.index_columns import WINDOWS_SCHEMA
 
 
 def test_nights_on_s3_encode_what_is_new_and_drop_what_is_gone(archive, bucket, speech):

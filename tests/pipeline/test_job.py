@@ -13,13 +13,13 @@ from harness import Job, Launch, launch, write_sound
 from job_items import bad_items, good_items, shared_items
 
 from speechprune import AnsweringOptions, SpeechPrune
-from speechprune.no_audio import answer_without_audio
+from speechprune.data.columns import ANSWER_COLUMNS, ITEM_COLUMNS
+from speechprune.inference.no_audio import answer_without_audio
 from speechprune.pipeline import batch_qa
 from speechprune.pipeline.progress import NUM_FAILURES_TOLD
 from speechprune.pipeline.stages.answer import AnswerStage
 from speechprune.pipeline.stages.decode import decode_recording
 from speechprune.pipeline.stages.write import write_answers
-from speechprune.schema import ANSWER_COLUMNS, ITEM_COLUMNS
 
 METHOD = SpeechPrune(pruning_rate=0.5, phase1_budget=100)
 

@@ -5,9 +5,9 @@ import ray
 from hypothesis import given
 from hypothesis import strategies as st
 
-from speechprune.config import RayOptions
-from speechprune.config_loading import ConfigError
+from speechprune.config import ConfigError
 from speechprune.models.loading import ModelOptions
+from speechprune.pipeline.config import RayOptions
 from speechprune.pipeline.line import STAGE_CPUS, actor_pool, stage_cpus
 
 

@@ -10,11 +10,11 @@ import pytest
 from fsspec.core import url_to_fs
 
 from speechprune import storage
-from speechprune.config import BatchQAConfig
-from speechprune.config_loading import ConfigError, parse_config
+from speechprune.config import ConfigError, parse_config
+from speechprune.data.columns import ITEM_COLUMNS, answers_table
+from speechprune.pipeline.config import BatchQAConfig
 from speechprune.pipeline.directories.claim import claim_answers
 from speechprune.pipeline.directories.run_directory import RunDirectory
-from speechprune.schema import ITEM_COLUMNS, answers_table
 
 NOW = datetime.datetime(2026, 1, 2, tzinfo=datetime.UTC)
 

@@ -6,10 +6,10 @@ from harness import wait_until
 from hypothesis import given
 from hypothesis import strategies as st
 
-from speechprune.manifest import Manifest
-from speechprune.pipeline.stages.attempts import AttemptLedger, start_ledger
-from speechprune.pipeline.stages.tasks import make_tasks, split_blocks, unpack_items
-from speechprune.schema import ITEM_COLUMNS
+from speechprune.data.columns import ITEM_COLUMNS
+from speechprune.data.manifest import Manifest
+from speechprune.pipeline.retries import AttemptLedger, start_ledger
+from speechprune.pipeline.tasks import make_tasks, split_blocks, unpack_items
 
 ITEMS = st.lists(
     st.tuples(st.sampled_from(["a.wav", "b.wav", ""]), st.sampled_from([None, 1.0, 2.5]), st.booleans()),

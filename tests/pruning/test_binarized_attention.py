@@ -6,8 +6,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from speechprune.pruning import binarized_attention
-from speechprune.pruning.binarized_attention import (
+from speechprune.pruning import phase2
+from speechprune.pruning.phase2 import (
     FirstLayerProjections,
     attention_received,
     keep_highest,
@@ -120,7 +120,7 @@ def test_logits_formed_in_parts_give_the_same_scores(scale, monkeypatch):
     S, projections = random_values(generator, 50, 16), random_projections(generator, 16, 2, 2, 4)
     whole = second_phase_scores(S, projections, scale)
     for logits_at_once in (1, 170):  # one query at a time; three, with two left over
-        monkeypatch.setattr(binarized_attention, "_LOGITS_AT_ONCE", logits_at_once)
+        monkeypatch.setattr(phase2, "_LOGITS_AT_ONCE", logits_at_once)
         np.testing.assert_allclose(second_phase_scores(S, projections, scale), whole, rtol=1e-5)
 
 

@@ -18,7 +18,7 @@ from speechprune.pruning.late_interaction import (
     match_words,
     window_scores,
 )
-from speechprune.pruning.similarity import token_scores
+from speechprune.pruning.phase1 import token_scores
 
 SEEDS = st.integers(0, 2**32 - 1)
 

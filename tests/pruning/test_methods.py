@@ -24,9 +24,9 @@ from speechprune.pruning import (
     SpeechPrune,
     Truncate,
 )
-from speechprune.pruning.binarized_attention import second_phase_scores
 from speechprune.pruning.late_interaction import match_words
-from speechprune.pruning.similarity import first_phase, token_scores
+from speechprune.pruning.phase1 import first_phase, token_scores
+from speechprune.pruning.phase2 import second_phase_scores
 
 FRAME_TOKENS = 5
 EVERY_METHOD = [

@@ -23,7 +23,7 @@ import pytest
 import torch
 
 from speechprune.pruning import FirstLayerProjections, PruningInputs, SpeechPrune
-from speechprune.pruning.similarity import first_phase, mean_query_direction, token_scores
+from speechprune.pruning.phase1 import first_phase, mean_query_direction, token_scores
 
 NUM_TOKENS, FRAME_TOKENS, PHASE1_BUDGET = 90_000, 25, 750
 NUM_DIMENSIONS, NUM_HEADS = 64, 4

@@ -9,8 +9,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from speechprune.pruning import similarity
-from speechprune.pruning.similarity import (
+from speechprune.pruning import phase1
+from speechprune.pruning.phase1 import (
     first_phase,
     frame_budgets,
     frame_probabilities,
@@ -123,7 +123,7 @@ def test_chunks_of_rows_leave_no_seam(monkeypatch):
     audio_embeds = torch.randn(100, 16, generator=generator)
     query_embeds = torch.randn(5, 16, generator=generator)
     whole = token_scores(audio_embeds, [query_embeds])
-    monkeypatch.setattr(similarity, "_ROWS_PER_CHUNK", 7)
+    monkeypatch.setattr(phase1, "_ROWS_PER_CHUNK", 7)
     np.testing.assert_array_equal(token_scores(audio_embeds, [query_embeds]), whole)
 
 
@@ -263,6 +263,6 @@ def test_one_token_and_none(allocation):
 
 
 def test_the_examples_in_the_docstrings_hold():
-    results = doctest.testmod(similarity)
+    results = doctest.testmod(phase1)
     assert results.attempted > 0
     assert results.failed == 0

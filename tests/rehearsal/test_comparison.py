@@ -2,7 +2,7 @@
 
 import pytest
 
-from speechprune.rehearsal.faults import compare
+from speechprune.lab.faults.faults import compare
 
 
 def row(item_id: str, **changed) -> dict:

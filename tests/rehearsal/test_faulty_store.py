@@ -5,7 +5,7 @@ import s3fs
 from botocore.exceptions import ClientError
 
 from speechprune import storage
-from speechprune.rehearsal.store import FaultyStore, Misbehaviour
+from speechprune.lab.faults.store import FaultyStore, Misbehaviour
 
 SHARE = 0.2
 NUM_FILES = 12

@@ -6,7 +6,7 @@ import sys
 import psutil
 import pytest
 
-from speechprune.rehearsal import soak
+from speechprune.lab.faults import soak
 
 NUM_FILES = 40
 LEAK_BYTES = 2_000_000  # an answer file

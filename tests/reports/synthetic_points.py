@@ -4,10 +4,10 @@ import json
 
 import pyarrow as pa
 
+from speechprune.inference.point import Point
 from speechprune.pruning import METHODS
-from speechprune.statistics import wilson_interval
-from speechprune.sweep.grid import Point
 from speechprune.sweep.schema import POINTS_SCHEMA
+from speechprune.sweep.statistics import wilson_interval
 
 RATES = (0.2, 0.4, 0.6, 0.8)
 SLICES = {"all": 400, "hard": 230}

@@ -7,11 +7,11 @@ import pytest
 from PIL import Image
 from synthetic_points import START, grid_points, points_table, position_slices
 
+from speechprune.inference.point import Point
 from speechprune.pruning import METHODS
-from speechprune.reports.figures import draw_figures, render
-from speechprune.reports.figures.rows import file_names, line_name, short_names
-from speechprune.reports.figures.style import METHOD_STYLES, WIDTH_INCHES, method_style
-from speechprune.sweep.grid import Point
+from speechprune.sweep.figures import draw_figures, render
+from speechprune.sweep.figures.rows import file_names, line_name, short_names
+from speechprune.sweep.figures.style import METHOD_STYLES, WIDTH_INCHES, method_style
 
 ONE_RATE = [point for point in grid_points() if point.method.rate in (None, 0.2)]
 

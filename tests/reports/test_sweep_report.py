@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from synthetic_points import SLICES, grid_points, points_table, position_slices
 
-from speechprune.reports.report_tables import p_value, significant, table_of_points, with_interval
-from speechprune.reports.sweep_report import write_report
+from speechprune.sweep.report import write_report
+from speechprune.sweep.report_tables import p_value, significant, table_of_points, with_interval
 
 FACTS = {"config": "configs/paper_table1.yaml", "a|b": "1 | 2 <script>alert(1)</script>"}
 SENTENCE = "speechprune(pruning_rate=0.2) keeps 98 % of it."

@@ -7,10 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from speechprune.audio import split_windows
-from speechprune.encoding import encode_recordings, in_encoder_batches
-from speechprune.index.states import store_states
+from speechprune.inference.encode import encode_recordings, in_encoder_batches
+from speechprune.inference.states import store_states
+from speechprune.inference.types import AnsweringOptions
 from speechprune.pruning.late_interaction import block_tokens, match_words
-from speechprune.questions import AnsweringOptions
 from speechprune.search.ranking import score
 from speechprune.search.recall import (
     TranscriptsError,
@@ -61,7 +61,7 @@ def test_cosines_in_the_space_of_states_are_those_of_projected_embeddings(tiny_l
 
 
 def query_ids(lm, question, choices):
-    from speechprune.prompts import build_prompt
+    from speechprune.inference.prompts import build_prompt
 
     prompt = build_prompt(
         question,

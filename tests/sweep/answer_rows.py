@@ -5,8 +5,9 @@ from typing import Any
 
 import pyarrow as pa
 
-from speechprune.schema import ANSWER_COLUMNS, ITEM_COLUMNS
-from speechprune.sweep.grid import Point, expand_grid
+from speechprune.data.columns import ANSWER_COLUMNS, ITEM_COLUMNS
+from speechprune.inference.point import Point
+from speechprune.sweep.grid import expand_grid
 
 FIELDS = {field.name: field for field in (*ITEM_COLUMNS, *ANSWER_COLUMNS)}
 KEYS = {name: pa.field(name, pa.string()) for name in ("benchmark", "point", "status")}

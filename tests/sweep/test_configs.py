@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from speechprune.builder.config import BuildConfig
-from speechprune.config_loading import ConfigError, config_from_arguments, parse_config
+from speechprune.benchmarks.builder.config import BuildConfig
+from speechprune.config import ConfigError, config_from_arguments, parse_config
 from speechprune.sweep.config import SweepConfig
 
 CONFIGS = Path(__file__).parents[2] / "configs"

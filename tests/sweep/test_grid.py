@@ -5,8 +5,9 @@ from answer_rows import grid
 from hypothesis import given
 from hypothesis import strategies as st
 
+from speechprune.inference.point import Point
 from speechprune.pruning import METHODS, SpeechPrune
-from speechprune.sweep.grid import Point, expand_grid
+from speechprune.sweep.grid import expand_grid
 from speechprune.sweep.groups import check_reference, find_reference, group_points
 
 RATES = [0.2, 0.4]

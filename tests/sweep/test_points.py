@@ -8,9 +8,9 @@ import pyarrow as pa
 import pytest
 from answer_rows import answer, answers, failure, grid, right_of
 
-from speechprune.statistics import wilson_interval
 from speechprune.sweep.points import points_table
 from speechprune.sweep.schema import POINTS_SCHEMA
+from speechprune.sweep.statistics import wilson_interval
 
 PRUNED = "speechprune(pruning_rate=0.4)"
 TWO = grid({"method": "none"}, {"method": "speechprune", "pruning_rate": 0.4})

@@ -10,8 +10,8 @@ from answer_rows import answer, answers, failure, grid
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from speechprune.statistics import mcnemar_p
 from speechprune.sweep.points import points_table
+from speechprune.sweep.statistics import mcnemar_p
 
 GRID = grid(
     {"method": ["none", "truncate"]},

@@ -6,8 +6,8 @@ import pytest
 from answer_rows import answers, grid, right_of
 from rich.console import Console
 
-from speechprune.reports.sweep_table import LEGEND, show_sweep
 from speechprune.sweep.points import points_table
+from speechprune.sweep.terminal_table import LEGEND, show_sweep
 
 WIDTH = 110
 

@@ -12,8 +12,8 @@ import pytest
 from loguru import logger
 from PIL import Image
 
-from speechprune.reports.figures import render
-from speechprune.token_map.drawing import Panel, draw_token_map, nearest_query_distances, project
+from speechprune.lab.figure2.drawing import Panel, draw_token_map, nearest_query_distances, project
+from speechprune.sweep.figures import render
 
 ROOT = Path(__file__).parents[2]
 ARCHIVE = ROOT / "speechprune/demo/archive"
@@ -29,7 +29,7 @@ def load_job():
 @pytest.fixture(autouse=True)
 def no_screen(monkeypatch):
     """The screen is what standard error was when it was first asked for."""
-    monkeypatch.setattr("speechprune.pipeline.job.log_to_screen", lambda: None)
+    monkeypatch.setattr("speechprune.cli.log_to_screen", lambda: None)
 
 
 @pytest.fixture

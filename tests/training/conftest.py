@@ -9,13 +9,13 @@ import pytest
 import torch
 from transformers import Qwen2AudioForConditionalGeneration, Qwen2AudioProcessor
 
-from speechprune.builder.grammar_writer import GrammarWriter
-from speechprune.training import word_table
-from speechprune.training.blank_model import make_model, make_processor
-from speechprune.training.config import ModelSize
-from speechprune.training.contexts import Context, Simulator
-from speechprune.training.corpus import plan_recording
-from speechprune.training.word_table import make_word_table
+from speechprune.benchmarks.builder.grammar_writer import GrammarWriter
+from speechprune.lab.training import word_table
+from speechprune.lab.training.blank_model import make_model, make_processor
+from speechprune.lab.training.config import ModelSize
+from speechprune.lab.training.contexts import Context, Simulator
+from speechprune.lab.training.corpus import plan_recording
+from speechprune.lab.training.word_table import make_word_table
 
 SMALL = ModelSize(
     encoder_hidden_size=32,

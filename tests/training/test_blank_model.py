@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers import AutoProcessor, AutoTokenizer, Qwen2AudioForConditionalGeneration
 
-from speechprune.builder.grammar import load_grammar, vocabulary
-from speechprune.prompts import LETTERS, PromptFormat
-from speechprune.training.blank_model import (
+from speechprune.benchmarks.builder.grammar import load_grammar, vocabulary
+from speechprune.inference.prompts import LETTERS, PromptFormat
+from speechprune.lab.training.blank_model import (
     SPECIAL_TOKENS,
     UNKNOWN,
     make_model,
@@ -20,8 +20,8 @@ from speechprune.training.blank_model import (
     make_tokenizer,
     sinusoids,
 )
-from speechprune.training.config import ModelSize
-from speechprune.training.train import save_checkpoint
+from speechprune.lab.training.config import ModelSize
+from speechprune.lab.training.train import save_checkpoint
 
 TOKENIZER = make_tokenizer()
 QUESTION = "When is the security review?"

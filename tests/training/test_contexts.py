@@ -10,12 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from speechprune.builder.grammar import plain_word
-from speechprune.builder.grammar_writer import GrammarWriter
-from speechprune.training import contexts as module
-from speechprune.training.contexts import Asked, Context, Recordings, Simulator, telling_tokens, thin
-from speechprune.training.corpus import TOKENS_PER_WINDOW, plan_recording
-from speechprune.training.word_table import NORM
+from speechprune.benchmarks.builder.grammar import plain_word
+from speechprune.benchmarks.builder.grammar_writer import GrammarWriter
+from speechprune.lab.training import contexts as module
+from speechprune.lab.training.contexts import Asked, Context, Recordings, Simulator, telling_tokens, thin
+from speechprune.lab.training.corpus import TOKENS_PER_WINDOW, plan_recording
+from speechprune.lab.training.word_table import NORM
 
 
 @st.composite

@@ -14,15 +14,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.nn import functional
 
-from speechprune.builder.espeak import Espeak, load_voices
-from speechprune.builder.grammar import subject_words, vocabulary
-from speechprune.builder.grammar_writer import GrammarWriter
-from speechprune.builder.speech import Word
-from speechprune.training import corpus as module
-from speechprune.training import recorded_contexts
-from speechprune.training.blank_model import make_tokenizer
-from speechprune.training.config import CorpusOptions
-from speechprune.training.corpus import (
+from speechprune.benchmarks.builder.espeak import Espeak, load_voices
+from speechprune.benchmarks.builder.grammar import subject_words, vocabulary
+from speechprune.benchmarks.builder.grammar_writer import GrammarWriter
+from speechprune.benchmarks.builder.speech import Word
+from speechprune.lab.training import corpus as module
+from speechprune.lab.training import recorded_contexts
+from speechprune.lab.training.blank_model import make_tokenizer
+from speechprune.lab.training.config import CorpusOptions
+from speechprune.lab.training.corpus import (
     BLANK,
     TOKEN_SECONDS,
     WORD_TOKENS,
@@ -32,7 +32,7 @@ from speechprune.training.corpus import (
     training_plans,
     word_labels,
 )
-from speechprune.training.phones import NUM_PHONES, OTHER, PAUSE, PHONES, phone_class
+from speechprune.lab.training.phones import NUM_PHONES, OTHER, PAUSE, PHONES, phone_class
 
 TOKENIZER = make_tokenizer()
 

@@ -4,10 +4,10 @@ import re
 
 import pytest
 
-from speechprune.builder.espeak import load_voices
-from speechprune.training.card import BEGIN, END, measured_part, new_card, write_measured
-from speechprune.training.config import OutputOptions, TrainingConfig
-from speechprune.training.measure import RATED_METHODS, RATES
+from speechprune.benchmarks.builder.espeak import load_voices
+from speechprune.lab.training.card import BEGIN, END, measured_part, new_card, write_measured
+from speechprune.lab.training.config import OutputOptions, TrainingConfig
+from speechprune.lab.training.measure import RATED_METHODS, RATES
 
 
 def make_rows() -> list[dict]:

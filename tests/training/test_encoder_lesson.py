@@ -8,9 +8,9 @@ import pytest
 import torch
 from transformers import Qwen2AudioForConditionalGeneration
 
-from speechprune.training import encoder as module
-from speechprune.training.corpus import BLANK, Corpus
-from speechprune.training.encoder import (
+from speechprune.lab.training import encoder as module
+from speechprune.lab.training.corpus import BLANK, Corpus
+from speechprune.lab.training.encoder import (
     BLANK_WEIGHT,
     COSINE_SCALE,
     MAX_MASKED_MEL_BINS,
@@ -20,8 +20,8 @@ from speechprune.training.encoder import (
     embed_windows,
     word_errors,
 )
-from speechprune.training.phones import NUM_PHONES
-from speechprune.training.word_table import NORM
+from speechprune.lab.training.phones import NUM_PHONES
+from speechprune.lab.training.word_table import NORM
 
 
 @pytest.fixture

@@ -7,15 +7,15 @@ import pytest
 import torch
 from torch.nn import functional
 
-from speechprune.training import language_model
-from speechprune.training.language_model import (
+from speechprune.lab.training import language_model
+from speechprune.lab.training.language_model import (
     FACT_LAYER,
     OPTION_LAYER,
     PROBE_SCALE,
     LanguageLesson,
     draw_pack,
 )
-from speechprune.training.packing import IGNORED, Packer
+from speechprune.lab.training.packing import IGNORED, Packer
 
 
 @pytest.fixture

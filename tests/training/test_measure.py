@@ -13,12 +13,12 @@ import torch
 
 from speechprune import SpeechLM
 from speechprune.audio import SAMPLE_RATE
-from speechprune.encoding import EncodedAudio
-from speechprune.no_audio import answer_without_audio
+from speechprune.inference.encode import EncodedAudio
+from speechprune.inference.no_audio import answer_without_audio
+from speechprune.lab.training import measure as module
+from speechprune.lab.training.measure import RATED_METHODS, make_arms, measure, read_aloud, word_errors
+from speechprune.lab.training.train import save_checkpoint
 from speechprune.pruning import METHODS
-from speechprune.training import measure as module
-from speechprune.training.measure import RATED_METHODS, make_arms, measure, read_aloud, word_errors
-from speechprune.training.train import save_checkpoint
 
 SECONDS = {"one": 3.0, "two": 31.0, "three": 4.0}
 SAID = ["the", "security", "review", "is", "on", "Monday"]

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from speechprune.prompts import LETTERS, PromptFormat
-from speechprune.training.contexts import Asked, Context
-from speechprune.training.packing import IGNORED, Packer
+from speechprune.inference.prompts import LETTERS, PromptFormat
+from speechprune.lab.training.contexts import Asked, Context
+from speechprune.lab.training.packing import IGNORED, Packer
 
 
 @pytest.fixture

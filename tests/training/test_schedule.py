@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import nn
 
-from speechprune.training.language_model import LanguageLesson
-from speechprune.training.schedule import (
+from speechprune.lab.training.language_model import LanguageLesson
+from speechprune.lab.training.schedule import (
     FINAL_SHARE,
     MAX_GRADIENT_NORM,
     WARMUP_STEPS,

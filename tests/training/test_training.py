@@ -11,8 +11,8 @@ from transformers import Qwen2AudioForConditionalGeneration
 
 from speechprune import SpeechLM
 from speechprune.audio import SAMPLE_RATE
-from speechprune.training import corpus, progress, train, word_table
-from speechprune.training.config import (
+from speechprune.lab.training import corpus, progress, train, word_table
+from speechprune.lab.training.config import (
     CorpusOptions,
     EncoderRecipe,
     LanguageRecipe,
@@ -20,7 +20,7 @@ from speechprune.training.config import (
     RunOptions,
     TrainingConfig,
 )
-from speechprune.training.progress import LessonProgress
+from speechprune.lab.training.progress import LessonProgress
 
 pytest.importorskip("espeakng_loader")
 

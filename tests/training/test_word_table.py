@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch.nn import functional
 
-from speechprune.training import word_table
-from speechprune.training.word_table import BLANK_COSINE, NORM, make_word_table
+from speechprune.lab.training import word_table
+from speechprune.lab.training.word_table import BLANK_COSINE, NORM, make_word_table
 
 BLANK = 3
 

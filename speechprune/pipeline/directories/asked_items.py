@@ -7,7 +7,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from speechprune.manifest import ManifestError
+from speechprune.data.manifest import ManifestError
 from speechprune.pipeline.directories.run_directory import RunDirectory
 
 ASKED_COLUMNS = ("audio", "question", "choices", "answer", "start", "end")

@@ -10,13 +10,13 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 from speechprune import storage
-from speechprune.config_loading import ConfigError
+from speechprune.config import ConfigError
 from speechprune.pipeline.directories.run_directory import JobDirectory, RunDirectory
 
 if TYPE_CHECKING:
-    from speechprune.config import BatchQAConfig
     from speechprune.index.config import IndexConfig
     from speechprune.models.loading import ModelOptions
+    from speechprune.pipeline.config import BatchQAConfig
     from speechprune.search.config import SearchConfig
     from speechprune.sweep.config import SweepConfig
 

@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 from loguru import logger
 
 from speechprune import storage
-from speechprune.schema import ANSWER_COLUMNS, ITEM_COLUMNS
+from speechprune.data.columns import ANSWER_COLUMNS, ITEM_COLUMNS
 
 STATUSES = ("ok", "failed")
 NUM_READERS = 16  # files read at a time: object stores answer slowly, but many at once

@@ -11,17 +11,17 @@ import numpy as np
 import pyarrow as pa
 from loguru import logger
 
-from speechprune.answering import answer_questions
-from speechprune.asking import ask
-from speechprune.encoding import EncodedAudio, encode_recordings
-from speechprune.index.states import embed_stored
+from speechprune.inference.answer import answer_questions
+from speechprune.inference.encode import EncodedAudio, encode_recordings
+from speechprune.inference.no_audio import answer_without_audio
+from speechprune.inference.point import Point
+from speechprune.inference.prepare import ask
+from speechprune.inference.states import embed_stored
+from speechprune.inference.types import Answer, AnsweringOptions, Item
 from speechprune.models.loading import ModelOptions
-from speechprune.no_audio import answer_without_audio
+from speechprune.pipeline.retries import Guard, Limits
 from speechprune.pipeline.stages.answer_rows import answer_rows, points_to_answer
-from speechprune.pipeline.stages.attempts import Guard, Limits
 from speechprune.pipeline.stages.worker import load_in_worker, task_rows
-from speechprune.questions import Answer, AnsweringOptions, Item
-from speechprune.sweep.grid import Point
 
 Row = dict[str, Any]
 

@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from speechprune.encoding import EncodedAudio
-from speechprune.evidence import evidence_recall
-from speechprune.pipeline.stages.failures import failure_sentence
-from speechprune.pipeline.stages.tasks import LACKED_POINTS
-from speechprune.questions import Answer
-from speechprune.schema import GOLD_SPAN_COLUMNS, answers_table
-from speechprune.sweep.grid import Point
+from speechprune.data.columns import GOLD_SPAN_COLUMNS, answers_table
+from speechprune.inference.encode import EncodedAudio
+from speechprune.inference.evidence import evidence_recall
+from speechprune.inference.point import Point
+from speechprune.inference.types import Answer
+from speechprune.pipeline.failures import failure_sentence
+from speechprune.pipeline.tasks import LACKED_POINTS
 
 Row = dict[str, Any]
 

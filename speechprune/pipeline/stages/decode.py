@@ -13,11 +13,11 @@ import pyarrow as pa
 from loguru import logger
 
 from speechprune.audio import decode_audio
-from speechprune.index.directory import Part, read_parts
-from speechprune.index.schema import STATE_COLUMNS
-from speechprune.pipeline.stages.attempts import Attempts, Limits, give_up_on_killers
-from speechprune.pipeline.stages.failures import MalformedRow, TooMuchMemory, failure_sentence
-from speechprune.pipeline.stages.tasks import TASK_SCHEMA, pack_items
+from speechprune.data.index_columns import STATE_COLUMNS
+from speechprune.data.index_files import Part, read_parts
+from speechprune.pipeline.failures import MalformedRow, TooMuchMemory, failure_sentence
+from speechprune.pipeline.retries import Attempts, Limits, give_up_on_killers
+from speechprune.pipeline.tasks import TASK_SCHEMA, pack_items
 
 DECODED_SCHEMA = pa.schema(
     [

@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from speechprune.models.loading import ModelOptions, load_model
 from speechprune.models.qwen2_audio import Qwen2Audio
-from speechprune.pipeline.stages.tasks import unpack_items
+from speechprune.pipeline.tasks import unpack_items
 
 BINARY_COLUMNS = ("pcm", "windows")
 

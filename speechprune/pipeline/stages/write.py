@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from speechprune.pipeline.directories.run_directory import RunDirectory
-from speechprune.pipeline.stages.metrics import count_answers
+from speechprune.pipeline.metrics import count_answers
 
 PROGRESS_SCHEMA = pa.schema(
     [

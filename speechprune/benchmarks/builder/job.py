@@ -1,0 +1,230 @@
+"""A benchmark made as the paper made SPIRAL: planned at once, made in parallel, put together in order."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import ray
+from loguru import logger
+from rich.console import Console
+
+from speechprune import storage
+from speechprune.benchmarks.builder.card import RecordingFacts, card_markdown, card_values
+from speechprune.benchmarks.builder.config import BuildConfig
+from speechprune.benchmarks.builder.directory import BenchmarkDirectory
+from speechprune.benchmarks.builder.grammar_writer import GrammarWriter
+from speechprune.benchmarks.builder.plan import plan_recordings, plan_voices
+from speechprune.benchmarks.builder.quality_job import check_quality_models, measure_quality
+from speechprune.benchmarks.builder.recording_stage import (
+    RecordingStage,
+    RecordingTask,
+    make_synthesizer,
+    make_writer,
+    pack_tasks,
+)
+from speechprune.benchmarks.builder.spiral_texts import read_spiral_scripts
+from speechprune.config import ConfigError
+from speechprune.pipeline.cluster import StartError, root_cause, start_ray
+from speechprune.pipeline.directories.claim import claim_directory, output_path_errors
+from speechprune.pipeline.progress import Progress
+from speechprune.pipeline.retries import start_ledger
+from speechprune.pipeline.tasks import split_blocks
+
+PACKAGES = ("speechprune", "ray", "numpy", "soundfile", "av", "transformers")
+
+
+@dataclass(frozen=True)
+class BuildResult:
+    """The benchmark as it now stands, earlier launches included.
+
+    Parameters
+    ----------
+    path
+        Its folder.
+    card
+        The values of its card.
+    failures
+        Why each recording that is missing failed, by its id.
+    """
+
+    path: str
+    card: dict[str, Any]
+    failures: dict[str, str]
+
+    def show(self) -> None:
+        """Print the line that ends a build."""
+        card = self.card
+        Console().print(
+            f"{card['num_recordings']:,} recordings, {card['num_questions']:,} questions, "
+            f"{card['hours']:.2f} hours: {storage.join(self.path, 'README.md')}",
+            highlight=False,
+            soft_wrap=True,
+        )
+
+
+def build_benchmark(config: BuildConfig) -> BuildResult:
+    """Make every recording that is not made yet, then write the manifest, its companions and the card.
+
+    Parameters
+    ----------
+    config
+        The whole job.
+
+    Raises
+    ------
+    ValueError
+        Config, texts, models or output can't be used; raised before any worker starts.
+    StartError
+        The workers can't start, or the models that measure quality can't run.
+    """
+    tasks = plan_tasks(config)
+    _check_makers(config)
+    check_quality_models(config.quality)
+    directory = BenchmarkDirectory(config.output.path)
+    with output_path_errors():
+        made = directory.read_recordings().made
+    _claim(directory, config, has_recordings=bool(made))
+    todo = [task for task in tasks if task.recording_id not in made]
+    logger.info(
+        "{}: {:,} recordings, {:,} of them already made", directory.path, len(tasks), len(tasks) - len(todo)
+    )
+    try:
+        if todo:
+            start_ray()
+            _run_stage(config, todo, directory.path)
+        return _put_together(config, tasks, directory)
+    except ray.exceptions.RayError as error:
+        raise StartError(root_cause(error)) from error
+
+
+def _claim(directory: BenchmarkDirectory, config: BuildConfig, has_recordings: bool) -> None:
+    """Hold what is there to this config; scripts without recordings hold to what they were written by."""
+    settings = config.settings()
+    if has_recordings:
+        claim_directory(directory, settings, config, PACKAGES, holds="recordings")
+        return
+    if directory.has_scripts():
+        claim_directory(directory, config.script_settings(), config, PACKAGES, holds="scripts")
+    claim_directory(directory, settings, config, PACKAGES, holds=None)
+
+
+def plan_tasks(config: BuildConfig) -> list[RecordingTask]:
+    """Everything that is to be made, in the benchmark's order.
+
+    Raises
+    ------
+    ConfigError
+        ``writer.texts`` can't be read.
+    """
+    if config.writer.kind != "spiral":
+        plans = plan_recordings(config.items, GrammarWriter().topics())
+        return [
+            RecordingTask(
+                recording_id=plan.recording_id,
+                seed=plan.seed,
+                text=plan,
+                seconds=plan.seconds,
+                voice_group=plan.voice_group if config.voices_have_groups else None,
+            )
+            for plan in plans
+        ]
+    assert config.writer.texts is not None
+    try:
+        scripts = read_spiral_scripts(config.writer.texts)[: config.items.num_recordings]
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"writer.texts can't be read: {error}") from error
+    if not scripts:
+        raise ConfigError(f"writer.texts {config.writer.texts} holds no texts")
+    return [
+        RecordingTask(
+            recording_id=name,
+            seed=seed,
+            text=script,
+            seconds=None,
+            voice_group=group if config.voices_have_groups else None,
+        )
+        for (name, script), (seed, group) in zip(
+            scripts, plan_voices(config.items, len(scripts)), strict=True
+        )
+    ]
+
+
+def _check_makers(config: BuildConfig) -> None:
+    """Find out what would stop every worker; a speech model is loaded by the workers alone."""
+    try:
+        make_writer(config)
+        if config.speech.kind != "hugging_face":
+            make_synthesizer(config)
+    except RuntimeError as error:
+        raise ConfigError(str(error)) from error
+
+
+def _run_stage(config: BuildConfig, todo: list[RecordingTask], path: str) -> None:
+    """Spread the recordings over the cluster."""
+    options = config.ray
+    ledger = start_ledger()
+    blocks = list(split_blocks(pack_tasks(todo), options.recordings_per_block))
+    num_actors = min(options.max_actors or _room_for_actors(config), len(blocks))
+    dataset = ray.data.from_blocks(blocks).map_batches(
+        RecordingStage,
+        batch_size=options.recordings_per_block,
+        batch_format="pyarrow",
+        compute=ray.data.ActorPoolStrategy(min_size=1, max_size=num_actors, initial_size=num_actors),
+        num_cpus=options.cpus_per_actor,
+        num_gpus=options.gpus_per_actor or None,
+        fn_constructor_kwargs={"config": config, "path": path, "ledger": ledger},
+    )
+    with Progress(len(todo), doing="building", items="recordings", failures_in="README.md") as progress:
+        for report in dataset.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
+            for row in report.to_pylist():
+                progress.add(row)
+
+
+def _room_for_actors(config: BuildConfig) -> int:
+    resources = ray.cluster_resources()
+    room = resources.get("CPU", 0) / config.ray.cpus_per_actor
+    if config.ray.gpus_per_actor:
+        room = min(room, resources.get("GPU", 0) / config.ray.gpus_per_actor)
+        if room < 1:
+            raise ConfigError(
+                f"ray.gpus_per_actor is {config.ray.gpus_per_actor:g}, but the cluster has "
+                f"{resources.get('GPU', 0):g} GPUs"
+            )
+    return max(1, int(room))
+
+
+def _put_together(
+    config: BuildConfig, tasks: Sequence[RecordingTask], directory: BenchmarkDirectory
+) -> BuildResult:
+    """Write the files that users read, in the plan's order, whatever order the parts were made in."""
+    recordings = directory.read_recordings()
+    files: dict[str, list[str]] = {"manifest.jsonl": [], "spiral.jsonl": [], "transcripts.jsonl": []}
+    entries = []
+    for task in tasks:
+        if task.recording_id not in recordings.made:
+            continue
+        entry = json.loads(recordings.made[task.recording_id])
+        files["manifest.jsonl"] += map(_as_line, entry["manifest"])
+        files["spiral.jsonl"] += map(_as_line, entry["spiral"])
+        files["transcripts.jsonl"].append(_as_line(entry["transcript"]))
+        entries.append(RecordingFacts.of(entry["manifest"], entry["transcript"]))
+    for name, lines in files.items():
+        directory.write_file(name, "".join(lines).encode())
+    failures = {
+        task.recording_id: recordings.failed.get(task.recording_id, "not made")
+        for task in tasks
+        if task.recording_id not in recordings.made
+    }
+    card = card_values(entries, failures)
+    if entries:
+        card |= measure_quality(config.quality, directory.path, entries)
+    directory.write_file("card.json", json.dumps(card, indent=2, ensure_ascii=False).encode())
+    directory.write_file("README.md", card_markdown(card).encode())
+    return BuildResult(directory.path, card, failures)
+
+
+def _as_line(row: dict[str, Any]) -> str:
+    return json.dumps(row, ensure_ascii=False) + "\n"

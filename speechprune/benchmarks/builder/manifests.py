@@ -1,0 +1,35 @@
+"""Benchmarks that a job is measured on: there already, or built first."""
+
+from __future__ import annotations
+
+import shlex
+
+from loguru import logger
+
+from speechprune import storage
+from speechprune.benchmarks.builder.config import BuildConfig
+from speechprune.benchmarks.builder.job import build_benchmark
+from speechprune.config import config_from_arguments
+
+
+def manifest_of(source: str) -> str:
+    """The address of a manifest.
+
+    Parameters
+    ----------
+    source
+        That address itself; or the arguments of ``jobs/build_benchmark.py``, ``CONFIG.yaml
+        [section.key=value ...]``, whose recordings are made as far as they aren't there.
+
+    Raises
+    ------
+    ValueError
+        The benchmark can't be built, see ``build_benchmark``.
+    """
+    arguments = shlex.split(source)
+    if not arguments or not arguments[0].endswith((".yaml", ".yml")):
+        return source
+    result = build_benchmark(config_from_arguments(BuildConfig, arguments))
+    if result.failures:
+        logger.warning("{}: {:,} recordings could not be made", result.path, len(result.failures))
+    return storage.join(result.path, "manifest.jsonl")

@@ -1,0 +1,99 @@
+"""The two measurements of a benchmark that need models, on a worker that has what they run on.
+
+Torch is loaded only where one is asked for.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from typing import Any
+
+import ray
+from loguru import logger
+
+from speechprune import storage
+from speechprune.audio import decode_audio
+from speechprune.benchmarks.builder.card import QualityOptions, RecordingFacts
+from speechprune.benchmarks.builder.recognition import Recogniser, check_recogniser, word_error_rate
+from speechprune.pipeline.cluster import start_ray
+
+
+def check_quality_models(options: QualityOptions) -> None:
+    """Find out, without loading them, whether the models can be loaded.
+
+    Raises
+    ------
+    ValueError
+        One can't.
+    """
+    if options.model is not None:
+        from speechprune.models.loading import ModelOptions, check_model
+
+        check_model(ModelOptions(path=options.model))
+    if options.asr_model is not None:
+        check_recogniser(options.asr_model)
+
+
+def measure_quality(
+    options: QualityOptions, path: str, recordings: Sequence[RecordingFacts]
+) -> dict[str, Any]:
+    """Whatever the options ask for, as ``card_markdown`` takes it.
+
+    Parameters
+    ----------
+    options
+        Which models.
+    path
+        The benchmark's folder.
+    recordings
+        All of them, in the benchmark's order.
+    """
+    measured = {}
+    if options.model is not None:
+        logger.info("no-audio baseline by {}", options.model)
+        measured["no_audio"] = _on_worker(_no_audio, options.model, recordings)
+    if options.asr_model is not None:
+        num_heard = min(options.asr_limit, len(recordings))
+        sample = random.Random(0).sample(list(recordings), num_heard)
+        logger.info("word error rate by {} on {:,} recordings", options.asr_model, num_heard)
+        measured["recognition"] = _on_worker(_recognition, options.asr_model, path, sample)
+    return measured
+
+
+def _on_worker(function: Any, *arguments: Any) -> dict[str, Any]:
+    """Run where a GPU is, if the cluster has any."""
+    start_ray()
+    num_gpus = min(1, ray.cluster_resources().get("GPU", 0))
+    result: dict[str, Any] = ray.get(ray.remote(num_gpus=num_gpus)(function).remote(*arguments))
+    return result
+
+
+def _no_audio(model_path: str, recordings: Sequence[RecordingFacts]) -> dict[str, Any]:
+    """Accuracy from questions and choices alone."""
+    from speechprune.inference.no_audio import answer_without_audio
+    from speechprune.models.loading import ModelOptions, load_model
+
+    questions = [question for recording in recordings for question in recording.questions]
+    model = load_model(ModelOptions(path=storage.absolute(model_path)))
+    answers = answer_without_audio(model, [(q["question"], q["choices"]) for q in questions])
+    right = 0
+    for answer, question in zip(answers, questions, strict=True):
+        if isinstance(answer, Exception):
+            raise answer
+        right += answer.prediction == question["answer"]
+    return {"model": model_path, "num_questions": len(questions), "accuracy": right / len(questions)}
+
+
+def _recognition(model_path: str, path: str, recordings: Sequence[RecordingFacts]) -> dict[str, Any]:
+    """Word error rate over all recordings together."""
+    recognise = Recogniser(model_path)
+    spoken = (
+        (decode_audio(storage.join(path, recording.questions[0]["audio"])), recording.text)
+        for recording in recordings
+    )
+    return {
+        "model": model_path,
+        "num_recordings": len(recordings),
+        "word_error_rate": word_error_rate(recognise, spoken),
+    }

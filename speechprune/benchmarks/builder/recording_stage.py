@@ -1,0 +1,215 @@
+"""The one stage of a build, on CPUs: a plan to a script, its speech, its audio file and its rows."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import pickle
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import pyarrow as pa
+from loguru import logger
+
+from speechprune.benchmarks.builder.acoustics import degrade
+from speechprune.benchmarks.builder.config import BuildConfig
+from speechprune.benchmarks.builder.directory import BenchmarkDirectory
+from speechprune.benchmarks.builder.export import (
+    encode_audio,
+    manifest_rows,
+    spiral_records,
+    transcript_record,
+)
+from speechprune.benchmarks.builder.recording import speak_script
+from speechprune.benchmarks.builder.script import RecordingPlan, Script
+from speechprune.benchmarks.builder.speech import Synthesizer
+from speechprune.pipeline.failures import WorkerKilled, failure_sentence
+from speechprune.pipeline.retries import Attempts
+from speechprune.pipeline.stages.write import NUM_FAILURES_TOLD, PROGRESS_SCHEMA
+
+
+class Writer(Protocol):
+    """Whoever writes scripts."""
+
+    def write(self, plan: RecordingPlan) -> Script:
+        """Write one recording's script."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecordingTask:
+    """One recording to be made.
+
+    Parameters
+    ----------
+    recording_id, seed
+        As in a plan.
+    text
+        What a writer has to write, or what is written already.
+    seconds
+        Length aimed at; None leaves the pauses as they come.
+    voice_group
+        Whose voices may speak; None for all.
+    """
+
+    recording_id: str
+    seed: int
+    text: RecordingPlan | Script
+    seconds: float | None
+    voice_group: str | None
+
+
+def pack_tasks(tasks: list[RecordingTask]) -> pa.Table:
+    """Tasks as rows for Ray Data."""
+    return pa.table({"task": pa.array([pickle.dumps(task) for task in tasks], pa.large_binary())})
+
+
+def make_writer(config: BuildConfig) -> Writer | None:
+    """The writer that a config names; None where the texts exist.
+
+    Raises
+    ------
+    RuntimeError
+        It can't be made.
+    """
+    if config.chat is not None and config.writer.kind == "chat":
+        from speechprune.benchmarks.builder.chat_writer import ChatWriter
+
+        return ChatWriter(config.chat)
+    if config.writer.kind == "grammar":
+        from speechprune.benchmarks.builder.grammar_writer import GrammarWriter
+
+        return GrammarWriter()
+    return None
+
+
+def make_synthesizer(config: BuildConfig) -> Synthesizer:
+    """The synthesizer that a config names.
+
+    Raises
+    ------
+    SpeechError
+        It can't be made.
+    """
+    if config.endpoint is not None and config.speech.kind == "endpoint":
+        from speechprune.benchmarks.builder.speech_endpoint import SpeechEndpoint
+
+        return SpeechEndpoint(config.endpoint)
+    if config.hugging_face is not None and config.speech.kind == "hugging_face":
+        from speechprune.benchmarks.builder.hugging_face_speech import HuggingFaceSpeech
+
+        return HuggingFaceSpeech(config.hugging_face)
+    from speechprune.benchmarks.builder.espeak import Espeak
+
+    return Espeak(config.speech.words_per_minute)
+
+
+class RecordingStage:
+    """Makes recordings; an actor holds one, with its writer and its synthesizer.
+
+    Parameters
+    ----------
+    config
+        The whole job.
+    path
+        The benchmark's folder.
+    ledger
+        Handle of the ``AttemptLedger`` actor.
+    """
+
+    def __init__(self, *, config: BuildConfig, path: str, ledger: Any) -> None:
+        self._config = config
+        self._directory = BenchmarkDirectory(path)
+        self._attempts = Attempts(ledger, "make")
+        self._writer = make_writer(config)
+        self._synthesizer = make_synthesizer(config)
+
+    def __call__(self, block: pa.Table) -> pa.Table:
+        """Make a block's recordings, each noted as soon as it is made; a row of progress for the driver.
+
+        The block's part is named by the recordings in it: a retried block goes on where it was.
+        """
+        tasks: list[RecordingTask] = [pickle.loads(data) for data in block.column("task").to_pylist()]
+        names = "\n".join(task.recording_id for task in tasks)
+        part = hashlib.sha256(names.encode()).hexdigest()[:24]
+        lines = self._directory.read_part(part)
+        seconds, failures = 0.0, []
+        for task in tasks:
+            if task.recording_id in lines:
+                continue
+            entry = self._make_or_fail(task)
+            lines[task.recording_id] = json.dumps(entry, ensure_ascii=False).encode()
+            self._directory.write_part(part, lines.values())
+            if entry["error"] is None:
+                seconds += entry["transcript"]["audio_seconds"]
+            else:
+                failures.append(f"{task.recording_id}: {entry['error']}")
+        return pa.table(
+            {
+                "num_ok": [len(tasks) - len(failures)],
+                "num_failed": [len(failures)],
+                "num_recordings": [len(tasks)],
+                "audio_seconds": [seconds],
+                "failures": [failures[:NUM_FAILURES_TOLD]],
+            },
+            schema=PROGRESS_SCHEMA,
+        )
+
+    def _make_or_fail(self, task: RecordingTask) -> dict[str, Any]:
+        """The recording's entry in its part: everything about it, or why there is none."""
+        made: dict[str, Any] = {}
+        failure: Exception | None = None
+        try:
+            self._give_up_on_killer(task.recording_id)
+            with self._attempts(task.recording_id):
+                made = self._make(task)
+        except Exception as error:
+            failure = error
+            logger.opt(exception=error).debug("making {} failed", task.recording_id)
+        return {
+            "recording_id": task.recording_id,
+            "error_type": None if failure is None else type(failure).__name__,
+            "error": None if failure is None else failure_sentence(failure),
+            **made,
+        }
+
+    def _give_up_on_killer(self, recording_id: str) -> None:
+        (num_open,) = self._attempts.open_attempts([recording_id])
+        if num_open >= self._config.ray.max_attempts:
+            raise WorkerKilled(
+                f"making it killed its worker in {num_open} attempt{'s' if num_open > 1 else ''}: "
+                "give workers more memory, or look at its text"
+            )
+
+    def _make(self, task: RecordingTask) -> dict[str, Any]:
+        """Write, speak, degrade, encode, publish; the entry comes after everything that it names."""
+        config = self._config
+        spoken = speak_script(
+            self._script(task),
+            self._synthesizer,
+            seconds=task.seconds,
+            voice_group=task.voice_group,
+            overlap_fraction=config.speech.overlap_fraction,
+            seed=task.seed,
+        )
+        audio = self._directory.audio_name(task.recording_id, config.output.audio_format)
+        heard = degrade(spoken.samples, config.acoustics, task.seed)
+        self._directory.write_file(audio, encode_audio(heard, config.output.audio_format))
+        return {
+            "manifest": manifest_rows(task.recording_id, audio, spoken),
+            "spiral": spiral_records(task.recording_id, audio, spoken),
+            "transcript": transcript_record(task.recording_id, spoken),
+        }
+
+    def _script(self, task: RecordingTask) -> Script:
+        """The task's own, or its writer's; what a chat model wrote is kept before it is spoken."""
+        if isinstance(task.text, Script):
+            return task.text
+        assert self._writer is not None
+        if self._config.writer.kind != "chat":
+            return self._writer.write(task.text)
+        script = self._directory.read_script(task.recording_id)
+        if script is None:
+            script = self._writer.write(task.text)
+            self._directory.write_script(task.recording_id, script)
+        return script

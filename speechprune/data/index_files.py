@@ -1,0 +1,268 @@
+"""Where an index lies: one folder a model, in it Parquet files of windows, which are all of its state.
+
+``windows/*.parquet`` hold ``WINDOWS_SCHEMA``, a row group a shard of a recording, ``run.json`` what made
+them, ``summary.json`` what the last run did, ``set_aside/`` files that can't be read.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from loguru import logger
+
+from speechprune import storage
+from speechprune.data.index_columns import KEY_COLUMNS, SHARD_COLUMNS, WINDOWS_SCHEMA
+
+NUM_READERS = 16  # files read at a time
+READ_BLOCK_BYTES = 1 << 20
+
+Shard = tuple[str, str, int]  # recording, version, number
+# a file with its shards: which, out of how many, and the number of its row group
+FileShards = tuple[str, list[tuple[Shard, int, int]]]
+
+
+@dataclass(frozen=True)
+class Part:
+    """A row group: one shard of a recording, as it lies in a file."""
+
+    file: str
+    row_group: int
+
+
+@dataclass
+class IndexedRecording:
+    """What the index holds of one version of a recording.
+
+    Parameters
+    ----------
+    num_shards
+        Of which it should consist.
+    parts
+        Where those are that it has, by number.
+    """
+
+    num_shards: int
+    parts: dict[int, Part] = field(default_factory=dict)
+
+    @property
+    def missing(self) -> list[int]:
+        """Numbers of the shards that are not there."""
+        return [shard for shard in range(self.num_shards) if shard not in self.parts]
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether it can be asked."""
+        return not self.missing
+
+
+Contents = dict[tuple[str, str], IndexedRecording]  # by recording and version
+
+
+class WindowsDirectory:
+    """Reads and writes the windows of one model.
+
+    Parameters
+    ----------
+    path
+        Folder of one model in an index, local or any fsspec URL.
+    """
+
+    def __init__(self, path: str) -> None:
+        self.path = storage.absolute(path)
+        self._fs, self._root = storage.filesystem(self.path)
+
+    def files(self) -> list[str]:
+        """All files of windows."""
+        return storage.files_in(storage.join(self.path, "windows"), ".parquet")
+
+    def settle(self, current: Mapping[str, str] | None = None) -> Contents:
+        """Put the windows in order, and say what is there.
+
+        Files that can't be read are set aside. A shard that lies in two files, as after a kill, stays in one.
+
+        Parameters
+        ----------
+        current
+            Version of every recording of the archive: the shards of others are dropped. None keeps all.
+        """
+        files = list(self._read_shards(set_aside=True))
+        cuts = _chosen_cuts(files)
+        contents: Contents = {}
+        for file, shards in files:
+            keep = []
+            for (recording, version, number), num_shards, _ in shards:
+                known = contents.get((recording, version))
+                keep.append(
+                    (current is None or current.get(recording) == version)
+                    and cuts[recording, version] == num_shards
+                    and (known is None or number not in known.parts)
+                )
+                if keep[-1]:
+                    known = contents.setdefault((recording, version), IndexedRecording(num_shards))
+                    known.parts[number] = Part(file, sum(keep) - 1)
+            if not any(keep):
+                storage.remove(file)
+            elif not all(keep):
+                parts = [Part(file, group) for (_, _, group), kept in zip(shards, keep, strict=True) if kept]
+                storage.write_bytes(file, as_windows_file(read_parts(parts)))
+        return contents
+
+    def contents(self) -> Contents:
+        """What is there, for a reader: nothing is changed, and files that can't be read are passed over."""
+        files = list(self._read_shards(set_aside=False))
+        cuts = _chosen_cuts(files)
+        contents: Contents = {}
+        for file, shards in files:
+            for (recording, version, number), num_shards, group in shards:
+                if cuts[recording, version] == num_shards:
+                    known = contents.setdefault((recording, version), IndexedRecording(num_shards))
+                    known.parts.setdefault(number, Part(file, group))
+        return contents
+
+    def _read_shards(self, *, set_aside: bool) -> Iterator[FileShards]:
+        """Every readable file with its shards."""
+        files = self.files()
+        with ThreadPoolExecutor(NUM_READERS) as pool:
+            for file, shards in zip(files, pool.map(self._shards_of, files), strict=True):
+                if shards is not None:
+                    yield file, shards
+                elif set_aside:
+                    self._set_aside(file)
+                else:
+                    logger.warning("{} is not a whole file of the index: passed over", file)
+
+    def _shards_of(self, file: str) -> list[tuple[Shard, int, int]] | None:
+        try:
+            with storage.open_binary(file, block_bytes=READ_BLOCK_BYTES) as handle:
+                parquet = pq.ParquetFile(handle)
+                sizes = [parquet.metadata.row_group(i).num_rows for i in range(parquet.num_row_groups)]
+                keys = parquet.read(list(KEY_COLUMNS))
+        except FileNotFoundError:  # compacted meanwhile
+            return []
+        except (pa.ArrowException, OSError):
+            if not self._fs.exists(file):
+                return []
+            return None
+        firsts = np.concatenate([[0], np.cumsum(sizes)[:-1]]).astype(int)
+        rows = keys.take(pa.array(firsts, pa.int64())).to_pylist()
+        return [
+            ((row["recording"], row["version"], row["shard"]), row["num_shards"], group)
+            for group, row in enumerate(rows)
+        ]
+
+    def _set_aside(self, file: str) -> None:
+        storage.move_into(file, storage.join(self.path, "set_aside"))
+        logger.warning("set aside {}: it is not a whole Parquet file; its recordings are encoded again", file)
+
+    def read_columns(self, columns: Sequence[str]) -> pa.Table:
+        """Some columns of all windows."""
+
+        def read(file: str) -> pa.Table:
+            with storage.open_binary(file, block_bytes=READ_BLOCK_BYTES) as handle:
+                return pq.ParquetFile(handle).read(list(columns))
+
+        with ThreadPoolExecutor(NUM_READERS) as pool:
+            empty = pa.schema([WINDOWS_SCHEMA.field(name) for name in columns]).empty_table()
+            return pa.concat_tables([empty, *pool.map(read, self.files())])
+
+    def write(self, windows: pa.Table) -> None:
+        """Publish windows of whole shards as one file, in one step.
+
+        The file is named by the shards in it: a retried task writes over its own file.
+        """
+        keys = sorted({tuple(map(str, key.values())) for key in windows.select(SHARD_COLUMNS).to_pylist()})
+        name = hashlib.sha256("\n".join("\t".join(key) for key in keys).encode()).hexdigest()[:24]
+        uri = storage.join(self.path, "windows", f"{name}.parquet")
+        storage.write_bytes(uri, as_windows_file(windows))
+
+    def copy(self, source: IndexedRecording, recording: str, version: str) -> None:
+        """Write the windows of a recording once more, as those of another that holds the same."""
+        parts = [source.parts[number] for number in sorted(source.parts)]
+        table = read_parts(parts)
+        for name, value in (("recording", recording), ("version", version)):
+            place = table.column_names.index(name)
+            table = table.set_column(
+                place, table.schema.field(name), pa.array([value] * len(table), pa.string())
+            )
+        self.write(table)
+
+    def states(self) -> str:
+        """How states are stored here."""
+        record = json.loads(storage.read_text(storage.join(self.path, "run.json")))
+        return str(record["settings"]["index.states"])
+
+    def sizes(self) -> dict[str, int]:
+        """Bytes of every file of windows."""
+        try:
+            infos = self._fs.ls(storage.join(self._root, "windows"), detail=True)
+        except FileNotFoundError:
+            return {}
+        sizes = {info["name"]: int(info["size"]) for info in infos}
+        return {file: sizes[storage.filesystem(file)[1]] for file in self.files()}
+
+
+def _chosen_cuts(files: Sequence[FileShards]) -> dict[tuple[str, str], int]:
+    """Number of shards that each recording is cut into; of several the one nearest to complete.
+
+    A recording is cut by its header, which may have been out of reach when a part of it was encoded.
+    """
+    numbers: dict[tuple[str, str, int], set[int]] = defaultdict(set)
+    for _, shards in files:
+        for (recording, version, number), num_shards, _ in shards:
+            numbers[recording, version, num_shards].add(number)
+    chosen: dict[tuple[str, str], int] = {}
+    for recording, version, num_shards in sorted(
+        numbers, key=lambda cut: (len(numbers[cut]) / cut[2], -cut[2])
+    ):
+        chosen[recording, version] = num_shards  # the last one wins
+    return chosen
+
+
+def as_windows_file(windows: pa.Table) -> bytes:
+    """Windows as the bytes of a Parquet file, a row group a shard: reading one touches no other."""
+    sink = io.BytesIO()
+    windows = windows.select(WINDOWS_SCHEMA.names).cast(WINDOWS_SCHEMA)
+    names = ("recording", "version", "dtype", "model", "revision")
+    with pq.ParquetWriter(
+        sink, WINDOWS_SCHEMA, compression="zstd", use_dictionary=list(names), write_page_checksum=True
+    ) as writer:
+        keys = [tuple(row.values()) for row in windows.select(SHARD_COLUMNS).to_pylist()]
+        begin = 0
+        for end in range(1, len(keys) + 1):
+            if end == len(keys) or keys[end] != keys[begin]:
+                writer.write_table(windows.slice(begin, end - begin), row_group_size=end - begin)
+                begin = end
+    return sink.getvalue()
+
+
+def read_parts(parts: Sequence[Part], columns: Sequence[str] | None = None) -> pa.Table:
+    """Windows of some shards, those of each in order; of a file only their row groups are fetched."""
+    by_file: dict[str, list[int]] = defaultdict(list)
+    for part in parts:
+        by_file[part.file].append(part.row_group)
+    tables = {}
+    for file, groups in by_file.items():
+        with storage.open_binary(file, block_bytes=READ_BLOCK_BYTES) as handle:
+            parquet = pq.ParquetFile(handle, page_checksum_verification=True)
+            names = None if columns is None else list(columns)
+            for group in groups:
+                tables[file, group] = parquet.read_row_group(group, columns=names)
+    return pa.concat_tables([tables[part.file, part.row_group] for part in parts])
+
+
+def stored_parts(contents: Contents) -> dict[str, list[Part]]:
+    """Where the windows of every complete recording are, in order, by its address."""
+    return {
+        uri: [there.parts[number] for number in range(there.num_shards)]
+        for (uri, _), there in contents.items()
+        if there.is_complete
+    }

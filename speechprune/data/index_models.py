@@ -1,0 +1,57 @@
+"""Several models side by side in one index: which folder is whose."""
+
+from __future__ import annotations
+
+import json
+import re
+
+from speechprune import storage
+from speechprune.data.index_files import WindowsDirectory
+from speechprune.models.loading import ModelOptions, fingerprint
+
+
+class NotIndexed(ValueError):
+    """An index that has nothing of a model; one line says what it has."""
+
+
+def folder_of(index: str, model: ModelOptions) -> str:
+    """Address of a model's folder in an index, there or not.
+
+    It is named for people by the model's path, and for us by its fingerprint: a copy of the model elsewhere
+    has the same folder.
+    """
+    revision = fingerprint(model)
+    for folder in storage.folders_in(index):
+        if folder.endswith(f"-{revision}"):
+            return folder
+    words = re.sub(r"[^A-Za-z0-9._]+", "-", "-".join(model.path.rstrip("/").split("/")[-2:]))
+    return storage.join(storage.absolute(index), f"{words.strip('-.')}-{revision}")
+
+
+def windows_of(index: str, model: ModelOptions) -> WindowsDirectory:
+    """The windows that a model has in an index.
+
+    Raises
+    ------
+    NotIndexed
+        It has none there: another model, or another revision of it, made the index.
+    """
+    folder = folder_of(index, model)
+    directory = WindowsDirectory(folder)
+    if not directory.files():
+        others = [_model_in(other) for other in storage.folders_in(index) if other != folder]
+        if not others:
+            raise NotIndexed(f"index {index} is empty or does not exist: jobs/index_archive.py makes it")
+        raise NotIndexed(
+            f"index {index} holds windows of {' and '.join(others)}, not of {model.path} as it is now "
+            f"({fingerprint(model)}): index the archive with this model, or ask the one that made it"
+        )
+    return directory
+
+
+def _model_in(folder: str) -> str:
+    try:
+        record = json.loads(storage.read_text(storage.join(folder, "run.json")))
+        return f"{record['config']['model']['path']} ({folder.rsplit('-', 1)[-1]})"
+    except (FileNotFoundError, ValueError, KeyError):
+        return folder.rsplit("/", 1)[-1]

@@ -1,0 +1,278 @@
+"""Rows in: a manifest of (recording, question) items, read and checked before any work starts."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from speechprune import storage
+from speechprune.data.columns import GOLD_SPAN_COLUMNS, ITEM_COLUMNS, RESERVED_NAMES
+from speechprune.data.sources import InputOptions, ManifestError, Row, read_source
+from speechprune.inference.prompts import LETTERS, MAX_CHOICES
+
+NUM_PROBLEMS_SHOWN = 5
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """Checked items.
+
+    Parameters
+    ----------
+    items
+        ``ITEM_COLUMNS`` with absolute audio URIs, then the columns that are carried through.
+    malformed
+        item_id -> what is wrong with the row; such an item becomes a failed row.
+    num_repeated
+        Rows left out because they say the same as an earlier one.
+    """
+
+    items: pa.Table
+    malformed: dict[str, str]
+    num_repeated: int
+
+
+def manifest_of(rows: list[Row], carried: Sequence[pa.Field] = ()) -> Manifest:
+    """Items that a job makes itself, with the columns that they carry beside ``ITEM_COLUMNS``."""
+    fields = [*(pa.field(field.name, field.type) for field in ITEM_COLUMNS), *carried]
+    return Manifest(pa.Table.from_pylist(rows, schema=pa.schema(fields)), {}, 0)
+
+
+def read_manifest(options: InputOptions, audio_folder: str, *, needs_audio: bool = True) -> Manifest:
+    """Read, resolve and check a manifest.
+
+    Parameters
+    ----------
+    options
+        Where it is and how much of it to take.
+    audio_folder
+        Where recordings that are embedded as bytes are written out, once each, so that tasks,
+        answers and listeners all speak of files.
+    needs_audio
+        Whether an item must name a recording; a search asks none in particular.
+
+    Raises
+    ------
+    ManifestError
+        Unreadable, empty, without ``audio`` or ``question``, a choice list of one, a gold answer
+        that matches no choice, two different items with one id: rows and values are named.
+    """
+    source = read_source(options)
+    rows = source.rows
+    if not rows:
+        raise ManifestError(f"{options.manifest} has no rows: there is nothing to ask")
+    for column in ("audio", "question") if needs_audio else ("question",):
+        if column not in rows[0]:
+            raise ManifestError(
+                f"{options.manifest} has no column {column}; it has {', '.join(rows[0])}. "
+                "A manifest needs audio and question"
+            )
+    clashing = sorted(set(rows[0]) & RESERVED_NAMES - {field.name for field in ITEM_COLUMNS})
+    if clashing:
+        raise ManifestError(
+            f"{options.manifest}: rename {', '.join(clashing)}: answers have columns so named"
+        )
+    items: dict[str, Row] = {}
+    malformed: dict[str, str] = {}
+    problems: list[str] = []
+    num_repeated = 0
+    for number, row in enumerate(rows, start=1):
+        try:
+            item = _check_row(row)
+        except ManifestError as error:
+            problems.append(f"row {number}: {error}")
+            continue
+        except UnicodeEncodeError:  # half of a surrogate pair, which JSON can spell
+            problems.append(f"row {number}: its text is not valid Unicode")
+            continue
+        item_id = item["item_id"]
+        if item_id in items:
+            if _question_of(item) != _question_of(items[item_id]):
+                problems.append(f"row {number}: item_id {item_id!r} already names a different item")
+            num_repeated += 1
+            continue
+        if trouble := _malformed(item, needs_audio):
+            malformed[item_id] = trouble
+        items[item_id] = item
+        if options.limit is not None and len(items) == options.limit:
+            break
+    if problems:
+        shown = "; ".join(problems[:NUM_PROBLEMS_SHOWN])
+        more = (
+            f"; and {len(problems) - NUM_PROBLEMS_SHOWN} more" if len(problems) > NUM_PROBLEMS_SHOWN else ""
+        )
+        raise ManifestError(f"{options.manifest}: {shown}{more}")
+    for item in items.values():
+        try:
+            item["audio"] = _locate(item["audio"], source.base, audio_folder)
+        except storage.StorageError as error:
+            raise ManifestError(
+                f"{options.manifest}: its embedded audio can't be written to {error}"
+            ) from error
+    return Manifest(_as_table(list(items.values()), source.column_types), malformed, num_repeated)
+
+
+def _check_row(row: Row) -> Row:
+    """The row with every item column present, ids made and the gold answer as a letter."""
+    item = {field.name: row.get(field.name) for field in ITEM_COLUMNS}
+    item |= {name: value for name, value in row.items() if name not in item}
+    for name in ("start", "end"):
+        try:
+            item[name] = _seconds(item[name])
+        except ValueError as error:
+            raise ManifestError(f"{name} is {item[name]!r}: give seconds") from error
+    if isinstance(item["audio"], dict):  # how datasets stores an Audio column
+        item["audio"] = item["audio"].get("bytes") or item["audio"].get("path")
+    item["choices"] = _check_choices(item["choices"])
+    gold, choices = item["answer"], item["choices"]
+    if gold is None or gold == "":
+        item["answer"] = None
+    else:
+        item["answer"] = gold_letter(gold, choices) if choices else str(gold)
+    if item["question"] is not None:
+        item["question"] = str(item["question"])
+    item["item_id"] = str(item["item_id"]) if item["item_id"] not in (None, "") else _hash_of(item)
+    return item
+
+
+def _seconds(cell: Any) -> float | None:
+    """A number, or None for an empty cell; ValueError for anything else."""
+    return None if cell in (None, "") else float(str(cell))
+
+
+def _check_choices(choices: Any) -> list[str] | None:
+    if choices is None or choices == "":
+        return None
+    if isinstance(choices, str):  # a CSV cell
+        try:
+            choices = json.loads(choices)
+        except ValueError:
+            choices = [text.strip() for text in choices.split("|")]
+    if not isinstance(choices, list | tuple) or not 2 <= len(choices) <= MAX_CHOICES:
+        raise ManifestError(
+            f"choices is {choices!r}: give a list of 2 to {MAX_CHOICES}, or leave it out for an open question"
+        )
+    if any(text is None or not str(text).strip() for text in choices):
+        raise ManifestError(f"choices is {choices!r}: a choice has no text")
+    return [str(text) for text in choices]
+
+
+def gold_letter(answer: Any, choices: list[str]) -> str:
+    """The letter that a gold answer means: a choice's text, its letter, or its index from 0.
+
+    Raises
+    ------
+    ManifestError
+        It matches no choice, or more than one.
+    """
+    if isinstance(answer, float) and answer.is_integer():  # an int column with nulls
+        answer = int(answer)
+    if isinstance(answer, int) and not isinstance(answer, bool):
+        if 0 <= answer < len(choices):
+            return LETTERS[answer]
+        raise ManifestError(f"answer {answer} is no index into {len(choices)} choices (from 0)")
+    text = str(answer).strip()
+    same = [LETTERS[i] for i, choice in enumerate(choices) if choice.strip().casefold() == text.casefold()]
+    if len(same) > 1:
+        raise ManifestError(f"answer {text!r} matches more than one of the choices {choices}")
+    if same:
+        return same[0]
+    letter = text.strip("().: ").upper()
+    if len(letter) == 1 and letter in LETTERS[: len(choices)]:
+        return letter
+    if text.isdecimal() and int(text) < len(choices):
+        return LETTERS[int(text)]
+    raise ManifestError(f"answer {text!r} matches none of the choices {choices}")
+
+
+def _malformed(item: Row, needs_audio: bool) -> str | None:
+    """What keeps this one item from being asked; the job goes on without it."""
+    if needs_audio and not item["audio"]:
+        return "audio is empty: give a URI"
+    if not item["question"] or not item["question"].strip():
+        return "question is empty: give its text"
+    start, end = item["start"] or 0.0, item["end"]
+    if not 0 <= start < (math.inf if end is None else end) or end == math.inf:
+        return f"start {item['start']} and end {end} are no slice: give 0 <= start < end"
+    return _malformed_gold_span(*(item.get(name) for name in GOLD_SPAN_COLUMNS))
+
+
+def _malformed_gold_span(start: Any, end: Any) -> str | None:
+    seconds = [number for number in map(_gold_seconds, (start, end)) if number is not None]
+    if seconds and not (len(seconds) == 2 and 0 <= seconds[0] < seconds[1] < math.inf):
+        return (
+            f"evidence_start {start!r} and evidence_end {end!r} are no span: give seconds of the recording, "
+            "0 <= evidence_start < evidence_end, or neither"
+        )
+    return None
+
+
+def _gold_seconds(cell: Any) -> float | None:
+    """As ``_seconds``, but NaN for what is no number: it spoils its row, not the whole manifest."""
+    try:
+        return _seconds(cell)
+    except ValueError:
+        return math.nan
+
+
+def _question_of(item: Row) -> tuple[Any, ...]:
+    """All that makes an item what it is, but its id."""
+    return tuple(
+        tuple(value) if isinstance(value, list) else value
+        for value in (item[field.name] for field in ITEM_COLUMNS if field.name != "item_id")
+    )
+
+
+def _hash_of(item: Row) -> str:
+    """A stable id of a row without one. The audio counts as written, so a moved archive keeps its ids."""
+    parts = [
+        hashlib.sha256(value).hexdigest() if isinstance(value, bytes) else value
+        for value in _question_of(item)
+    ]
+    return hashlib.sha256(json.dumps(parts, ensure_ascii=False).encode()).hexdigest()[:16]
+
+
+def _locate(audio: Any, base: str, audio_folder: str) -> str:
+    """An absolute URI; embedded bytes are written out first."""
+    if not isinstance(audio, bytes):
+        return storage.resolve(str(audio), base) if audio else ""
+    uri = storage.join(audio_folder, hashlib.sha256(audio).hexdigest()[:24])
+    fs, path = storage.filesystem(uri)
+    if not fs.exists(path):
+        storage.write_bytes(uri, audio)
+    return uri
+
+
+def _as_table(items: list[Row], column_types: dict[str, pa.DataType]) -> pa.Table:
+    fields = [pa.field(field.name, field.type) for field in ITEM_COLUMNS]
+    columns = [pa.array([item[field.name] for item in items], field.type) for field in fields]
+    names = dict.fromkeys(name for item in items for name in item)
+    for name in list(names)[len(fields) :]:
+        values = [item.get(name) for item in items]
+        if name in GOLD_SPAN_COLUMNS:
+            column = pa.array([_gold_seconds(value) for value in values], pa.float64(), from_pandas=True)
+        else:
+            column = _carried_column(values, column_types.get(name))
+        columns.append(column)
+        fields.append(pa.field(name, column.type))
+    return pa.table(columns, schema=pa.schema(fields))
+
+
+def _carried_column(values: list[Any], kind: pa.DataType | None) -> pa.Array:
+    """A column in the type it came with, or as JSON where Parquet has no type for all of its values."""
+    try:
+        column = pa.array(values, kind)
+        if pa.types.is_null(column.type):
+            column = column.cast(pa.string())
+        pq.write_table(pa.schema([("carried", column.type)]).empty_table(), io.BytesIO())
+        return column
+    except (pa.ArrowException, OverflowError, UnicodeEncodeError):
+        return pa.array([None if value is None else json.dumps(value, default=str) for value in values])

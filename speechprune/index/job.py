@@ -1,0 +1,192 @@
+"""The nightly job: what is new in an archive is encoded into the index, then asked the standing questions."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import pyarrow as pa
+import ray
+from loguru import logger
+
+from speechprune.data.index_files import Contents, WindowsDirectory
+from speechprune.data.index_models import folder_of
+from speechprune.index.compaction import compact
+from speechprune.index.config import IndexConfig
+from speechprune.index.encode_stage import EncodeStage
+from speechprune.index.listing import Recording, by_version, list_archive
+from speechprune.index.plan import Plan, make_plan, missing_shards
+from speechprune.index.questions import read_questions
+from speechprune.index.standing_questions import ask_standing_questions
+from speechprune.index.summary import IndexSummary, summarise_index
+from speechprune.index.write_windows import write_windows
+from speechprune.models.loading import check_model, fingerprint
+from speechprune.pipeline.cluster import StartError, root_cause, start_ray
+from speechprune.pipeline.directories.claim import claim_index
+from speechprune.pipeline.directories.run_directory import JobDirectory
+from speechprune.pipeline.lease import Lease
+from speechprune.pipeline.line import run_line
+from speechprune.pipeline.preview import header_lengths
+from speechprune.pipeline.progress import Progress
+from speechprune.pipeline.tasks import TASK_SCHEMA, pack_items
+
+HEADERS_PER_TASK = 32
+
+
+def run_index(config: IndexConfig) -> IndexSummary:
+    """Bring the index up to date with the archive, then ask.
+
+    Parameters
+    ----------
+    config
+        The whole job.
+
+    Raises
+    ------
+    ValueError
+        Config, archive, model or index can't be used, or another run holds the index; raised before any
+        worker starts.
+    StartError
+        The workers can't load the model.
+    """
+    shape = check_model(config.model)
+    questions = [] if config.questions.path is None else read_questions(config.questions.path)
+    archive = list_archive(config.archive.path)
+    directory = WindowsDirectory(folder_of(config.index.path, config.model))
+    with Lease(directory.path, config.index.lease_minutes) as lease:
+        claim_index(directory.path, config, holds="windows" if directory.files() else None)
+        contents = directory.settle()
+        current = by_version(archive)
+        plan = make_plan(archive, contents)
+        is_settled = not (plan.encode or plan.copies) and all(
+            current.get(uri) == version for uri, version in contents
+        )
+        _announce(config, archive, plan)
+        progress = Progress(0, doing="encoding", items="parts", failures_in="summary.json")
+        reports: list[dict[str, Any]] = []
+        if plan.encode:
+            progress, reports = _encode(config, directory, plan.encode, contents)
+            lease.check()
+            contents = directory.settle()
+        num_copied = _copy(directory, plan, contents)
+        lease.check()
+        if not is_settled:
+            contents = directory.settle(current)
+        if config.index.compact:
+            num_gone = compact(
+                directory, lambda done, of: logger.info("compacted {:,} of {:,} files", done, of)
+            )
+            contents = directory.settle() if num_gone else contents
+        complete = {uri: version for (uri, version), there in contents.items() if there.is_complete}
+        failures = [part for report in reports for part in report["failed_parts"]]
+        summary = summarise_index(directory, plan, num_copied, complete, failures, progress.throughput())
+        job = JobDirectory(directory.path)
+        job.write_summary(summary.values)
+        if questions:
+            asked = ask_standing_questions(config, shape, questions, complete, contents)
+            summary = replace(summary, values=summary.values | {"questions": asked})
+            job.write_summary(summary.values)
+    return summary
+
+
+def _announce(config: IndexConfig, archive: Sequence[Recording], plan: Plan) -> None:
+    logger.info(
+        "{}: {:,} recordings: {:,} new, {:,} changed, {:,} as they were; {:,} gone",
+        config.archive.path,
+        len(archive),
+        len(plan.added),
+        len(plan.changed),
+        len(plan.unchanged),
+        len(plan.removed),
+    )
+    logger.info(
+        "to encode: {:,}; copies of others: {:,}; model {} ({}), states in {}",
+        len(plan.encode),
+        len(plan.copies),
+        config.model.path,
+        config.model.dtype,
+        config.index.states,
+    )
+
+
+def _encode(
+    config: IndexConfig, directory: WindowsDirectory, recordings: Sequence[Recording], contents: Contents
+) -> tuple[Progress, list[dict[str, Any]]]:
+    """Encode what the index lacks of some recordings."""
+    start_ray()
+    tasks = _make_tasks(config, recordings, contents)
+    logger.info("to do: {:,} recordings in {:,} parts", len(recordings), len(tasks))
+    progress = Progress(len(tasks), doing="encoding", items="parts", failures_in="summary.json")
+    labels = {"model": config.model.path, "revision": fingerprint(config.model)}
+    try:
+        reports = run_line(
+            config.ray,
+            config.model,
+            tasks,
+            progress,
+            stage=EncodeStage,
+            stage_settings={"labels": labels, "states": config.index.states},
+            write=write_windows,
+            write_settings={"path": directory.path},
+            are_parts=True,
+        )
+    except ray.exceptions.RayError as error:
+        raise StartError(root_cause(error)) from error
+    return progress, reports
+
+
+def _make_tasks(config: IndexConfig, recordings: Sequence[Recording], contents: Contents) -> pa.Table:
+    """The parts that are missing, in order."""
+    rows = []
+    lengths = _lengths([recording.uri for recording in recordings])
+    seconds = config.index.shard_minutes * 60
+    for recording, length in zip(recordings, lengths, strict=True):
+        num_shards = 1 if length is None else max(1, -int(-length // seconds))
+        for shard in missing_shards(recording, contents, num_shards):
+            item = {
+                "version": recording.version,
+                "shard": shard,
+                "num_shards": num_shards,
+                "audio_bytes": recording.num_bytes,
+            }
+            key = repr((recording.uri, recording.version, shard))
+            rows.append(
+                {
+                    "task_id": hashlib.sha256(key.encode()).hexdigest()[:16],
+                    "audio": recording.uri,
+                    "start": shard * seconds if num_shards > 1 else None,
+                    # the last part has no end: a header may promise less than there is
+                    "end": (shard + 1) * seconds if shard < num_shards - 1 else None,
+                    "items": pack_items(pa.Table.from_pylist([item])),
+                }
+            )
+    return pa.Table.from_pylist(rows, schema=TASK_SCHEMA)
+
+
+def _lengths(uris: list[str]) -> list[float | None]:
+    """By the headers, read by workers: one that crashes the decoder costs only its neighbours' lengths."""
+    read = ray.remote(num_cpus=0.25, max_retries=0)(header_lengths)
+    chunks = [uris[i : i + HEADERS_PER_TASK] for i in range(0, len(uris), HEADERS_PER_TASK)]
+    lengths: list[float | None] = []
+    for chunk, reading in zip(chunks, [read.remote(chunk) for chunk in chunks], strict=True):
+        lengths += [None] * len(chunk)
+        with contextlib.suppress(ray.exceptions.RayError):
+            lengths[-len(chunk) :] = ray.get(reading)
+    return lengths
+
+
+def _copy(directory: WindowsDirectory, plan: Plan, contents: Contents) -> int:
+    """Windows of renamed and copied recordings, from those that they are copies of; returns how many.
+
+    A source that could not be encoded has none: its copies are tried again with it.
+    """
+    num_copied = 0
+    for copy in plan.copies:
+        source = contents.get((copy.source.uri, copy.source.version))
+        if source is not None and source.is_complete:
+            directory.copy(source, copy.target.uri, copy.target.version)
+            num_copied += 1
+    return num_copied

@@ -1,0 +1,93 @@
+"""Standing questions about what an index holds: each recording is asked once, the answers go by day."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import ray
+from loguru import logger
+
+from speechprune import storage
+from speechprune.cost import ModelShape
+from speechprune.data.index_files import Contents, stored_parts
+from speechprune.index.config import IndexConfig
+from speechprune.index.questions import Question, as_items
+from speechprune.inference.point import Point
+from speechprune.pipeline.cluster import StartError, root_cause, start_ray
+from speechprune.pipeline.directories.claim import claim_answers
+from speechprune.pipeline.directories.run_directory import RunDirectory
+from speechprune.pipeline.progress import Progress
+from speechprune.pipeline.question_line import run_stages, warn_of_unknown_words
+from speechprune.pipeline.summary import summarise
+from speechprune.pipeline.tasks import make_tasks
+
+
+def ask_standing_questions(
+    config: IndexConfig,
+    shape: ModelShape,
+    questions: Sequence[Question],
+    complete: Mapping[str, str],
+    contents: Contents,
+) -> dict[str, Any]:
+    """Ask what has not been answered yet, on whatever day; failed items are tried again.
+
+    Parameters
+    ----------
+    config
+        Of the nightly job.
+    shape
+        Of its model.
+    questions
+        Of ``read_questions``.
+    complete
+        Version of each recording that the index holds whole, by address.
+    contents
+        Where they are.
+
+    Returns
+    -------
+    dict
+        For the summary: ``num_items`` asked in this run, ``num_ok``, ``num_failed``, ``answers`` and the
+        TFLOPs and seconds of a question.
+    """
+    output = str(config.questions.output)
+    manifest = as_items(questions, complete)
+    run = RunDirectory(storage.join(output, f"date={datetime.now(UTC).date().isoformat()}"))
+    answered = {item_id for (item_id,) in run.settle()}
+    for day in storage.folders_in(output):
+        answered |= set(RunDirectory(day).read_answers("ok", ["item_id"]).column("item_id").to_pylist())
+    todo = [item_id for item_id in manifest.items.column("item_id").to_pylist() if item_id not in answered]
+    logger.info(
+        "standing questions: {:,} about {:,} recordings, {:,} answers to make",
+        len(questions),
+        len(complete),
+        len(todo),
+    )
+    if not todo:
+        return {"num_items": 0, "num_ok": 0, "num_failed": 0, "answers": output}
+    claim_answers(run, config, config.index.states, place="questions.output")
+    warn_of_unknown_words(config.model, manifest.items)
+    run.forget_failures((item_id,) for item_id in todo)
+    start_ray()
+    progress = Progress(len(todo))
+    point = Point(method=config.pruning.build(), query_text=config.answering.query_text)
+    tasks = make_tasks(manifest, answered, stored_parts(contents))
+    try:
+        run_stages(config, config.model, [point], tasks, run, progress)
+    except ray.exceptions.RayError as error:
+        raise StartError(root_cause(error)) from error
+    run.settle()
+    values = summarise(run, set(todo), shape, progress.throughput()).values
+    run.write_summary(values)
+    work = ("seconds_encode", "seconds_prune", "seconds_prefill", "seconds_generate")
+    num_ok = max(1, values["num_ok"])
+    return {
+        "num_items": len(todo),
+        "num_ok": values["num_ok"],
+        "num_failed": values["num_failed"],
+        "answers": f"{run.path}/answers",
+        "tflops_per_question": values["totals"]["tflops_total"] / num_ok,
+        "seconds_per_question": sum(values["totals"][name] for name in work) / num_ok,
+    }

@@ -1,0 +1,1 @@
+"""One process, no Ray: encode recordings, prepare questions, prune, answer."""

@@ -1,0 +1,81 @@
+"""Where in the recording an answer comes from, as spans that can be listened to, and where it should."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from speechprune.pruning.phase1 import frame_scores
+
+NUM_EVIDENCE_SECONDS = 5  # budget frames named as evidence; neighbours are joined to one span
+ROUNDING_SECONDS = 1e-6  # of token times: a span that ends where a token begins doesn't overlap it
+
+
+@dataclass(frozen=True)
+class EvidenceSpan:
+    """Seconds that phase 1 ranked highest and that survived; ``score`` is their mean similarity."""
+
+    start: float
+    end: float
+    score: float
+
+
+def find_evidence(
+    scores: np.ndarray, kept_indices: np.ndarray, times: np.ndarray, frame_tokens: int
+) -> list[EvidenceSpan]:
+    """The best budget frames by phase 1 that still have tokens, neighbours joined, best first.
+
+    Parameters
+    ----------
+    scores
+        s, shape ``(N,)``.
+    kept_indices
+        Tokens that survived.
+    times
+        Begin and end of every token, shape ``(N, 2)``.
+    frame_tokens
+        f.
+    """
+    frames = frame_scores(scores, frame_tokens)
+    alive = np.unique(kept_indices // frame_tokens)
+    best = np.sort(alive[np.argsort(-frames[alive], kind="stable")[:NUM_EVIDENCE_SECONDS]])
+    spans: list[EvidenceSpan] = []
+    for run in np.split(best, np.flatnonzero(np.diff(best) > 1) + 1):
+        if len(run) == 0:
+            continue
+        first, last = run[0] * frame_tokens, min((run[-1] + 1) * frame_tokens, len(scores))
+        score = max(float(scores[i * frame_tokens : (i + 1) * frame_tokens].mean()) for i in run)
+        spans.append(EvidenceSpan(float(times[first, 0]), float(times[last - 1, 1]), score))
+    return sorted(spans, key=lambda span: -span.score)
+
+
+def evidence_recall(
+    kept_indices: np.ndarray, times: np.ndarray, gold_span: tuple[float, float]
+) -> float | None:
+    """Share of the critical fact's audio tokens that survived pruning.
+
+    recall = |G ∩ kept| / |G|, where G are the tokens whose time overlaps the gold span:
+    min(end of token, end of span) > max(begin of token, begin of span).
+
+    Parameters
+    ----------
+    kept_indices
+        Tokens that survived, shape ``(k,)``.
+    times
+        Begin and end of every token, in seconds of the recording, shape ``(N, 2)``.
+    gold_span
+        Begin and end of the critical fact, in seconds of the recording, not of the slice of it that was
+        asked about.
+
+    Returns
+    -------
+    float or None
+        0 to 1. None where G is empty, as the span lies outside of the slice that was asked about: there
+        was nothing that pruning could have kept or lost. Of a span that lies partly outside, the part
+        inside counts.
+    """
+    begin, end = gold_span
+    overlap_seconds = np.minimum(times[:, 1], end) - np.maximum(times[:, 0], begin)
+    gold = np.flatnonzero(overlap_seconds > ROUNDING_SECONDS)
+    return float(np.isin(gold, kept_indices).mean()) if len(gold) else None

@@ -1,0 +1,60 @@
+"""The no-audio baseline: what a model scores from questions and choices alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from speechprune.inference.answer import answer_items
+from speechprune.inference.encode import EncodedAudio
+from speechprune.inference.types import Answer, AnsweringOptions, Item
+from speechprune.models.qwen2_audio import Qwen2Audio
+from speechprune.pruning import PruningInputs, PruningMethod, PruningResult
+
+
+@dataclass(frozen=True, kw_only=True)
+class NoAudio(PruningMethod):
+    """Keeps nothing: the prompt as ever, with no audio token where the audio goes."""
+
+    name: ClassVar[str] = "no_audio"
+
+    def num_kept(self, num_tokens: int) -> int:
+        """None."""
+        del num_tokens
+        return 0
+
+    def keep(self, inputs: PruningInputs, num_kept: int) -> PruningResult:
+        """Choose no token."""
+        del inputs, num_kept
+        return PruningResult(np.empty(0, np.int64))
+
+
+def answer_without_audio(
+    model: Qwen2Audio,
+    questions: Sequence[tuple[str, Sequence[str]]],
+    options: AnsweringOptions | None = None,
+) -> list[Answer | Exception]:
+    """Answer multiple-choice questions about recordings that the model is not given.
+
+    Parameters
+    ----------
+    questions
+        Question and choices of each item.
+    options
+        Wording and permuted choices.
+
+    Returns
+    -------
+    list
+        One per question, in order: an ``Answer``, or the exception that it alone met.
+    """
+    unheard = model.embed_tokens([model.audio_token_id])  # stands for a recording: none of it is kept
+    audio = EncodedAudio(unheard, np.zeros((1, 2)), seconds=0.0, num_encoder_flops=0.0, seconds_encode=0.0)
+    items = [
+        Item(item_id=str(number), audio=audio, question=question, choices=tuple(choices))
+        for number, (question, choices) in enumerate(questions)
+    ]
+    return answer_items(model, items, NoAudio(), options or AnsweringOptions())

@@ -1,0 +1,152 @@
+"""The public face of the library: load a Speech LLM, encode recordings, ask questions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from speechprune.audio import AudioSource, decode_audio
+from speechprune.inference.answer import answer_items
+from speechprune.inference.encode import EncodedAudio, encode_recordings
+from speechprune.inference.prompts import MAX_CHOICES
+from speechprune.inference.types import Answer, AnsweringOptions, Item
+from speechprune.models.loading import ModelOptions, load_model
+from speechprune.models.qwen2_audio import Qwen2Audio
+from speechprune.pruning import PruningMethod, SpeechPrune
+
+Question = tuple[EncodedAudio | AudioSource, str, Sequence[str] | None]
+
+
+class SpeechLM:
+    """A Speech LLM that answers questions about recordings of any length.
+
+    Parameters
+    ----------
+    model
+        The adapter of a loaded model; ``from_pretrained`` makes one.
+
+    Examples
+    --------
+    >>> lm = SpeechLM.from_pretrained("Qwen/Qwen2-Audio-7B-Instruct")  # doctest: +SKIP
+    >>> audio = lm.encode("meeting.m4a")  # doctest: +SKIP
+    >>> answer = lm.answer(audio, "When is the review?", choices=["Monday", "Friday"])  # doctest: +SKIP
+    """
+
+    def __init__(self, model: Qwen2Audio) -> None:
+        self.model = model
+
+    @classmethod
+    def from_pretrained(cls, path: str, **options: Any) -> SpeechLM:
+        """Load a model.
+
+        Parameters
+        ----------
+        path
+            Hub id, local folder or ``s3://`` folder.
+        **options
+            Fields of ``ModelOptions``: ``dtype``, ``device``, ``device_map``, ...
+
+        Raises
+        ------
+        ModelError
+            In one line: missing, gated, incomplete, or too large for the device.
+        """
+        return cls(load_model(ModelOptions(path=path, **options)))
+
+    def encode(
+        self, source: AudioSource, *, start: float | None = None, end: float | None = None
+    ) -> EncodedAudio:
+        """Decode and encode a recording, or a slice of it.
+
+        Parameters
+        ----------
+        source
+            Path, URL, the file's bytes, a binary file object, or ``(waveform, rate)``.
+        start, end
+            Seconds from the recording's beginning.
+
+        Returns
+        -------
+        EncodedAudio
+            ``embeds`` (N, D) on the model's device, ``times`` (N, 2) in seconds.
+
+        Raises
+        ------
+        AudioError
+            Missing, unreadable, empty, silent or too short.
+        """
+        return self.encode_many([decode_audio(source, start=start, end=end)], [start or 0.0])[0]
+
+    def encode_many(
+        self, recordings: Sequence[np.ndarray], start_seconds: Sequence[float] | None = None
+    ) -> list[EncodedAudio]:
+        """Encode decoded recordings (int16 at 16 kHz) together, windows of all in shared batches."""
+        return encode_recordings(self.model, recordings, start_seconds or [0.0] * len(recordings))
+
+    def answer(
+        self,
+        audio: EncodedAudio | AudioSource,
+        question: str,
+        choices: Sequence[str] | None = None,
+        *,
+        method: PruningMethod | None = None,
+        options: AnsweringOptions | None = None,
+    ) -> Answer:
+        """Answer one question: by its choices' letters, or in free text without choices.
+
+        Parameters
+        ----------
+        audio
+            What ``encode`` returned, or anything that ``encode`` takes.
+        question, choices
+            2 to 26 choices, or none.
+        method
+            Default: ``SpeechPrune()``, pruning rate 0.2.
+        options
+            Wording, permuted choices, limit of generated tokens.
+
+        Raises
+        ------
+        AudioError, PromptError
+            The recording or the question can't be used.
+        """
+        return self.answer_many([(audio, question, choices)], method=method, options=options)[0]
+
+    def answer_many(
+        self,
+        questions: Sequence[Question],
+        *,
+        method: PruningMethod | None = None,
+        options: AnsweringOptions | None = None,
+    ) -> list[Answer]:
+        """Answer ``(audio, question, choices)`` triples in batches: the same answers as one by one.
+
+        Questions about the same recording share its encoding if they are given the same object.
+        """
+        items = []
+        encoded: dict[int, EncodedAudio] = {}
+        for audio, question, choices in questions:
+            if id(audio) not in encoded:
+                encoded[id(audio)] = audio if isinstance(audio, EncodedAudio) else self.encode(audio)
+            if choices is not None and not 2 <= len(choices) <= MAX_CHOICES:
+                raise ValueError(
+                    f"{len(choices)} choices: give 2 to {MAX_CHOICES}, or None for an open question"
+                )
+            items.append(
+                Item(
+                    item_id=question,
+                    audio=encoded[id(audio)],
+                    question=question,
+                    choices=None if choices is None else tuple(choices),
+                )
+            )
+        answers = []
+        for outcome in answer_items(
+            self.model, items, method or SpeechPrune(), options or AnsweringOptions()
+        ):
+            if isinstance(outcome, Exception):
+                raise outcome
+            answers.append(outcome)
+        return answers

@@ -1,0 +1,110 @@
+"""Encoder states to stored bytes and back: float16, or int8 with a scale a token."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import numpy as np
+import pyarrow as pa
+import torch
+
+from speechprune.audio import SILENCE_PEAK, AudioSilent, AudioTooShort
+from speechprune.cost import project_flops
+from speechprune.inference.encode import EncodedAudio, token_times
+from speechprune.inference.timing import Stopwatch
+from speechprune.models.qwen2_audio import Qwen2Audio
+
+StatesDType = Literal["float16", "int8"]
+INT8_STEPS = 127
+
+
+def store_states(states: np.ndarray, dtype: StatesDType) -> tuple[bytes, np.ndarray | None]:
+    """A window's states as bytes.
+
+    int8: q_ij = round(x_ij / scale_i) with scale_i = max_j |x_ij| / 127, and at least the smallest normal
+    float32, so that no state is off by more than half a scale. float16 holds bfloat16's numbers exactly
+    between 6·10⁻⁵ and 65,504, where states are.
+
+    Parameters
+    ----------
+    states
+        x, float32, shape ``(tokens, d)``.
+
+    Returns
+    -------
+    tuple
+        The bytes, and the scales, float32 ``(tokens,)``; None for float16.
+    """
+    if dtype == "float16":
+        limit = np.finfo(np.float16).max
+        return np.clip(states, -limit, limit).astype("<f2").tobytes(), None
+    scales = np.maximum(np.abs(states).max(axis=1) / INT8_STEPS, np.finfo(np.float32).tiny).astype(np.float32)
+    return np.rint(states / scales[:, None]).astype(np.int8).tobytes(), scales
+
+
+def load_states(window: dict[str, Any]) -> np.ndarray:
+    """The inverse of ``store_states``, of a row of the index: float32, shape ``(tokens, d)``."""
+    stored = np.frombuffer(window["states"], "<f2" if window["dtype"] == "float16" else np.int8)
+    states = stored.reshape(window["num_tokens"], window["width"]).astype(np.float32)
+    if window["scales"] is not None:
+        states *= np.asarray(window["scales"], np.float32)[:, None]
+    return states
+
+
+def embed_stored(model: Qwen2Audio, recordings: Sequence[pa.Table]) -> list[EncodedAudio]:
+    """Stored windows to what the LLM takes: the projector's part of ``encode_recordings``.
+
+    Parameters
+    ----------
+    model
+        The one that made them.
+    recordings
+        Rows of ``STATE_COLUMNS`` of each recording, in the order of its windows.
+
+    Raises
+    ------
+    AudioSilent, AudioTooShort
+        As the recording itself would.
+    """
+    encoded = []
+    for table in recordings:
+        watch = Stopwatch(model.device)
+        windows = [window for window in table.to_pylist() if window["num_tokens"]]
+        if not windows:
+            raise AudioTooShort(f"{table['recording'][0]} has not a single audio token in the index")
+        if max(window["peak"] for window in windows) < SILENCE_PEAK:
+            raise AudioSilent(
+                f"{windows[0]['recording']} is silent throughout: check the microphone or the channel it was "
+                "taken from"
+            )
+        embeds, num_projected = _project(model, windows)
+        counts = [len(S) for S in embeds]
+        encoded.append(
+            EncodedAudio(
+                embeds=torch.cat(embeds),
+                times=token_times(counts, model.frame_tokens, windows[0]["start_seconds"]),
+                seconds=windows[-1]["end_seconds"] - windows[0]["start_seconds"],
+                num_encoder_flops=project_flops(model.shape, num_projected),
+                seconds_encode=watch.seconds(),
+            )
+        )
+    return encoded
+
+
+def _project(model: Qwen2Audio, windows: Sequence[dict[str, Any]]) -> tuple[list[torch.Tensor], int]:
+    """S of each window, and how many windows were projected, those that filled up a batch included.
+
+    Padded to full windows in batches of one shape: the same numbers as straight from the encoder.
+    """
+    size = model.encoder_batch_size
+    embeds = []
+    # behind a window's end lies what was there before: no token's embedding hangs on another's states
+    states = torch.zeros(size, model.window_tokens, windows[0]["width"])
+    for begin in range(0, len(windows), size):
+        batch = windows[begin : begin + size]
+        for i, window in enumerate(batch):
+            states[i, : window["num_tokens"]] = torch.from_numpy(load_states(window))
+        projected = model.project(states)
+        embeds += [projected[i, : window["num_tokens"]] for i, window in enumerate(batch)]
+    return embeds, -(-len(windows) // size) * size

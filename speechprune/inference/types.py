@@ -1,0 +1,118 @@
+"""What is asked and what comes back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from speechprune.cost import Cost
+from speechprune.inference.encode import EncodedAudio
+from speechprune.inference.evidence import EvidenceSpan
+from speechprune.inference.prompts import PromptFormat, QueryText
+
+
+@dataclass(frozen=True, kw_only=True)
+class AnsweringOptions(PromptFormat):
+    """How questions are put and answered.
+
+    Parameters
+    ----------
+    query_text
+        What phase 1 compares the audio with: the question and its choices' texts (choices carry
+        words to listen for), or the question alone.
+    max_new_tokens
+        Limit of an open-ended answer.
+    permute_choices
+        Average the letters' probabilities over this many seeded orders of the choices, to cancel a
+        model's liking for a letter; 1 asks once, in the order given.
+    permuted_check
+        Every item with choices is put once more with each choice at another letter, to tell how far
+        answers hang on letters: column ``correct_permuted``, a prefill that no cost column counts.
+    no_audio_baseline
+        The job asks every item with choices once more without any audio, to tell what the questions
+        give away: one prefill of text an item, which no cost column counts.
+    """
+
+    query_text: QueryText = "question_and_choices"
+    max_new_tokens: int = 64
+    permute_choices: int = 1
+    permuted_check: bool = False
+    no_audio_baseline: bool = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("max_new_tokens", "permute_choices"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}: give at least 1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Item:
+    """One question about one encoded recording.
+
+    Parameters
+    ----------
+    item_id
+        Seeds random methods and orders of choices.
+    choices
+        2 to 26 texts, or None for an open-ended question.
+    """
+
+    item_id: str
+    audio: EncodedAudio
+    question: str
+    choices: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """A prediction, what it was made from and what it cost.
+
+    Parameters
+    ----------
+    prediction
+        The letter of the choice, or the generated text.
+    prediction_text
+        The text of the choice, or the generated text.
+    permuted_prediction
+        The letter, in the order of the choices given, that was answered when every choice stood at another;
+        None unless ``permuted_check``.
+    choice_probabilities
+        Next-token probabilities over the choices' letters, in the order of the choices; sum to one.
+    kept_indices
+        Audio tokens in the prompt, int64, ascending.
+    evidence
+        Spans of the recording, best first; empty for methods that don't look at the question.
+    num_phase1_tokens
+        Tokens that phase 1 left; None without phase 1.
+    cost
+        Both accounts, the paper's and the whole truth. Encoding is shared evenly by the questions asked
+        together.
+    seconds_prune, seconds_prefill, seconds_generate
+        This answer's even share of the measured time of its batch.
+    peak_memory_bytes
+        Peak during the batch: of the device on CUDA, of the process on CPUs.
+    """
+
+    prediction: str
+    prediction_text: str
+    permuted_prediction: str | None
+    choice_probabilities: list[float] | None
+    kept_indices: np.ndarray
+    evidence: list[EvidenceSpan]
+    num_audio_tokens: int
+    num_phase1_tokens: int | None
+    num_text_tokens: int
+    num_generated_tokens: int
+    cost: Cost
+    seconds_encode: float
+    seconds_prune: float
+    seconds_prefill: float
+    seconds_generate: float
+    peak_memory_bytes: int
+
+    @property
+    def num_kept_tokens(self) -> int:
+        """Tokens in ``kept_indices``."""
+        return len(self.kept_indices)

@@ -1,0 +1,1 @@
+"""What the product does not need: training of the demo model, benchmarks of speed and faults, Fig. 2."""

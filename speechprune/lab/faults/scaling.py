@@ -1,0 +1,149 @@
+"""What the framework costs: the main job's line over one to four nodes, with sleep in place of a GPU."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import ray
+from loguru import logger
+
+from speechprune.data.columns import answers_table
+from speechprune.data.manifest import read_manifest
+from speechprune.data.sources import InputOptions
+from speechprune.lab.faults.cluster import LocalCluster
+from speechprune.lab.faults.scene import BUCKET
+from speechprune.models.loading import ModelOptions
+from speechprune.pipeline.cluster import start_ray
+from speechprune.pipeline.config import RayOptions
+from speechprune.pipeline.directories.run_directory import RunDirectory
+from speechprune.pipeline.line import run_line
+from speechprune.pipeline.progress import Progress
+from speechprune.pipeline.retries import Guard, Limits
+from speechprune.pipeline.stages.worker import task_rows
+from speechprune.pipeline.stages.write import write_answers
+from speechprune.pipeline.tasks import make_tasks
+
+CPUS_PER_NODE = 4  # so that Ray keeps processes that decode and write while the model's sleeps
+
+
+@dataclass(frozen=True)
+class Scaling:
+    """One size of cluster.
+
+    Parameters
+    ----------
+    nodes, items
+        Each with one actor; all items of all.
+    seconds
+        From the line's start to the last answer in the store, the start of all workers included.
+    seconds_at_work
+        From the first answer made to the last.
+    share_of_linear
+        Of what so many actors do that only sleep, while at work: the rest is the framework's.
+    overhead_per_item
+        Seconds of one actor beyond its sleep, while at work.
+    """
+
+    nodes: int
+    items: int
+    seconds: float
+    seconds_at_work: float
+    share_of_linear: float
+    overhead_per_item: float
+
+
+class SleepingStage:
+    """In place of ``AnswerStage``: takes a given time an item, and leaves the CPUs to the framework."""
+
+    def __init__(
+        self,
+        model: ModelOptions,
+        ledger: Any,
+        limits: Limits,
+        num_threads: int,
+        seconds_per_item: float,
+    ) -> None:
+        self._guard = Guard(ledger, limits, stage="answer", doing="sleeping over")
+        self._seconds = seconds_per_item
+
+    def __call__(self, decoded: pa.Table) -> pa.Table:
+        """A row an item."""
+        return self._guard(task_rows(decoded), self._sleep, lambda task, error: self._sleep([task]))
+
+    def _sleep(self, tasks: list[dict[str, Any]]) -> pa.Table:
+        made = []
+        for task in tasks:
+            assert task["pcm"], task["error"]
+            items = task["items"]
+            time.sleep(self._seconds * len(items))
+            row = {"model": "asleep", "method": "none", "finished_at": datetime.now(UTC)}
+            table = answers_table([row] * len(items), items)
+            made.append(table.append_column("status", pa.array(["ok"] * len(items))))
+        return pa.concat_tables(made)
+
+
+def scale(num_nodes: Sequence[int], *, items_per_node: int, seconds_per_item: float) -> list[Scaling]:
+    """Run the line once for each size of cluster, over the archive in the store.
+
+    Parameters
+    ----------
+    num_nodes
+        Sizes, the head apart.
+    items_per_node
+        So that every size takes as long.
+    seconds_per_item
+        Of sleep.
+    """
+    sizes = []
+    for nodes in num_nodes:
+        with closing(LocalCluster(nodes, cpus_per_worker=CPUS_PER_NODE)) as cluster:
+            ray.init(cluster.address, log_to_driver=False, logging_level=logging.ERROR)
+            try:
+                start_ray()
+                sizes.append(_one_size(nodes, items_per_node * nodes, seconds_per_item))
+            finally:
+                ray.shutdown()
+        logger.info("{} nodes: {:.1%} of linear", nodes, sizes[-1].share_of_linear)
+    return sizes
+
+
+def _one_size(nodes: int, num_items: int, seconds_per_item: float) -> Scaling:
+    manifest = read_manifest(
+        InputOptions(manifest=f"{BUCKET}/manifest.jsonl", limit=num_items), f"{BUCKET}/no-bytes"
+    )
+    run = RunDirectory(f"{BUCKET}/runs/asleep-{nodes}")
+    tasks = make_tasks(manifest, set())
+    begun = time.perf_counter()
+    run_line(
+        RayOptions(min_actors=nodes, recordings_per_block=1),
+        ModelOptions(path="asleep", device="cpu"),
+        tasks,
+        Progress(num_items=num_items),
+        stage=SleepingStage,
+        stage_settings={"seconds_per_item": seconds_per_item},
+        write=write_answers,
+        write_settings={"run_path": run.path, "key_columns": run.key_columns},
+    )
+    seconds = time.perf_counter() - begun
+    made = run.read_answers("ok", ["item_id", "finished_at"]).column("finished_at")
+    assert len(run.settle()) == num_items
+    at_work = (pc.max(made).as_py() - pc.min(made).as_py()).total_seconds()
+    later = (
+        num_items / nodes - pc.sum(pc.equal(made, pc.min(made))).as_py()
+    )  # an actor's, after its first block
+    return Scaling(
+        nodes=nodes,
+        items=num_items,
+        seconds=seconds,
+        seconds_at_work=at_work,
+        share_of_linear=later * seconds_per_item / at_work,
+        overhead_per_item=at_work / later - seconds_per_item,
+    )

@@ -1,0 +1,157 @@
+"""A long haul: does anything grow while thousands of recordings pass through?"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from collections import defaultdict
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+from loguru import logger
+
+from speechprune.lab.faults.cluster import JOB
+from speechprune.lab.faults.scene import fill_archive
+
+RECORDINGS_PER_BLOCK = 4
+# shares of the work between which processes are looked at; with the last block written the driver reads all
+# answers once, for the summary
+LOOKS = {"10 %": (0.10, 0.13), "50 %": (0.49, 0.52), "100 %": (0.96, 0.999)}
+SECONDS_BETWEEN_READINGS = 2.0
+SECONDS_BETWEEN_LINES = 60.0
+Reading = tuple[float, int, int]  # share of the work, bytes, open files
+ROLES = {
+    "ray::MapWorker": "actor with the model",
+    "ray::": "other workers",
+    "raylet": "Ray's node process",
+    "gcs_server": "Ray's head process",
+}
+
+
+@dataclass(frozen=True)
+class Growth:
+    """What processes of one role held, the most of any, at each of ``LOOKS``.
+
+    Parameters
+    ----------
+    memory_bytes
+        Of their own: without files, and without the pages of Ray's shared memory that they have looked at, of
+        which there are ever more until they have been everywhere in it.
+    files
+        Open file descriptors.
+    """
+
+    role: str
+    memory_bytes: dict[str, int]
+    files: dict[str, int]
+
+
+@dataclass(frozen=True)
+class Soak:
+    """A long run.
+
+    Parameters
+    ----------
+    recordings, items, seconds
+        Of the whole.
+    failed
+        Items.
+    growth
+        By role.
+    """
+
+    recordings: int
+    items: int
+    seconds: float
+    failed: int
+    growth: list[Growth]
+
+
+def soak(folder: Path, num_copies: int, settings: tuple[str, ...]) -> Soak:
+    """Answer about the demo's archive, so many times repeated, in one launch on this machine.
+
+    Parameters
+    ----------
+    folder
+        For archive and run.
+    num_copies
+        Of the demo's archive.
+    settings
+        Of the job, beside manifest, output and block size.
+    """
+    fill_archive(str(folder), num_copies)
+    run = folder / "run"
+    num_recordings = len(list((folder / "audio").rglob("*.opus")))
+    command = [sys.executable, str(JOB), f"input.manifest={folder / 'manifest.jsonl'}", f"output.path={run}"]
+    command += [f"ray.recordings_per_block={RECORDINGS_PER_BLOCK}", *settings]
+    begun = time.perf_counter()
+    job = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    num_files = num_recordings / RECORDINGS_PER_BLOCK
+    readings = watch(psutil.Process(job.pid), run / "answers/status=ok", num_files)
+    seconds = time.perf_counter() - begun
+    if job.wait() != 0:
+        raise RuntimeError(f"the job ended with exit code {job.returncode}: {' '.join(command)}")
+    summary = json.loads((run / "summary.json").read_text())
+    return Soak(
+        recordings=num_recordings,
+        items=summary["num_ok"],
+        seconds=seconds,
+        failed=summary["num_failed"],
+        growth=growth(readings),
+    )
+
+
+def watch(job: psutil.Process, answers: Path, num_files: float) -> dict[str, list[Reading]]:
+    """Readings of all processes of a job until it ends, by role.
+
+    Parameters
+    ----------
+    job
+        Runs already.
+    answers
+        Folder whose files tell how far it is.
+    num_files
+        That there will be.
+    """
+    readings: dict[str, list[Reading]] = defaultdict(list)
+    told = time.monotonic()
+    while job.is_running() and job.status() != psutil.STATUS_ZOMBIE:
+        share = len(list(answers.glob("*.parquet"))) / num_files
+        for process in [job, *job.children(recursive=True)]:
+            try:
+                role = "driver" if process == job else _role(process)
+                memory = process.memory_info()
+                readings[role].append((share, memory.rss - memory.shared, process.num_fds()))
+            except psutil.Error:  # ended meanwhile
+                continue
+        if time.monotonic() - told > SECONDS_BETWEEN_LINES:
+            told = time.monotonic()
+            logger.info("{:.0%} done", share)
+        time.sleep(SECONDS_BETWEEN_READINGS)
+    return readings
+
+
+def growth(readings: dict[str, list[Reading]]) -> list[Growth]:
+    """What each role held at each look."""
+    grown = []
+    for role, some in sorted(readings.items()):
+        seen = {
+            look: [(size, num) for share, size, num in some if begin <= share <= end] or [(0, 0)]
+            for look, (begin, end) in LOOKS.items()
+        }
+        grown.append(
+            Growth(
+                role,
+                memory_bytes={look: max(size for size, _ in held) for look, held in seen.items()},
+                files={look: max(num for _, num in held) for look, held in seen.items()},
+            )
+        )
+    return grown
+
+
+def _role(process: psutil.Process) -> str:
+    command = " ".join(process.cmdline()[:1]) or process.name()
+    return next((role for name, role in ROLES.items() if name in command), "Ray's other services")

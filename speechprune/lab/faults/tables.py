@@ -1,0 +1,74 @@
+"""The tables of ``jobs/bench_cluster.py``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.table import Table
+
+from speechprune.lab.faults.faults import Outcome
+from speechprune.lab.faults.scaling import Scaling
+from speechprune.lab.faults.soak import LOOKS, Soak
+
+WIDTH = 120  # no column is cut in a log
+
+
+def show_faults(outcomes: Sequence[Outcome]) -> None:
+    """A line a fault."""
+    table = Table(
+        "fault",
+        "s",
+        "exits",
+        "items",
+        "lost",
+        "twice",
+        "failed",
+        "other",
+        "Δp",
+        "S3 asked",
+        "badly",
+        caption="other: another value in a column that is no measurement; Δp: largest of any probability; "
+        "badly: S3 requests that were served badly",
+    )
+    for one in outcomes:
+        table.add_row(
+            one.fault.replace("_", " "),
+            f"{one.seconds:.0f}",
+            ", ".join(map(str, one.exit_codes)),
+            *(f"{n:,}" for n in (one.items, one.lost, one.twice, one.failed, one.different)),
+            f"{one.largest_difference:.1e}",
+            f"{sum(one.requests.values()):,}",
+            f"{one.misbehaved:,}",
+        )
+    Console(width=WIDTH).print(table)
+
+
+def show_scaling(sizes: Sequence[Scaling]) -> None:
+    """A line a size of cluster."""
+    table = Table("nodes", "items", "s", "s at work", "of linear", "overhead an item, s")
+    for one in sizes:
+        table.add_row(
+            str(one.nodes),
+            f"{one.items:,}",
+            f"{one.seconds:.1f}",
+            f"{one.seconds_at_work:.1f}",
+            f"{one.share_of_linear:.1%}",
+            f"{one.overhead_per_item:.3f}",
+        )
+    Console().print(table)
+
+
+def show_soak(result: Soak) -> None:
+    """A line a role."""
+    title = f"{result.items:,} items about {result.recordings:,} recordings in {result.seconds:.0f} s"
+    table = Table(
+        "process", *(f"MB at {at}" for at in LOOKS), *(f"files at {at}" for at in LOOKS), title=title
+    )
+    for one in result.growth:
+        table.add_row(
+            one.role,
+            *(f"{size / 1e6:,.0f}" for size in one.memory_bytes.values()),
+            *(f"{num:,}" for num in one.files.values()),
+        )
+    Console(width=WIDTH).print(table)

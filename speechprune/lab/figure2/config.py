@@ -1,0 +1,71 @@
+"""The config of ``jobs/token_map.py``: one dataclass a section."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+from speechprune.data.sources import InputOptions
+from speechprune.inference.point import Point
+from speechprune.inference.types import AnsweringOptions
+from speechprune.models.loading import ModelOptions
+from speechprune.pruning import PruningMethod
+from speechprune.pruning.options import MethodName, PruningOptions
+
+
+@dataclass(frozen=True, kw_only=True)
+class MapOptions:
+    """What the picture shows.
+
+    Parameters
+    ----------
+    item_id
+        The item that is drawn; default: the manifest's first.
+    beside
+        The method that stands beside ``pruning.method``, with the same settings.
+    perplexity
+        Of t-SNE: about how many neighbours a token has.
+    seed
+        Of t-SNE.
+    """
+
+    item_id: str | None = None
+    beside: MethodName = "random"
+    perplexity: float = 30.0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not self.perplexity > 0:
+            raise ValueError(f"perplexity is {self.perplexity}: give more than 0, 30 as a rule")
+
+
+@dataclass(frozen=True, kw_only=True)
+class MapOutputOptions:
+    """Where the picture goes.
+
+    Parameters
+    ----------
+    path
+        Folder, local or any fsspec URL, of ``token_map.png`` and ``token_map.svg``.
+    """
+
+    path: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class TokenMapConfig:
+    """Everything that ``jobs/token_map.py`` can be told; ``input.limit`` items are averaged over."""
+
+    input: InputOptions
+    model: ModelOptions
+    output: MapOutputOptions
+    pruning: PruningOptions = field(default_factory=PruningOptions)
+    map: MapOptions = field(default_factory=MapOptions)
+    answering: AnsweringOptions = field(default_factory=AnsweringOptions)
+
+    @property
+    def methods(self) -> dict[str, PruningMethod]:
+        """The two, by their names with settings."""
+        both = (self.pruning, replace(self.pruning, method=self.map.beside))
+        query_text = self.answering.query_text
+        points = [Point(method=options.build(), query_text=query_text) for options in both]
+        return {point.group_name: point.method for point in points}

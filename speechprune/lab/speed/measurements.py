@@ -1,0 +1,178 @@
+"""The four measurements of the speed benchmark, each a dict of plain numbers."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+
+from speechprune.audio import SAMPLE_RATE, decode_audio
+from speechprune.inference.speech_lm import SpeechLM
+from speechprune.inference.timing import PeakMemory
+from speechprune.inference.types import Answer
+from speechprune.lab.speed.hugging_face_loop import ask_hugging_face, hugging_face_flops
+from speechprune.pruning import SpeechPrune
+
+# Qwen2-Audio's architecture at about 100 M parameters: deep enough that arithmetic dominates
+BENCH_AUDIO_CONFIG = {
+    "d_model": 512,
+    "encoder_layers": 12,
+    "encoder_attention_heads": 8,
+    "encoder_ffn_dim": 2048,
+}
+BENCH_TEXT_CONFIG = {
+    "hidden_size": 512,
+    "intermediate_size": 1408,
+    "num_hidden_layers": 20,
+    "num_attention_heads": 8,
+    "num_key_value_heads": 8,
+    "max_position_embeddings": 8192,
+}
+CLIP_SECONDS = 90.0  # about the length of a SPIRAL recording
+QUESTION = "When does the review take place, and who will lead it?"
+CHOICES = ["Monday, Laura", "Tuesday, Henry", "Thursday, Ann", "Friday, Peter"]
+
+Numbers = dict[str, Any]
+
+
+def make_bench_model(demo_model: Path, folder: Path) -> Path:
+    """The demo model's folder with the sizes above; its weights are made at random when loaded."""
+    shutil.copytree(demo_model, folder, ignore=shutil.ignore_patterns("*.safetensors"))
+    config = json.loads((folder / "config.json").read_text())
+    config["audio_config"] |= BENCH_AUDIO_CONFIG
+    text = config["text_config"]
+    for name in ("head_dim", "layer_types", "max_window_layers"):
+        text.pop(name, None)
+    text |= BENCH_TEXT_CONFIG
+    (folder / "config.json").write_text(json.dumps(config))
+    return folder
+
+
+def loop_speech(recordings: Sequence[Path], seconds: float) -> np.ndarray:
+    """Real speech, repeated to a length: int16 at 16 kHz."""
+    speech = np.concatenate([decode_audio(str(path)) for path in recordings])
+    return np.resize(speech, round(seconds * SAMPLE_RATE))
+
+
+def questions(number: int) -> list[tuple[str, list[str]]]:
+    """So many different questions of nearly one length."""
+    return [(f"{QUESTION} Part {i + 1}.", CHOICES) for i in range(number)]
+
+
+def against_hugging_face(
+    lm: SpeechLM, samples: np.ndarray, num_questions: int, repeats: int
+) -> tuple[Numbers, list[Answer]]:
+    """Our answers a second against the Hugging Face loop's, for one recording, in turn.
+
+    Returns
+    -------
+    tuple
+        The numbers (speed-up measured, and predicted by the FLOPs account), and our answers.
+    """
+    asked = questions(num_questions)
+    answers: list[Answer] = []
+
+    def ours() -> None:
+        audio = lm.encode_many([samples])[0]
+        answers[:] = lm.answer_many([(audio, question, choices) for question, choices in asked])
+
+    def theirs() -> None:
+        for question, choices in asked:
+            ask_hugging_face(lm.model.model, lm.model.processor, samples, question, choices)
+
+    seconds_ours, seconds_theirs = time_in_turn(ours, theirs, repeats)
+    flops_ours = sum(answer.cost.tflops_total for answer in answers) * 1e12
+    num_windows = -(-len(samples) // (30 * SAMPLE_RATE))
+    num_tokens = answers[0].num_audio_tokens + answers[0].num_text_tokens
+    flops_theirs = num_questions * hugging_face_flops(lm.model.shape, num_windows, num_tokens)
+    speed_up, predicted = seconds_theirs / seconds_ours, flops_theirs / flops_ours
+    numbers = {
+        "questions": num_questions,
+        "seconds_ours": seconds_ours,
+        "seconds_hugging_face": seconds_theirs,
+        "tflops_ours": flops_ours / 1e12,
+        "tflops_hugging_face": flops_theirs / 1e12,
+        "speed_up": speed_up,
+        "speed_up_predicted_by_flops": predicted,
+        "share_of_prediction": speed_up / predicted,
+    }
+    return numbers, answers
+
+
+def time_in_turn(first: Callable[[], None], second: Callable[[], None], repeats: int) -> tuple[float, float]:
+    """Median seconds of each, run A B A B after one warm-up, so that drift hits both alike."""
+    first()
+    second()
+    seconds: tuple[list[float], list[float]] = ([], [])
+    for _ in range(repeats):
+        for run, times in zip((first, second), seconds, strict=True):
+            begun = time.perf_counter()
+            run()
+            times.append(time.perf_counter() - begun)
+    return median(seconds[0]), median(seconds[1])
+
+
+def pruning_share(answers: Sequence[Answer]) -> Numbers:
+    """Share of pruning itself in the FLOPs and in the time of some answers."""
+    seconds = [a.seconds_encode + a.seconds_prune + a.seconds_prefill for a in answers]
+    return {
+        "questions": len(answers),
+        "share_of_flops": sum(a.cost.tflops_prune for a in answers)
+        / sum(a.cost.tflops_total for a in answers),
+        "share_of_seconds": sum(a.seconds_prune for a in answers) / sum(seconds),
+    }
+
+
+def against_length(lm: SpeechLM, samples: np.ndarray, seconds: Sequence[float]) -> list[Numbers]:
+    """Time and memory of one answer against the length of its recording."""
+    rows = []
+    for length in seconds:
+        part = samples[: round(length * SAMPLE_RATE)]
+        memory = PeakMemory(lm.model.device)
+        begun = time.perf_counter()
+        audio = lm.encode_many([part])[0]
+        encoded = time.perf_counter()
+        answer = lm.answer(audio, *questions(1)[0], method=SpeechPrune())
+        done = time.perf_counter()
+        rows.append(
+            {
+                "audio_seconds": length,
+                "audio_tokens": answer.num_audio_tokens,
+                "seconds_encode": encoded - begun,
+                "seconds_encode_per_audio_hour": (encoded - begun) / length * 3600,
+                "seconds_answer": done - encoded,
+                "seconds_prune": answer.seconds_prune,
+                "peak_memory_bytes": max(memory.bytes(), answer.peak_memory_bytes),
+            }
+        )
+    return rows
+
+
+def make_archive(folder: Path, samples: np.ndarray, num_recordings: int, num_questions: int) -> Path:
+    """An archive of FLAC files cut from the samples, and its manifest."""
+    import soundfile
+
+    rows = []
+    size = round(CLIP_SECONDS * SAMPLE_RATE)
+    for i in range(num_recordings):
+        path = folder / f"recording-{i:03}.flac"
+        soundfile.write(path, np.roll(samples, -i * SAMPLE_RATE * 7)[:size], SAMPLE_RATE)
+        rows += [
+            {"audio": path.name, "question": f"{question} ({i})", "choices": choices}
+            for question, choices in questions(num_questions)
+        ]
+    manifest = folder / "manifest.jsonl"
+    manifest.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return manifest
+
+
+def temporary_folder() -> tempfile.TemporaryDirectory[str]:
+    """Where the benchmark keeps its model and archive while it runs."""
+    return tempfile.TemporaryDirectory(prefix="speechprune-bench-")

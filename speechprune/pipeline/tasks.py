@@ -1,0 +1,92 @@
+"""Manifest items to task rows: one recording with all its questions, encoded once."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+
+if TYPE_CHECKING:
+    from speechprune.data.index_files import Part
+    from speechprune.data.manifest import Manifest
+
+TASK_SCHEMA = pa.schema(
+    [
+        pa.field("task_id", pa.string()),
+        pa.field("audio", pa.string()),
+        pa.field("start", pa.float64()),
+        pa.field("end", pa.float64()),
+        pa.field("problem", pa.string()),  # of a malformed row; null otherwise
+        # where an index holds the recording, in order; null where its audio is to be decoded
+        pa.field("stored", pa.list_(pa.struct([("file", pa.string()), ("row_group", pa.int32())]))),
+        pa.field("items", pa.large_binary()),  # an Arrow IPC stream: the items, with their carried columns
+    ]
+)
+LACKED_POINTS = "lacked_points"  # column of a sweep's items: names of the points not answered yet
+
+
+def make_tasks(
+    manifest: Manifest, answered: set[str], stored: Mapping[str, Sequence[Part]] | None = None
+) -> pa.Table:
+    """Group the items still to be answered by recording (and slice of it), in the manifest's order.
+
+    Parameters
+    ----------
+    stored
+        Where an index holds recordings, by address; slices of them are decoded all the same, as the windows
+        of a slice begin at its start.
+    """
+    items = manifest.items
+    groups: dict[tuple[str, float | None, float | None, str | None], list[int]] = defaultdict(list)
+    columns = (items.column(name).to_pylist() for name in ("item_id", "audio", "start", "end"))
+    for index, (item_id, audio, start, end) in enumerate(zip(*columns, strict=True)):
+        if item_id not in answered:
+            groups[audio, start, end, manifest.malformed.get(item_id)].append(index)
+    rows = [
+        {
+            "task_id": hashlib.sha256(repr(key).encode()).hexdigest()[:16],
+            **dict(zip(("audio", "start", "end", "problem"), key, strict=True)),
+            "stored": _stored(key, stored or {}),
+            "items": pack_items(items.take(indices)),
+        }
+        for key, indices in groups.items()
+    ]
+    return pa.Table.from_pylist(rows, schema=TASK_SCHEMA)
+
+
+def _stored(
+    key: tuple[str, float | None, float | None, str | None], stored: Mapping[str, Sequence[Part]]
+) -> list[dict[str, Any]] | None:
+    audio, start, end, problem = key
+    if problem or audio not in stored or start or end is not None:
+        return None
+    return [vars(part) for part in stored[audio]]
+
+
+def split_blocks(tasks: pa.Table, recordings_per_block: int) -> Iterator[pa.Table]:
+    """Blocks: the unit of scheduling, retry and progress."""
+    for begin in range(0, len(tasks), recordings_per_block):
+        # combine: a slice would drag the whole table along when it is serialised
+        yield pa.Table.from_batches(
+            [
+                batch.take(pa.array(range(len(batch))))
+                for batch in tasks.slice(begin, recordings_per_block).to_batches()
+            ]
+        )
+
+
+def pack_items(items: pa.Table) -> bytes:
+    """Items of one recording as bytes that keep every column's type."""
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, items.schema) as writer:
+        writer.write_table(items)
+    packed: bytes = sink.getvalue().to_pybytes()
+    return packed
+
+
+def unpack_items(packed: bytes) -> pa.Table:
+    """The inverse of ``pack_items``."""
+    return pa.ipc.open_stream(packed).read_all()

@@ -1,0 +1,272 @@
+"""Questions to a whole archive: which recordings answer them, where, and what the model makes of the best."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import ray
+from loguru import logger
+
+from speechprune import storage
+from speechprune.config import ConfigError
+from speechprune.data.index_files import Part, WindowsDirectory, stored_parts
+from speechprune.data.index_models import windows_of
+from speechprune.data.manifest import manifest_of, read_manifest
+from speechprune.data.sources import InputOptions
+from speechprune.inference.point import Point
+from speechprune.inference.prompts import MAX_CHOICES
+from speechprune.inference.types import AnsweringOptions
+from speechprune.models.loading import ModelOptions, check_model
+from speechprune.pipeline.cluster import StartError, root_cause, start_ray
+from speechprune.pipeline.directories.claim import claim_answers
+from speechprune.pipeline.directories.run_directory import RunDirectory, as_parquet
+from speechprune.pipeline.line import for_workers
+from speechprune.pipeline.progress import Progress
+from speechprune.pipeline.question_line import run_stages, warn_of_unknown_words
+from speechprune.pipeline.stages.worker import load_in_worker
+from speechprune.pipeline.tasks import make_tasks
+from speechprune.search.config import SearchConfig
+from speechprune.search.index_pass import search_pass
+from speechprune.search.ranking import Score
+from speechprune.search.recall import bag_of_words_scores, found_by, ranks_of, read_transcripts
+from speechprune.search.summary import SearchResult, search_summary
+from speechprune.search.words import QueryWords, words_of
+
+ANSWER_COLUMNS = ("item_id", "prediction", "prediction_text", "choice_probabilities", "correct", "evidence")
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """All scores of a search.
+
+    Parameters
+    ----------
+    recordings
+        Addresses, in order.
+    scores
+        Of each recording, one a question.
+    seconds, num_bytes
+        What the search took and read, over all of its passes.
+    """
+
+    recordings: list[str]
+    scores: list[list[Score]]
+    seconds: float
+    num_bytes: int
+
+    def matrix(self, name: str) -> np.ndarray:
+        """One kind of score, ``(questions, recordings)``."""
+        return np.array([[getattr(one, name) for one in scores] for scores in self.scores]).T
+
+
+def run_search(config: SearchConfig, asked: tuple[str, list[str] | None] | None = None) -> SearchResult:
+    """Search an index for the recordings that answer questions, and ask the best of them.
+
+    Parameters
+    ----------
+    config
+        The whole job.
+    asked
+        A question and its choices; None for those of ``search.questions``.
+
+    Raises
+    ------
+    ValueError
+        Config, index, questions or model can't be used; raised before any worker starts.
+    StartError
+        The workers can't load the model.
+    """
+    check_model(config.model)
+    directory = windows_of(config.search.index, config.model)
+    contents = directory.contents()
+    stored = dict(sorted(stored_parts(contents).items()))
+    versions = {uri: version for (uri, version), there in sorted(contents.items()) if there.is_complete}
+    if not stored:
+        raise ConfigError(
+            f"search.index {config.search.index} holds no whole recording yet: index the archive"
+        )
+    run = RunDirectory(config.output.path)
+    questions = _questions(config, run, asked)
+    said = read_transcripts(config.search.transcripts, list(stored)) if config.search.transcripts else {}
+    claim_answers(run, config, directory.states())
+    logger.info("{:,} questions to {:,} recordings", len(questions), len(stored))
+    warn_of_unknown_words(config.model, questions)
+    start_ray()
+    try:
+        ranking = _rank(config, directory, stored, questions)
+        hits = _hits(config, ranking, questions, versions)
+        _answer(config, run, hits, questions, stored)
+    except ray.exceptions.RayError as error:
+        raise StartError(root_cause(error)) from error
+    hits = _with_answers(hits, run)
+    summary = search_summary(hits, questions, len(stored), ranking.seconds, ranking.num_bytes)
+    if (found := _found(config, ranking, questions, said)) is not None:
+        summary["found"] = found
+    storage.write_bytes(storage.join(run.path, "hits.parquet"), as_parquet(hits))
+    run.write_summary(summary | {"finished_at": datetime.now(UTC).isoformat(timespec="seconds")})
+    return SearchResult(hits, summary, run.path)
+
+
+def _questions(
+    config: SearchConfig, run: RunDirectory, asked: tuple[str, list[str] | None] | None
+) -> pa.Table:
+    """Items of a manifest; ``audio`` is the recording that should be found, or empty."""
+    if asked is not None:
+        question, choices = asked
+        if choices is not None and not 2 <= len(choices) <= MAX_CHOICES:
+            raise ConfigError(f"{len(choices)} choice: give 2 to {MAX_CHOICES} behind the question, or none")
+        return manifest_of([{"item_id": question, "question": question, "choices": choices}]).items
+    if config.search.questions is None:
+        raise ConfigError("give a question in quotes, or a file of them as search.questions=...")
+    options = InputOptions(manifest=config.search.questions, limit=config.search.limit)
+    manifest = read_manifest(options, storage.join(run.path, "audio"), needs_audio=False)
+    for item_id, trouble in manifest.malformed.items():
+        raise ConfigError(f"{config.search.questions}: {item_id}: {trouble}")
+    return manifest.items
+
+
+def _rank(
+    config: SearchConfig,
+    directory: WindowsDirectory,
+    stored: Mapping[str, Sequence[Part]],
+    questions: pa.Table,
+) -> Ranking:
+    """Score every recording for every question, in as many passes over the index as the config says."""
+    rows = questions.select(["question", "choices"]).to_pylist()
+    size = config.search.questions_per_pass
+    passes = [
+        [(row["question"], row["choices"]) for row in rows[i : i + size]] for i in range(0, len(rows), size)
+    ]
+    gpus = 1 if ray.cluster_resources().get("GPU") and config.model.device != "cpu" else 0
+    read_words = ray.remote(num_gpus=gpus, max_calls=1)(_words_of_passes)
+    words, frame_tokens = ray.get(read_words.remote(for_workers(config.model), passes, config.answering))
+    begun = time.perf_counter()
+    scores: dict[str, list[Score]] = {uri: [] for uri in stored}
+    for number, some in enumerate(words, start=1):
+        found, unreadable = search_pass(stored, some, frame_tokens)
+        for uri, sentence in unreadable.items():
+            logger.warning("{} is left out: its windows can't be read ({}); index it again", uri, sentence)
+        scores = {uri: [*scores[uri], *found[uri]] for uri in scores if uri in found}
+        logger.info("pass {:,} of {:,}: {:,} recordings scored", number, len(words), len(found))
+    if not scores:
+        raise ConfigError(
+            f"search.index {config.search.index}: none of its windows can be read: index the archive"
+        )
+    seconds = time.perf_counter() - begun
+    num_bytes = len(words) * sum(directory.sizes().values())
+    return Ranking(list(scores), list(scores.values()), seconds, num_bytes)
+
+
+def _words_of_passes(
+    model: ModelOptions,
+    passes: list[list[tuple[str, list[str] | None]]],
+    options: AnsweringOptions,
+) -> tuple[list[QueryWords], int]:
+    """On a worker, as only they need a model: the words of each pass, and f."""
+    lm = load_in_worker(model, num_threads=1)
+    return [words_of(lm, questions, options) for questions in passes], lm.frame_tokens
+
+
+def _hits(
+    config: SearchConfig, ranking: Ranking, questions: pa.Table, versions: Mapping[str, str]
+) -> pa.Table:
+    """The best recordings of each question, in order."""
+    rows = []
+    scores = ranking.matrix("late_interaction")
+    for number, question in enumerate(questions.to_pylist()):
+        best = np.argsort(-scores[number], kind="stable")[: config.search.num_listed]
+        for rank, place in enumerate(best.tolist(), start=1):
+            uri, one = ranking.recordings[place], ranking.scores[place][number]
+            key = repr((question["question"], question["choices"], uri, versions[uri]))
+            rows.append(
+                {
+                    "question_id": question["item_id"],
+                    "question": question["question"],
+                    "rank": rank,
+                    "recording": uri,
+                    "start": one.start,
+                    "end": one.end,
+                    "score": one.late_interaction,
+                    "similarity": one.similarity,
+                    "item_id": hashlib.sha256(key.encode()).hexdigest()[:16],
+                }
+            )
+    return pa.Table.from_pylist(rows)
+
+
+def _answer(
+    config: SearchConfig,
+    run: RunDirectory,
+    hits: pa.Table,
+    questions: pa.Table,
+    stored: Mapping[str, Sequence[Part]],
+) -> None:
+    """Ask the best recordings of each question what is not answered yet."""
+    by_id = {question["item_id"]: question for question in questions.to_pylist()}
+    rows = [
+        {
+            "item_id": hit["item_id"],
+            "audio": hit["recording"],
+            "question_id": hit["question_id"],
+            **{name: by_id[hit["question_id"]][name] for name in ("question", "choices", "answer")},
+        }
+        for hit in hits.to_pylist()
+        if hit["rank"] <= config.search.num_answered
+    ]
+    answered = {item_id for (item_id,) in run.settle()}
+    todo = [row for row in rows if row["item_id"] not in answered]
+    if not todo:
+        return
+    logger.info(
+        "to ask: {:,} of the best recordings, {:,} of them already asked", len(rows), len(rows) - len(todo)
+    )
+    manifest = manifest_of(todo, [pa.field("question_id", pa.string())])
+    run.forget_failures((row["item_id"],) for row in todo)
+    point = Point(method=config.pruning.build(), query_text=config.answering.query_text)
+    tasks = make_tasks(manifest, set(), stored)
+    run_stages(config, config.model, [point], tasks, run, Progress(len(todo)))
+    run.settle()
+
+
+def _with_answers(hits: pa.Table, run: RunDirectory) -> pa.Table:
+    """Hits with what the model answered; null where it was not asked, or could not answer."""
+    answers = {row["item_id"]: row for row in run.read_answers("ok", list(ANSWER_COLUMNS)).to_pylist()}
+    kinds = run.read_answers("ok", list(ANSWER_COLUMNS)).schema
+    for name in ANSWER_COLUMNS[1:]:
+        values = [answers.get(item_id, {}).get(name) for item_id in hits.column("item_id").to_pylist()]
+        hits = hits.append_column(name, pa.array(values, kinds.field(name).type))
+    return hits.drop_columns("item_id")
+
+
+def _found(
+    config: SearchConfig, ranking: Ranking, questions: pa.Table, said: Mapping[str, str]
+) -> dict[str, dict[str, float]] | None:
+    """Recall of the recordings that should be found; None where no question says which."""
+    places = {uri: place for place, uri in enumerate(ranking.recordings)}
+    asked = [
+        (number, places[row["audio"]])
+        for number, row in enumerate(questions.select(["audio"]).to_pylist())
+        if row["audio"] in places
+    ]
+    if not asked:
+        return None
+    numbers, gold = (np.array(part) for part in zip(*asked, strict=True))
+    scores = {name: ranking.matrix(name)[numbers] for name in ("late_interaction", "similarity")}
+    if said:
+        queries = [_query(config, row) for row in questions.to_pylist()]
+        scores["words_of_transcripts"] = bag_of_words_scores(
+            [queries[number] for number in numbers], [said[uri] for uri in ranking.recordings]
+        )
+    return found_by({name: ranks_of(some, gold) for name, some in scores.items()}, len(ranking.recordings))
+
+
+def _query(config: SearchConfig, row: dict[str, Any]) -> str:
+    choices = row["choices"] if config.answering.query_text == "question_and_choices" else None
+    return " ".join([row["question"], *(choices or [])])

@@ -1,0 +1,270 @@
+"""The sweep: a grid of pruning points over manifests with gold answers, each recording encoded once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from importlib.metadata import version
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import ray
+from loguru import logger
+
+from speechprune import storage
+from speechprune.benchmarks.builder.manifests import manifest_of
+from speechprune.data.manifest import Manifest, read_manifest
+from speechprune.data.sources import InputOptions, ManifestError
+from speechprune.models.loading import check_model
+from speechprune.pipeline.cluster import StartError, root_cause, start_ray
+from speechprune.pipeline.directories.asked_items import refuse_other_items
+from speechprune.pipeline.directories.claim import claim_sweep
+from speechprune.pipeline.directories.run_directory import Key, RunDirectory, as_parquet
+from speechprune.pipeline.progress import Progress
+from speechprune.pipeline.question_line import preview, run_stages, warn_of_unknown_words
+from speechprune.pipeline.tasks import LACKED_POINTS, make_tasks
+from speechprune.sweep.answer_sheet import NUMBER_COLUMNS
+from speechprune.sweep.config import SweepConfig
+from speechprune.sweep.points import points_table
+from speechprune.sweep.recommendation import recommend
+from speechprune.sweep.report import write_report
+from speechprune.sweep.slices import check_slices, columns_for
+
+KEY_COLUMNS = ("model", "benchmark", "point", "item_id")
+
+
+@dataclass(frozen=True)
+class SweepResult:
+    """What a sweep found.
+
+    Parameters
+    ----------
+    points
+        ``POINTS_SCHEMA``, in the config's order of models and benchmarks.
+    recommendation
+        See ``recommend``.
+    num_answers, num_failed
+        Rows asked for, and those of them that failed.
+    report_path
+        Address of the HTML report.
+    """
+
+    points: pa.Table
+    recommendation: str | None
+    num_answers: int
+    num_failed: int
+    report_path: str
+
+    @property
+    def failed_fraction(self) -> float:
+        """Share of the answers asked for that failed."""
+        return self.num_failed / max(1, self.num_answers)
+
+
+def run_sweep(config: SweepConfig) -> SweepResult:
+    """Answer every item at every point where it is not answered yet, and tell what the points are worth.
+
+    Parameters
+    ----------
+    config
+        The whole job.
+
+    Raises
+    ------
+    ValueError
+        Config, manifests, models or output can't be used; raised before any worker starts.
+    StartError
+        The workers can't load a model.
+    """
+    for model in config.models:
+        check_model(model)
+    run = RunDirectory(config.output.path, KEY_COLUMNS)
+    benchmarks = _read_benchmarks(config, run)
+    claim_sweep(run, config)
+    answered = run.settle()
+    if answered:
+        refuse_other_items(run, pa.concat_tables([_named(m.items, name) for name, m in benchmarks.items()]))
+    progress = [_answer(config, number, benchmarks, answered, run) for number in range(len(config.models))]
+    if any(launch["num_items"] for launch in progress):
+        run.settle()
+    return _report(config, benchmarks, run, progress)
+
+
+def _read_benchmarks(config: SweepConfig, run: RunDirectory) -> dict[str, Manifest]:
+    """All manifests by name, with the same columns; what can't be swept is refused."""
+    benchmarks = {}
+    for name, source in config.input.manifests.items():
+        options = InputOptions(
+            manifest=manifest_of(source), split=config.input.split, limit=config.input.limit
+        )
+        manifest = read_manifest(options, storage.join(run.path, "audio"))
+        _check_items(name, manifest.items, config.report.slices)
+        benchmarks[name] = manifest
+    try:
+        schema = pa.unify_schemas([m.items.schema for m in benchmarks.values()], promote_options="permissive")
+    except pa.ArrowTypeError as error:
+        raise ManifestError(
+            f"input.manifest: a column holds different types in different manifests, rename it ({error})"
+        ) from error
+    empty = schema.empty_table()
+    return {
+        name: replace(m, items=pa.concat_tables([empty, m.items], promote_options="permissive"))
+        for name, m in benchmarks.items()
+    }
+
+
+def _check_items(name: str, items: pa.Table, slices: Sequence[str]) -> None:
+    clashing = [column for column in items.column_names if column in ("benchmark", "point", LACKED_POINTS)]
+    if clashing:
+        raise ManifestError(
+            f"{name}: rename {', '.join(clashing)}: the answers of a sweep have columns so named"
+        )
+    is_judged = pc.and_(pc.is_valid(items.column("answer")), pc.is_valid(items.column("choices")))
+    if not pc.any(is_judged).as_py():
+        raise ManifestError(
+            f"{name}: no item has choices and a gold answer (columns choices and answer): "
+            "there is no accuracy to measure"
+        )
+    try:
+        check_slices(items, slices)
+    except ValueError as error:
+        raise ManifestError(f"{name}: report.{error}") from error
+
+
+def _answer(
+    config: SweepConfig, number: int, benchmarks: dict[str, Manifest], answered: set[Key], run: RunDirectory
+) -> dict[str, float]:
+    """One model's part; returns what this launch did of it."""
+    model, points = config.models[number], config.points
+    lacked = {
+        name: [
+            [point.name for point in points if (model.path, name, point.name, item_id) not in answered]
+            for item_id in manifest.items.column("item_id").to_pylist()
+        ]
+        for name, manifest in benchmarks.items()
+    }
+    keys = [
+        (model.path, name, point, item_id)
+        for name, manifest in benchmarks.items()
+        for item_id, names in zip(manifest.items.column("item_id").to_pylist(), lacked[name], strict=True)
+        for point in names
+    ]
+    num_all = len(points) * sum(len(manifest.items) for manifest in benchmarks.values())
+    logger.info(
+        "model {} ({}): {:,} points, {:,} answers, {:,} of them already there",
+        model.path,
+        model.dtype,
+        len(points),
+        num_all,
+        num_all - len(keys),
+    )
+    progress = Progress(num_items=len(keys), items="answers")
+    if not keys:
+        return progress.throughput()
+    warn_of_unknown_words(model, pa.concat_tables([manifest.items for manifest in benchmarks.values()]))
+    tasks = pa.concat_tables(
+        [_lacking_tasks(name, manifest, lacked[name]) for name, manifest in benchmarks.items()]
+    )
+    run.forget_failures(keys)
+    start_ray()
+    logger.info("to do: {}", preview(tasks))
+    try:
+        run_stages(config, model, points, tasks, run, progress)
+    except ray.exceptions.RayError as error:
+        raise StartError(root_cause(error)) from error
+    return progress.throughput()
+
+
+def _named(items: pa.Table, benchmark: str) -> pa.Table:
+    """Items with the name of their benchmark."""
+    return items.append_column("benchmark", pa.array([benchmark] * len(items), pa.string()))
+
+
+def _lacking_tasks(benchmark: str, manifest: Manifest, lacked: list[list[str]]) -> pa.Table:
+    """Tasks of a benchmark's recordings, whose items say at which points they are not answered yet."""
+    items = _named(manifest.items, benchmark).append_column(
+        LACKED_POINTS, pa.array(lacked, pa.list_(pa.string()))
+    )
+    ids = items.column("item_id").to_pylist()
+    done = {item_id for item_id, names in zip(ids, lacked, strict=True) if not names}
+    tasks = make_tasks(replace(manifest, items=items), done)
+    task_ids = [f"{benchmark}:{task_id}" for task_id in tasks.column("task_id").to_pylist()]
+    return tasks.set_column(0, "task_id", pa.array(task_ids, pa.string()))
+
+
+def _report(
+    config: SweepConfig, benchmarks: dict[str, Manifest], run: RunDirectory, progress: list[dict[str, float]]
+) -> SweepResult:
+    """Tell what the points are worth: ``points.parquet``, report and figures, ``summary.json``."""
+    answers = _read_answers(config, benchmarks, run)
+    points = points_table(answers, config.points, slices=config.report.slices, reference=config.reference)
+    points = _in_order(points, [model.path for model in config.models], list(benchmarks))
+    storage.write_bytes(storage.join(run.path, "points.parquet"), as_parquet(points))
+    recommendation = recommend(points)
+    facts = _facts(config, benchmarks)
+    write_report(run.path, points, title=config.report.title, facts=facts, recommendation=recommendation)
+    num_ok = pc.sum(pc.equal(answers.column("status"), "ok")).as_py() or 0
+    num_answers = len(config.models) * len(config.points) * sum(len(m.items) for m in benchmarks.values())
+    summary: dict[str, Any] = {
+        "num_points": len(config.points),
+        "num_items": {name: len(manifest.items) for name, manifest in benchmarks.items()},
+        "num_answers": num_answers,
+        "num_ok": num_ok,
+        "num_failed": num_answers - num_ok,
+        "recommendation": recommendation,
+        "this_launch": {
+            name: sum(launch[name] for launch in progress)
+            for name in ("num_items", "audio_hours", "seconds", "model_seconds", "tflops")
+        }
+        | {"by_model": {model.path: launch for model, launch in zip(config.models, progress, strict=True)}},
+        "finished_at": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+    run.write_summary(summary)
+    return SweepResult(
+        points, recommendation, num_answers, num_answers - num_ok, storage.join(run.path, "report.html")
+    )
+
+
+def _read_answers(config: SweepConfig, benchmarks: dict[str, Manifest], run: RunDirectory) -> pa.Table:
+    """Answers about the items of the manifests by the models of the config, both statuses."""
+    columns = [*KEY_COLUMNS, "answer", *NUMBER_COLUMNS, *columns_for(config.report.slices)]
+    columns = list(dict.fromkeys(columns))
+    asked = {
+        (model.path, name): pa.array(manifest.items.column("item_id").to_pylist(), pa.string())
+        for model in config.models
+        for name, manifest in benchmarks.items()
+    }
+    tables = []
+    for status in ("ok", "failed"):
+        rows = run.read_answers(status, columns)
+        rows = rows.append_column("status", pa.array([status] * len(rows), pa.string()))
+        for (model, benchmark), item_ids in asked.items():
+            tables.append(
+                rows.filter(
+                    (pc.field("model") == model)
+                    & (pc.field("benchmark") == benchmark)
+                    & pc.field("item_id").isin(item_ids)
+                )
+            )
+    return pa.concat_tables(tables, promote_options="permissive")
+
+
+def _in_order(points: pa.Table, models: list[str], benchmarks: list[str]) -> pa.Table:
+    """By model and benchmark as the config has them; the rest stays as it is."""
+    keys = zip(points.column("model").to_pylist(), points.column("benchmark").to_pylist(), strict=True)
+    places = [(models.index(model), benchmarks.index(benchmark)) for model, benchmark in keys]
+    return points.take(pa.array(sorted(range(len(places)), key=places.__getitem__), pa.int64()))
+
+
+def _facts(config: SweepConfig, benchmarks: dict[str, Manifest]) -> dict[str, str]:
+    reference = config.reference or {}
+    return {
+        "models": ", ".join(model.path for model in config.models),
+        "benchmarks": ", ".join(f"{name} ({len(m.items):,} items)" for name, m in benchmarks.items()),
+        "points": f"{len(config.points)}",
+        "tested against": ", ".join(f"{name} {value}" for name, value in reference.items()) or "nothing",
+        "versions": ", ".join(f"{name} {version(name)}" for name in ("speechprune", "torch", "transformers")),
+        "date": datetime.now(UTC).date().isoformat(),
+    }
