@@ -91,7 +91,8 @@ def attention_received(query: torch.Tensor, key: torch.Tensor) -> torch.Tensor:
     The paper's mean over axis 1 is taken over the queries: over the keys it would be 1/n for every
     token, as rows of A sum to one. The logits reach 2·10⁹, so they are formed in float32; each row's
     maximum is taken off before the division, while they are integers, which keeps the differences
-    that matter to the softmax exact.
+    that matter to the softmax exact. The mean is summed in float64: in float32 a processor's vector
+    instructions round equal tokens differently by their place in the row, and ties would break.
 
     Parameters
     ----------
@@ -107,7 +108,7 @@ def attention_received(query: torch.Tensor, key: torch.Tensor) -> torch.Tensor:
     """
     num_heads, num_tokens, head_dim = query.shape
     group = num_heads // key.shape[0]
-    received = torch.zeros(num_tokens, device=query.device)
+    received = torch.zeros(num_tokens, dtype=torch.float64, device=query.device)
     rows_at_once = max(1, _LOGITS_AT_ONCE // num_tokens)
     for head in range(num_heads):
         key_T = key[head // group].T
@@ -118,8 +119,8 @@ def attention_received(query: torch.Tensor, key: torch.Tensor) -> torch.Tensor:
             # nearly all underflow, and exp is ten times slower where it does: zero at once
             vanishing = logits < _SMALLEST_EXPONENT
             weights = logits.clamp_(min=_SMALLEST_EXPONENT).exp_().masked_fill_(vanishing, 0.0)
-            received += (1.0 / weights.sum(dim=1)) @ weights
-    return received / (num_heads * num_tokens)
+            received += (1.0 / weights.sum(dim=1)).double() @ weights.double()
+    return (received / (num_heads * num_tokens)).float()
 
 
 def second_phase_scores(
