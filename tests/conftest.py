@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 import torch
 from hypothesis import settings
-from tiny_models import DEMO, load_tiny_model, save_tiny_model
 
 from speechprune import SpeechLM
 from speechprune.audio import SAMPLE_RATE, decode_audio
+from tests.helpers.tiny_models import DEMO, load_tiny_model, save_tiny_model
 
+pytest_plugins = ["tests.helpers.job_fixtures"]
 SHARED_AUDIO = Path(__file__).parents[1] / "../shared/audio"
 
 settings.register_profile("speechprune", deadline=None, derandomize=True)

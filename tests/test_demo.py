@@ -6,12 +6,12 @@ from collections import Counter
 
 import pytest
 import torch
-from tiny_models import DEMO
 from transformers import AutoProcessor, Qwen2AudioForConditionalGeneration
 
 from speechprune import SpeechLM, SpeechPrune
 from speechprune.audio import SAMPLE_RATE, WINDOW_SECONDS, decode_audio
 from speechprune.inference.no_audio import answer_without_audio
+from tests.helpers.tiny_models import DEMO
 
 ARCHIVE = DEMO / "archive"
 ROWS = [json.loads(line) for line in (ARCHIVE / "manifest.jsonl").read_text().splitlines()]

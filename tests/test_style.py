@@ -36,12 +36,3 @@ def test_drivers_never_load_what_only_actors_need():
     jobs = "speechprune.pipeline.batch_qa, speechprune.index.job, speechprune.sweep.job"
     program = f"import sys, {jobs}; assert 'transformers.modeling_utils' not in sys.modules"
     subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True)
-
-
-def test_only_the_pipeline_and_its_rehearsals_import_ray():
-    importing = [
-        path.relative_to(ROOT).parts[:2]
-        for path in (ROOT / "speechprune").rglob("*.py")
-        if any(line.startswith(("import ray", "from ray")) for line in path.read_text().splitlines())
-    ]
-    assert set(importing) == {("speechprune", "pipeline"), ("speechprune", "rehearsal")}

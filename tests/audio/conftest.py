@@ -1,7 +1,8 @@
 """Twelve seconds of speech in every format."""
 
 import pytest
-from audio_files import ENCODERS, encode
+
+from tests.helpers.audio_files import ENCODERS, encode
 
 
 @pytest.fixture(scope="module")

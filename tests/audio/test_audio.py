@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 import soundfile
 import soxr
-from audio_files import EDGE_SAMPLES, ENCODERS, encode
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -22,6 +21,7 @@ from speechprune.audio import (
     decode_audio,
     split_windows,
 )
+from tests.helpers.audio_files import EDGE_SAMPLES, ENCODERS, encode
 
 ROOT = Path(__file__).parents[2]
 SHARED_FILES = [

@@ -6,7 +6,6 @@ import io
 import av
 import numpy as np
 import pytest
-from audio_files import EDGE_SAMPLES, ENCODERS, encode
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -19,6 +18,7 @@ from speechprune.audio import (
     AudioUnreadable,
     decode_audio,
 )
+from tests.helpers.audio_files import EDGE_SAMPLES, ENCODERS, encode
 
 # What is no recording
 

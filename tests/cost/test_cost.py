@@ -10,7 +10,6 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from table_i import QWEN2_AUDIO_7B, TABLE_I, TABLE_I_TEXT_TOKENS
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import Qwen2AudioConfig, Qwen2AudioForConditionalGeneration
 
@@ -28,6 +27,7 @@ from speechprune.cost import (
     phase2_flops,
     prefill_flops,
 )
+from tests.helpers.table_i import QWEN2_AUDIO_7B, TABLE_I, TABLE_I_TEXT_TOKENS
 
 # Grouped queries, heads that together are narrower than the hidden size, and another encoder
 GROUPED_QUERY = ModelShape(

@@ -5,7 +5,6 @@ import subprocess
 import sys
 
 import pytest
-from table_i import QWEN2_AUDIO_7B, TABLE_I, TABLE_I_TEXT_TOKENS
 
 from speechprune.cost import (
     decode_flops,
@@ -16,6 +15,7 @@ from speechprune.cost import (
     phase2_flops,
 )
 from speechprune.cost.__main__ import main
+from tests.helpers.table_i import QWEN2_AUDIO_7B, TABLE_I, TABLE_I_TEXT_TOKENS
 
 TABLE_I_COMMAND = ["--model", "qwen2-audio-7b", "--audio-tokens", *map(str, TABLE_I), "--text-tokens", "107"]
 

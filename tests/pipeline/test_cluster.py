@@ -16,10 +16,10 @@ import psutil
 import pyarrow.parquet as pq
 import pytest
 import s3fs
-from harness import JOB, Job, Launch, wait_until, write_sound
 
 from speechprune import storage
 from speechprune.pipeline.directories.run_directory import RunDirectory
+from tests.helpers.harness import JOB, Job, Launch, wait_until, write_sound
 
 RAY = str(Path(sys.executable).with_name("ray"))
 CHOICES = ["Monday", "Tuesday", "Thursday", "Friday"]

@@ -11,12 +11,12 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import ray
-from audio_files import ENCODERS, encode
-from corruption import CORRUPTIONS
 
 from speechprune.pipeline.retries import Limits, start_ledger
 from speechprune.pipeline.stages.decode import decode_recording
 from speechprune.pipeline.tasks import TASK_SCHEMA, split_blocks
+from tests.helpers.audio_files import ENCODERS, encode
+from tests.helpers.corruption import CORRUPTIONS
 
 SECONDS = 2.0
 LIMITS = Limits(max_attempts=1, max_seconds=30.0, max_decode_gb=1.0)

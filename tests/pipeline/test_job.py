@@ -9,8 +9,6 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import ray
-from harness import Job, Launch, launch, write_sound
-from job_items import bad_items, good_items, shared_items
 
 from speechprune import AnsweringOptions, SpeechPrune
 from speechprune.data.columns import ANSWER_COLUMNS, ITEM_COLUMNS
@@ -20,6 +18,8 @@ from speechprune.pipeline.progress import NUM_FAILURES_TOLD
 from speechprune.pipeline.stages.answer import AnswerStage
 from speechprune.pipeline.stages.decode import decode_recording
 from speechprune.pipeline.stages.write import write_answers
+from tests.helpers.harness import Job, Launch, launch, write_sound
+from tests.helpers.job_items import bad_items, good_items, shared_items
 
 METHOD = SpeechPrune(pruning_rate=0.5, phase1_budget=100)
 

@@ -10,13 +10,13 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import ray
-from harness import Job, launch, write_sound
 
 from speechprune import SpeechPrune
 from speechprune.audio import SAMPLE_RATE
 from speechprune.pipeline import line
 from speechprune.pipeline.stages.decode import decode_recording
 from speechprune.pruning import METHODS, PruningInputs, PruningResult
+from tests.helpers.harness import Job, launch, write_sound
 
 CHOICES = ["yes", "no"]
 MAX_SECONDS = 10  # of a recording that takes milliseconds

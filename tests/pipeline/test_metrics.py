@@ -5,7 +5,8 @@ import urllib.request
 
 import pytest
 import ray
-from harness import Job, launch, wait_until, write_sound
+
+from tests.helpers.harness import Job, launch, wait_until, write_sound
 
 CHOICES = ["Monday", "Friday"]
 

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 import ray
-from harness import Job, launch, write_sound
 from ray.exceptions import ObjectLostError, RayError
 
 from speechprune.pipeline import batch_qa
 from speechprune.pipeline.cluster import StartError, cluster_to_join, root_cause
 from speechprune.storage import StorageError
+from tests.helpers.harness import Job, launch, write_sound
 
 ITEM = {"audio": "a.wav", "question": "Who?", "choices": ["Anna", "Bert"]}
 

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
-from harness import Job, launch, write_sound
+
+from tests.helpers.harness import Job, launch, write_sound
 
 NUM_RECORDINGS = 14
 STOPS = range(2, 7)  # answers files at which a stop may come: more than half of the work is then to do

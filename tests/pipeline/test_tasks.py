@@ -2,7 +2,6 @@
 
 import pyarrow as pa
 import ray
-from harness import wait_until
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -10,6 +9,7 @@ from speechprune.data.columns import ITEM_COLUMNS
 from speechprune.data.manifest import Manifest
 from speechprune.pipeline.retries import AttemptLedger, start_ledger
 from speechprune.pipeline.tasks import make_tasks, split_blocks, unpack_items
+from tests.helpers.harness import wait_until
 
 ITEMS = st.lists(
     st.tuples(st.sampled_from(["a.wav", "b.wav", ""]), st.sampled_from([None, 1.0, 2.5]), st.booleans()),

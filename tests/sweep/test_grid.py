@@ -1,7 +1,6 @@
 """The grid of a sweep: its points, their names, what it refuses."""
 
 import pytest
-from answer_rows import grid
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -9,6 +8,7 @@ from speechprune.inference.point import Point
 from speechprune.pruning import METHODS, SpeechPrune
 from speechprune.sweep.grid import expand_grid
 from speechprune.sweep.groups import check_reference, find_reference, group_points
+from tests.helpers.answer_rows import grid
 
 RATES = [0.2, 0.4]
 

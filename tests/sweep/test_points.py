@@ -6,11 +6,11 @@ import json
 import numpy as np
 import pyarrow as pa
 import pytest
-from answer_rows import answer, answers, failure, grid, right_of
 
 from speechprune.sweep.points import points_table
 from speechprune.sweep.schema import POINTS_SCHEMA
 from speechprune.sweep.statistics import wilson_interval
+from tests.helpers.answer_rows import answer, answers, failure, grid, right_of
 
 PRUNED = "speechprune(pruning_rate=0.4)"
 TWO = grid({"method": "none"}, {"method": "speechprune", "pruning_rate": 0.4})

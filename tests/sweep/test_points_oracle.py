@@ -6,12 +6,12 @@ from statistics import fmean
 
 import pyarrow as pa
 import pytest
-from answer_rows import answer, answers, failure, grid
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from speechprune.sweep.points import points_table
 from speechprune.sweep.statistics import mcnemar_p
+from tests.helpers.answer_rows import answer, answers, failure, grid
 
 GRID = grid(
     {"method": ["none", "truncate"]},

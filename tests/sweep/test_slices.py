@@ -2,10 +2,10 @@
 
 import pyarrow as pa
 import pytest
-from answer_rows import answer, answers, failure, grid
 
 from speechprune.sweep.points import points_table
 from speechprune.sweep.slices import check_slices
+from tests.helpers.answer_rows import answer, answers, failure, grid
 
 ONE = grid({"method": "none"})
 

@@ -3,11 +3,11 @@
 import io
 
 import pytest
-from answer_rows import answers, grid, right_of
 from rich.console import Console
 
 from speechprune.sweep.points import points_table
 from speechprune.sweep.terminal_table import LEGEND, show_sweep
+from tests.helpers.answer_rows import answers, grid, right_of
 
 WIDTH = 110
 

@@ -1,0 +1,86 @@
+"""Fixtures of the tests that run jobs: one Ray and one object store for the session."""
+
+import logging
+import signal
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import pytest
+import ray
+import s3fs
+from moto.server import ThreadedMotoServer
+
+from tests.helpers.archive import Archive
+from tests.helpers.harness import JOB, JobProcess
+
+NUM_CPUS = 2
+
+
+@pytest.fixture(scope="session")
+def s3_environment() -> Iterable[dict[str, str]]:
+    """Variables that lead to a real S3 API, as boto reads them; they hold for this process too."""
+    server = ThreadedMotoServer("127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    environment = {
+        "AWS_ENDPOINT_URL": f"http://{host}:{port}",
+        "AWS_ACCESS_KEY_ID": "AKIDEXAMPLEKEY",
+        "AWS_SECRET_ACCESS_KEY": "wJalrXUtnFEMIsecretEXAMPLE",
+        "AWS_DEFAULT_REGION": "us-east-1",
+    }
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in environment.items():
+            patch.setenv(name, value)
+        s3fs.S3FileSystem.clear_instance_cache()  # none that was made for another endpoint
+        yield environment
+        s3fs.S3FileSystem.clear_instance_cache()
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def ray_address(s3_environment) -> Iterable[str]:
+    """A cluster of two CPUs on this machine, which this process has joined; its workers know the store."""
+    ray.init(
+        "local",
+        num_cpus=NUM_CPUS,
+        include_dashboard=False,
+        log_to_driver=False,
+        logging_level=logging.ERROR,
+        object_store_memory=300_000_000,
+        _system_config={"metrics_report_interval_ms": 1000},  # what a test would wait ten seconds for
+    )
+    yield ray.get_runtime_context().gcs_address
+    ray.shutdown()
+
+
+@pytest.fixture
+def job_process(ray_address) -> Iterable[Callable[..., JobProcess]]:
+    """``job_process(config, *overrides, job=script)``: a process that is gone when the test ends."""
+    processes = []
+
+    def start(*arguments: str, environment: dict[str, str] | None = None, job: Path = JOB) -> JobProcess:
+        variables = {"RAY_ADDRESS": ray_address, **(environment or {})}
+        processes.append(JobProcess(list(arguments), variables, job))
+        return processes[-1]
+
+    yield start
+    for process in processes:
+        process.send(signal.SIGKILL)
+        process.wait()
+
+
+@pytest.fixture(scope="module")
+def bucket(request, s3_environment) -> str:
+    """The name of an empty bucket; servers of one process share their buckets."""
+    name = request.module.__name__.replace("_", "-")
+    s3fs.S3FileSystem().mkdir(name)
+    return name
+
+
+@pytest.fixture
+def archive(tmp_path, tiny_model_folder, ray_address) -> Archive:
+    """Without recordings yet; its config indexes it on disk."""
+    (tmp_path / "sounds").mkdir()
+    archive = Archive(tmp_path, tiny_model_folder)
+    archive.configure(str(archive.sounds), archive.index)
+    return archive

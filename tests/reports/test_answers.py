@@ -1,0 +1,126 @@
+"""A person can look at answers without writing code."""
+
+import runpy
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from speechprune.data.columns import GOLD_SPAN_COLUMNS, ITEM_COLUMNS, answers_table
+from speechprune.pipeline.directories.run_directory import RunDirectory
+from speechprune.reports.answers import AnswerNotFound, find_answer, write_clips
+
+ROOT = Path(__file__).parents[2]
+SHOW = runpy.run_path(str(ROOT / "jobs" / "show.py"))["main"]
+RECORDING = sorted((ROOT / "speechprune" / "demo" / "archive" / "audio").glob("*.opus"))[0]
+
+
+@pytest.fixture
+def run(tmp_path):
+    """A run directory with an answer to a choice, an open one and a failure."""
+    directory = RunDirectory(str(tmp_path / "run"))
+
+    def write(status, item_id, choices, answer, gold_span=(None, None), **columns):
+        item = dict.fromkeys((field.name for field in ITEM_COLUMNS), None) | {
+            "item_id": item_id,
+            "audio": str(RECORDING),
+            "question": f"question {item_id}?",
+            "choices": choices,
+            "answer": answer,
+        }
+        carried = dict(zip(GOLD_SPAN_COLUMNS, gold_span, strict=True))
+        schema = pa.schema([*ITEM_COLUMNS, *((name, pa.float64()) for name in GOLD_SPAN_COLUMNS)])
+        items = pa.Table.from_pylist([item | carried], schema=schema)
+        directory.write_answers(status, answers_table([columns], items))
+
+    made = {
+        "num_kept_tokens": 600,
+        "num_audio_tokens": 2250,
+        "method": "speechprune",
+        "pruning_rate": 0.2,
+        "tflops_total": 16.3,
+        "seconds_prefill": 0.5,
+    }
+    evidence = [{"start": 3.0, "end": 5.0, "score": 0.4}, {"start": 61.0, "end": 62.5, "score": 0.3}]
+    write(
+        "ok",
+        "meeting/1",
+        ["Monday", "Thursday"],
+        "B",
+        gold_span=(60.0, 63.5),
+        evidence_recall=0.8,
+        prediction="B",
+        prediction_text="Thursday",
+        choice_probabilities=[0.25, 0.75],
+        evidence=evidence,
+        **made,
+    )
+    write(
+        "ok",
+        "open-1",
+        None,
+        None,
+        gold_span=(70.0, 71.0),
+        prediction="on [bold]",
+        prediction_text="on [bold]",
+        evidence=[],
+        **made,
+    )
+    write("failed", "broken-1", None, None, error_type="AudioNotFound", error="x.wav does not exist")
+    return directory
+
+
+def show(run, capsys, *arguments):
+    code = SHOW([run.path, *arguments])
+    return code, capsys.readouterr().out
+
+
+def test_the_list_has_every_item(run, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "160")
+    code, shown = show(run, capsys)
+    assert code == 0
+    for text in (
+        "meeting/1",
+        "B. Thursday",
+        "0:03.0-0:05.0",
+        "open-1",
+        "on [bold]",
+        "x.wav does not exist",
+    ):
+        assert text in shown
+    code, shown = show(run, capsys, "--failed")
+    assert "broken-1" in shown
+    assert "meeting/1" not in shown
+
+
+def test_an_item_shows_probabilities_gold_and_evidence(run, capsys):
+    code, shown = show(run, capsys, "meeting/1")
+    assert code == 0
+    for text in ("75.0%", "answer (gold)", "1:01.0", "600 of 2,250 audio tokens", "rate 0.2"):
+        assert text in shown
+
+
+def test_an_item_with_a_gold_span_shows_how_much_of_it_was_kept(run, capsys):
+    assert "gold evidence 1:00.0-1:03.5: 80% of its audio tokens kept" in show(run, capsys, "meeting/1")[1]
+    assert "gold evidence 1:10.0-1:11.0: outside of what was" in show(run, capsys, "open-1")[1]
+    assert "gold evidence" not in show(run, capsys, "broken-1")[1]
+
+
+def test_an_id_may_be_cut_short_but_not_ambiguous(run):
+    assert find_answer(run, "open")["prediction"] == "on [bold]"
+    with pytest.raises(AnswerNotFound, match="3 items begin with"):
+        find_answer(run, "")
+    with pytest.raises(AnswerNotFound, match="has no item nope; it has"):
+        find_answer(run, "nope")
+
+
+def test_clips_are_the_evidence(run, tmp_path):
+    import soundfile
+
+    paths = write_clips(find_answer(run, "meeting/1"), str(tmp_path / "clips"))
+    assert [soundfile.info(path).duration for path in paths] == [2.0, 1.5]
+
+
+def test_a_folder_that_is_no_run_is_named(tmp_path):
+    assert SHOW([str(tmp_path)]) == 2
+    assert SHOW([str(tmp_path), "item"]) == 2
