@@ -9,7 +9,7 @@ from typing import TypeVar
 from loguru import logger
 
 from speechprune.config import asks_for_help, config_from_arguments
-from speechprune.pipeline.cluster import StartError
+from speechprune.pipeline.failures import CodeError, StartError
 from speechprune.pipeline.terminal import divert_framework_output, log_to_screen
 
 Config = TypeVar("Config")
@@ -62,6 +62,9 @@ def run_job(
     except StartError as error:
         logger.error("{} (all that Ray said: {})", error, log)
         return 2
+    except CodeError as error:
+        logger.error("{}", error)
+        return 1
     except KeyboardInterrupt:
         logger.warning("stopped; {}", stays)
         return 130

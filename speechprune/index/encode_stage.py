@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import socket
+import sys
 from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import ray
 import torch
 
 from speechprune.audio import SAMPLE_RATE, WINDOW_SECONDS, AudioTooShort, split_windows
@@ -17,9 +18,8 @@ from speechprune.inference.encode import in_encoder_batches
 from speechprune.inference.states import StatesDType, store_states
 from speechprune.inference.timing import Stopwatch
 from speechprune.models.loading import ModelOptions
-from speechprune.pipeline.failures import failure_sentence
-from speechprune.pipeline.retries import Guard, Limits
-from speechprune.pipeline.stages.worker import load_in_worker, task_rows
+from speechprune.pipeline.answer_stage import load_in_worker, task_rows
+from speechprune.pipeline.failures import FailureLog, failure_sentence
 
 Row = dict[str, Any]
 ENCODED_SCHEMA = pa.schema(
@@ -28,50 +28,51 @@ ENCODED_SCHEMA = pa.schema(
 
 
 class EncodeStage:
-    """An actor with the model: encode, store.
+    """The stage with the model: encode, store.
 
     Parameters
     ----------
-    model
-        Loaded once an actor.
+    model, num_threads, failures
+        See ``Stages.model``.
     labels
         What rows say of the model: ``model`` and ``revision``.
     states
         How states are stored.
-    ledger, limits
-        See ``attempts``.
-    num_threads
-        CPU threads for the model.
     """
 
     def __init__(
         self,
+        *,
         model: ModelOptions,
+        num_threads: int | None,
+        failures: FailureLog,
         labels: dict[str, str],
         states: StatesDType,
-        ledger: Any,
-        limits: Limits,
-        num_threads: int,
     ) -> None:
         self._model = load_in_worker(model, num_threads)
-        self._labels = labels | {"node": ray.get_runtime_context().get_node_id()}
+        self._failures = failures
+        self._labels = labels | {"node": node_name()}
         self._states = states
-        self._guard = Guard(ledger, limits, stage="encode", doing="encoding")
 
     def __call__(self, decoded: pa.Table) -> pa.Table:
         """Windows of some parts of recordings; of a part that failed, one row that says so."""
-        return self._guard(task_rows(decoded), self._encode, _failed)
+        return self._encode(task_rows(decoded))
 
     def _encode(self, tasks: list[Row]) -> pa.Table:
         heard = [task for task in tasks if task["error"] is None]
         failed = [_failed(task, None) for task in tasks if task["error"] is not None]
+        error: Exception | None = None
         try:
             self._refuse_too_short(heard)
             rows = self._encode_windows(heard)
-        except Exception as error:
-            if len(heard) == 1:
-                return pa.concat_tables([*failed, _failed(heard[0], error)])
+        except Exception as caught:
+            error = caught
+        if error is not None and len(heard) > 1:
             return pa.concat_tables([*failed, *(self._encode([task]) for task in heard)])
+        for task in heard:
+            self._failures.note("encoding", task["task_id"], [error])
+        if error is not None:
+            return pa.concat_tables([*failed, _failed(heard[0], error)])
         return pa.concat_tables([*failed, pa.Table.from_pylist(rows, ENCODED_SCHEMA)])
 
     def _refuse_too_short(self, tasks: list[Row]) -> None:
@@ -121,6 +122,14 @@ class EncodeStage:
                 {"num_tokens": num_tokens, "states": stored, "scales": scales, "norms": norms[i, :num_tokens]}
             )
         return made
+
+
+def node_name() -> str:
+    """Id of the Ray node that this process works on; without Ray the machine's name."""
+    ray = sys.modules.get("ray")  # never imported here: the stage runs without it too
+    if ray is not None and ray.is_initialized():
+        return str(ray.get_runtime_context().get_node_id())
+    return socket.gethostname()
 
 
 def _row(task: Row, number: int, window: np.ndarray, num_windows: int) -> Row:

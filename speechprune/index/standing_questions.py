@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-import ray
 from loguru import logger
 
 from speechprune import storage
@@ -15,11 +14,12 @@ from speechprune.data.index_files import Contents, stored_parts
 from speechprune.index.config import IndexConfig
 from speechprune.index.questions import Question, as_items
 from speechprune.inference.point import Point
-from speechprune.pipeline.cluster import StartError, root_cause, start_ray
+from speechprune.pipeline.answer_stage import answer_stages
 from speechprune.pipeline.directories.claim import claim_answers
 from speechprune.pipeline.directories.run_directory import RunDirectory
+from speechprune.pipeline.executor import make_executor
+from speechprune.pipeline.preview import warn_of_unknown_words
 from speechprune.pipeline.progress import Progress
-from speechprune.pipeline.question_line import run_stages, warn_of_unknown_words
 from speechprune.pipeline.summary import summarise
 from speechprune.pipeline.tasks import make_tasks
 
@@ -70,14 +70,11 @@ def ask_standing_questions(
     claim_answers(run, config, config.index.states, place="questions.output")
     warn_of_unknown_words(config.model, manifest.items)
     run.forget_failures((item_id,) for item_id in todo)
-    start_ray()
+    executor = make_executor(config.ray, config.model)
     progress = Progress(len(todo))
     point = Point(method=config.pruning.build(), query_text=config.answering.query_text)
     tasks = make_tasks(manifest, answered, stored_parts(contents))
-    try:
-        run_stages(config, config.model, [point], tasks, run, progress)
-    except ray.exceptions.RayError as error:
-        raise StartError(root_cause(error)) from error
+    executor.run(answer_stages(config.model, [point], config.answering, run), tasks, progress)
     run.settle()
     values = summarise(run, set(todo), shape, progress.throughput()).values
     run.write_summary(values)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pyarrow as pa
-import ray
 from loguru import logger
 
 from speechprune import storage
@@ -12,13 +11,14 @@ from speechprune.data.index_models import windows_of
 from speechprune.data.manifest import read_manifest
 from speechprune.inference.point import Point
 from speechprune.models.loading import check_model
-from speechprune.pipeline.cluster import StartError, root_cause, start_ray
+from speechprune.pipeline.answer_stage import answer_stages
 from speechprune.pipeline.config import BatchQAConfig
 from speechprune.pipeline.directories.asked_items import refuse_other_items
 from speechprune.pipeline.directories.claim import claim_answers
 from speechprune.pipeline.directories.run_directory import RunDirectory
+from speechprune.pipeline.executor import make_executor
+from speechprune.pipeline.preview import preview, warn_of_unknown_words
 from speechprune.pipeline.progress import Progress
-from speechprune.pipeline.question_line import preview, run_stages, warn_of_unknown_words
 from speechprune.pipeline.summary import Summary, summarise
 from speechprune.pipeline.tasks import make_tasks
 
@@ -65,13 +65,10 @@ def run_batch_qa(config: BatchQAConfig) -> Summary:
     progress = Progress(num_items=len(todo))
     if todo:
         run.forget_failures((item_id,) for item_id in todo)
-        start_ray()
-        logger.info("to do: {}", preview(tasks))
+        executor = make_executor(config.ray, config.model)
+        logger.info("to do: {}", preview(executor, tasks))
         point = Point(method=config.pruning.build(), query_text=config.answering.query_text)
-        try:
-            run_stages(config, config.model, [point], tasks, run, progress)
-        except ray.exceptions.RayError as error:
-            raise StartError(root_cause(error)) from error
+        executor.run(answer_stages(config.model, [point], config.answering, run), tasks, progress)
         run.settle()
     summary = summarise(run, set(item_ids), shape, progress.throughput())
     run.write_summary(summary.values)

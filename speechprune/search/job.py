@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import ray
 from loguru import logger
 
 from speechprune import storage
@@ -24,13 +23,12 @@ from speechprune.inference.point import Point
 from speechprune.inference.prompts import MAX_CHOICES
 from speechprune.inference.types import AnsweringOptions
 from speechprune.models.loading import ModelOptions, check_model
-from speechprune.pipeline.cluster import StartError, root_cause, start_ray
+from speechprune.pipeline.answer_stage import answer_stages, load_in_worker
 from speechprune.pipeline.directories.claim import claim_answers
 from speechprune.pipeline.directories.run_directory import RunDirectory, as_parquet
-from speechprune.pipeline.line import for_workers
+from speechprune.pipeline.executor import Executor, make_executor
+from speechprune.pipeline.preview import warn_of_unknown_words
 from speechprune.pipeline.progress import Progress
-from speechprune.pipeline.question_line import run_stages, warn_of_unknown_words
-from speechprune.pipeline.stages.worker import load_in_worker
 from speechprune.pipeline.tasks import make_tasks
 from speechprune.search.config import SearchConfig
 from speechprune.search.index_pass import search_pass
@@ -98,13 +96,10 @@ def run_search(config: SearchConfig, asked: tuple[str, list[str] | None] | None 
     claim_answers(run, config, directory.states())
     logger.info("{:,} questions to {:,} recordings", len(questions), len(stored))
     warn_of_unknown_words(config.model, questions)
-    start_ray()
-    try:
-        ranking = _rank(config, directory, stored, questions)
-        hits = _hits(config, ranking, questions, versions)
-        _answer(config, run, hits, questions, stored)
-    except ray.exceptions.RayError as error:
-        raise StartError(root_cause(error)) from error
+    executor = make_executor(config.ray, config.model)
+    ranking = _rank(executor, config, directory, stored, questions)
+    hits = _hits(config, ranking, questions, versions)
+    _answer(executor, config, run, hits, questions, stored)
     hits = _with_answers(hits, run)
     summary = search_summary(hits, questions, len(stored), ranking.seconds, ranking.num_bytes)
     if (found := _found(config, ranking, questions, said)) is not None:
@@ -133,6 +128,7 @@ def _questions(
 
 
 def _rank(
+    executor: Executor,
     config: SearchConfig,
     directory: WindowsDirectory,
     stored: Mapping[str, Sequence[Part]],
@@ -144,13 +140,12 @@ def _rank(
     passes = [
         [(row["question"], row["choices"]) for row in rows[i : i + size]] for i in range(0, len(rows), size)
     ]
-    gpus = 1 if ray.cluster_resources().get("GPU") and config.model.device != "cpu" else 0
-    read_words = ray.remote(num_gpus=gpus, max_calls=1)(_words_of_passes)
-    words, frame_tokens = ray.get(read_words.remote(for_workers(config.model), passes, config.answering))
+    reading = executor.submit(_words_of_passes, executor.model, passes, config.answering, with_model=True)
+    words, frame_tokens = executor.get(reading)
     begun = time.perf_counter()
     scores: dict[str, list[Score]] = {uri: [] for uri in stored}
     for number, some in enumerate(words, start=1):
-        found, unreadable = search_pass(stored, some, frame_tokens)
+        found, unreadable = search_pass(executor, stored, some, frame_tokens)
         for uri, sentence in unreadable.items():
             logger.warning("{} is left out: its windows can't be read ({}); index it again", uri, sentence)
         scores = {uri: [*scores[uri], *found[uri]] for uri in scores if uri in found}
@@ -170,7 +165,7 @@ def _words_of_passes(
     options: AnsweringOptions,
 ) -> tuple[list[QueryWords], int]:
     """On a worker, as only they need a model: the words of each pass, and f."""
-    lm = load_in_worker(model, num_threads=1)
+    lm = load_in_worker(model, num_threads=None)
     return [words_of(lm, questions, options) for questions in passes], lm.frame_tokens
 
 
@@ -202,6 +197,7 @@ def _hits(
 
 
 def _answer(
+    executor: Executor,
     config: SearchConfig,
     run: RunDirectory,
     hits: pa.Table,
@@ -231,7 +227,8 @@ def _answer(
     run.forget_failures((row["item_id"],) for row in todo)
     point = Point(method=config.pruning.build(), query_text=config.answering.query_text)
     tasks = make_tasks(manifest, set(), stored)
-    run_stages(config, config.model, [point], tasks, run, Progress(len(todo)))
+    stages = answer_stages(config.model, [point], config.answering, run)
+    executor.run(stages, tasks, Progress(len(todo)))
     run.settle()
 
 

@@ -10,7 +10,8 @@ import ray
 from ray.exceptions import ObjectLostError, RayError
 
 from speechprune.pipeline import batch_qa
-from speechprune.pipeline.cluster import StartError, cluster_to_join, root_cause
+from speechprune.pipeline.cluster import cluster_to_join, root_cause
+from speechprune.pipeline.failures import StartError
 from speechprune.storage import StorageError
 from tests.helpers.harness import Job, launch, write_sound
 
@@ -43,7 +44,7 @@ def job(tmp_path, tiny_model_folder, speech) -> Job:
     ],
 )
 def test_refused_in_one_line_before_any_worker(job, monkeypatch, tiny_model_folder, arguments, sentence):
-    monkeypatch.setattr(batch_qa, "start_ray", lambda: pytest.fail("Ray was started"))
+    monkeypatch.setattr(batch_qa, "make_executor", lambda *_: pytest.fail("Ray was started"))
     (job.folder / "empty.jsonl").write_text("\n")
     (job.folder / "one_choice.jsonl").write_text('{"audio": "a.wav", "question": "?", "choices": ["x"]}')
     copy_model(tiny_model_folder, job.folder / "no_weights").unlink()

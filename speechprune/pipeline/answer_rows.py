@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -15,21 +15,8 @@ from speechprune.inference.evidence import evidence_recall
 from speechprune.inference.point import Point
 from speechprune.inference.types import Answer
 from speechprune.pipeline.failures import failure_sentence
-from speechprune.pipeline.tasks import LACKED_POINTS
 
 Row = dict[str, Any]
-
-
-def points_to_answer(items: pa.Table, points: Sequence[Point]) -> Iterator[tuple[Point, list[int]]]:
-    """Each point, and the rows of the items that are to be answered there."""
-    if LACKED_POINTS not in items.column_names:  # no sweep: there is one point
-        yield points[0], list(range(len(items)))
-        return
-    lacked = items.column(LACKED_POINTS).to_pylist()
-    for point in points:
-        rows = [row for row, names in enumerate(lacked) if point.name in names]
-        if rows:
-            yield point, rows
 
 
 def answer_rows(
@@ -68,7 +55,7 @@ def answer_rows(
         "audio_seconds": None if audio is None else audio.seconds,
         "finished_at": datetime.now(UTC),
     }
-    items = _as_written(task["items"], point, rows)
+    items = _as_written(task, point, rows)
     made = []
     ids, golds = (items.column(name).to_pylist() for name in ("item_id", "answer"))
     for item_id, outcome, gold, gold_span in zip(ids, outcomes, golds, _gold_spans(items), strict=True):
@@ -87,11 +74,12 @@ def answer_rows(
     return table.append_column("status", pa.array(status, pa.string()))
 
 
-def _as_written(items: pa.Table, point: Point, rows: Sequence[int]) -> pa.Table:
-    """Some items as they are written: in a sweep with the point in place of those they lacked."""
-    if LACKED_POINTS not in items.column_names:
+def _as_written(task: Row, point: Point, rows: Sequence[int]) -> pa.Table:
+    """Some items as they are written: in a sweep with the point that they were answered at."""
+    items: pa.Table = task["items"]
+    if task["missing_points"] is None:
         return items
-    some = items.take(pa.array(rows, pa.int64())).drop_columns(LACKED_POINTS)
+    some = items.take(pa.array(rows, pa.int64()))
     return some.append_column("point", pa.array([point.name] * len(some), pa.string()))
 
 

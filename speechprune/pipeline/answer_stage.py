@@ -1,10 +1,12 @@
-"""The middle stage, where the model is: encode, prune, answer. No exception of one recording gets out."""
+"""The stage with the model: encode, prune, answer. What one recording fails by becomes its rows."""
 
 from __future__ import annotations
 
+import os
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -18,54 +20,80 @@ from speechprune.inference.point import Point
 from speechprune.inference.prepare import ask
 from speechprune.inference.states import embed_stored
 from speechprune.inference.types import Answer, AnsweringOptions, Item
-from speechprune.models.loading import ModelOptions
-from speechprune.pipeline.retries import Guard, Limits
-from speechprune.pipeline.stages.answer_rows import answer_rows, points_to_answer
-from speechprune.pipeline.stages.worker import load_in_worker, task_rows
+from speechprune.models.loading import ModelOptions, load_model
+from speechprune.models.qwen2_audio import Qwen2Audio
+from speechprune.pipeline.answer_rows import answer_rows
+from speechprune.pipeline.directories.run_directory import RunDirectory
+from speechprune.pipeline.executor import Stages
+from speechprune.pipeline.failures import FailureLog
+from speechprune.pipeline.stages import decode_recording, write_answers
+from speechprune.pipeline.tasks import unpack_items
 
 Row = dict[str, Any]
+BINARY_COLUMNS = ("pcm", "windows")
 
 
-class AnswerStage:
-    """An actor with the model: encode, prune, answer.
+def answer_stages(
+    model: ModelOptions, points: Sequence[Point], options: AnsweringOptions, run: RunDirectory
+) -> Stages:
+    """The stages of every job that answers questions.
 
     Parameters
     ----------
-    model, model_name
-        Loaded once an actor; what rows call it.
+    model
+        As the config calls it: rows name it so.
     points
-        How to prune. Items with the column ``LACKED_POINTS`` are answered at the points named there and
-        their rows say at which; others are answered at the one point there is.
+        How to prune: an answer an item at each, or at those that its task says are missing.
     options
         How to ask.
-    ledger, limits
-        See ``attempts``.
-    num_threads
-        CPU threads for the model; Ray would leave it one.
+    run
+        Where the answers go.
+    """
+    return Stages(
+        decode=decode_recording,
+        model=partial(AnswerStage, model_name=model.path, points=points, options=options),
+        write=partial(write_answers, run_path=run.path, key_columns=run.key_columns),
+        doing="answering about",
+    )
+
+
+class AnswerStage:
+    """The stage with the model: encode, prune, answer.
+
+    Parameters
+    ----------
+    model, num_threads, failures
+        See ``Stages.model``.
+    model_name
+        What rows call the model.
+    points
+        How to prune.
+    options
+        How to ask.
     """
 
     def __init__(
         self,
+        *,
         model: ModelOptions,
+        num_threads: int | None,
+        failures: FailureLog,
         model_name: str,
         points: Sequence[Point],
         options: AnsweringOptions,
-        ledger: Any,
-        limits: Limits,
-        num_threads: int,
     ) -> None:
         self._model = load_in_worker(model, num_threads)
+        self._failures = failures
         self._model_name = model_name
         self._points = points
         self._options = options
-        self._guard = Guard(ledger, limits, stage="answer", doing="answering about")
 
     def __call__(self, decoded: pa.Table) -> pa.Table:
         """Answer all items of some recordings: one row an item, ``status`` last."""
-        return self._guard(task_rows(decoded), self._answer, self._failed)
-
-    def _answer(self, tasks: list[Row]) -> pa.Table:
+        tasks = task_rows(decoded)
         encoded = self._encode([task for task in tasks if task["pcm"] or task["windows"]])
+        for task_id, outcome in encoded.items():
+            self._failures.note("encoding", task_id, [outcome])
         items = {
             task["task_id"]: _items_of(task, audio)
             for task in tasks
@@ -88,7 +116,7 @@ class AnswerStage:
                         audio,
                         blind[task_id],
                     )
-                    for point, rows in points_to_answer(task["items"], self._points)
+                    for point, rows in self._points_of(task)
                 ]
             else:  # not decoded, or not encoded
                 tables.append(self._failed(task, audio))
@@ -101,7 +129,7 @@ class AnswerStage:
         places: dict[Point, list[tuple[str, int]]] = defaultdict(list)  # task and row of each item
         for task in tasks:
             if task["task_id"] in items:
-                for point, rows in points_to_answer(task["items"], self._points):
+                for point, rows in self._points_of(task):
                     places[point] += [(task["task_id"], row) for row in rows]
         outcomes: dict[tuple[str, str], list[Answer | Exception]] = defaultdict(list)
         for query_text in dict.fromkeys(point.query_text for point in places):
@@ -121,13 +149,25 @@ class AnswerStage:
                 answers = answer_questions(self._model, questions, point.method, options)
                 for (task_id, _), answer in zip(places[point], answers, strict=True):
                     outcomes[task_id, point.name].append(answer)
+        for (task_id, name), some in outcomes.items():
+            self._failures.note(f"answering by {name}", task_id, some)
         return outcomes
 
+    def _points_of(self, task: Row) -> Iterator[tuple[Point, list[int]]]:
+        """Each point, and the rows of the task's items that are to be answered there."""
+        if task["missing_points"] is None:
+            yield self._points[0], list(range(len(task["items"])))
+            return
+        for point in self._points:
+            rows = [row for row, names in enumerate(task["missing_points"]) if point.name in names]
+            if rows:
+                yield point, rows
+
     def _failed(self, task: Row, error: Exception | None) -> pa.Table:
-        """Rows of a recording that could not be heard; without an error it was not even decoded."""
+        """Rows of a recording that could not be encoded; without an error it was not even decoded."""
         return pa.concat_tables(
             answer_rows(task, point, rows, [error] * len(rows), self._model_name, None, {})
-            for point, rows in points_to_answer(task["items"], self._points)
+            for point, rows in self._points_of(task)
         )
 
     def _blind_predictions(self, items: Sequence[Item]) -> dict[str, str]:
@@ -179,3 +219,41 @@ def _items_of(task: Row, audio: EncodedAudio) -> list[Item]:
         )
         for item_id, question, choices in zip(*columns, strict=True)
     ]
+
+
+def load_in_worker(model: ModelOptions, num_threads: int | None) -> Qwen2Audio:
+    """Load the model without the chatter of its libraries.
+
+    Parameters
+    ----------
+    model
+        Which.
+    num_threads
+        CPU threads for it: Ray would leave it one. None leaves the process as it is.
+    """
+    import torch
+    import transformers
+
+    os.environ["TOKENIZERS_PARALLELISM"] = "false"
+    transformers.logging.set_verbosity_error()
+    if num_threads is not None:
+        torch.set_num_threads(num_threads)
+    return load_model(model)
+
+
+def task_rows(decoded: pa.Table) -> list[Row]:
+    """One dict a recording; samples and stored windows stay a view of Ray's shared memory."""
+    return [_task_row(decoded, index) for index in range(len(decoded))]
+
+
+def _task_row(decoded: pa.Table, index: int) -> Row:
+    row: Row = {
+        name: decoded.column(name)[index].as_py()
+        for name in decoded.column_names
+        if name not in (*BINARY_COLUMNS, "items")
+    }
+    for name in BINARY_COLUMNS:
+        value = decoded.column(name)[index]
+        row[name] = value.as_buffer() if value.is_valid else None
+    row["items"] = unpack_items(decoded.column("items")[index].as_py())
+    return row
