@@ -78,6 +78,20 @@ def test_the_local_executor_needs_no_ray(job):
     assert list(Path(job.folder, "without_ray/answers/status=ok").iterdir())
 
 
+def test_it_is_said_which_ray_runs_the_job(job, ray_address):
+    result = launch(job.config, f"output.path={job.folder}/said", "input.limit=1")
+    assert f"Ray {ray.__version__} at {ray_address}: 1 node, 2 CPUs, 0 GPUs" in result.lines
+
+
+def test_a_column_of_any_name_is_carried(tmp_path, tiny_model_folder, speech):
+    carried = {"lacked_points": "mine", "missing_points": ["x"], "problem": 3, "stored": True}
+    job = Job(tmp_path)
+    job.write([item | carried for item in good_items(tmp_path, speech)], tiny_model_folder)
+    assert launch(job.config, executor="local").code == 0
+    for row in job.rows("ok").values():
+        assert {name: row[name] for name in carried} == carried
+
+
 # code that fails, not data
 
 
