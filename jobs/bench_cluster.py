@@ -1,6 +1,6 @@
-"""Rehearse on this machine what happens on a cluster (needs the extra [test], for its S3 server).
+"""Run the main job under faults, on more nodes and for long, on this machine (needs the extra [test]).
 
-    python jobs/bench_cluster.py faults [NAME ...]     # the main job under every fault, or those named
+    python jobs/bench_cluster.py faults [NAME ...]     # the main job under every fault, or the named ones
     python jobs/bench_cluster.py scaling               # one to four nodes, with sleep in place of a GPU
     python jobs/bench_cluster.py soak                  # 10,032 items about 2,508 recordings in one launch
 
@@ -25,9 +25,9 @@ from speechprune.lab.speed.measurements import temporary_folder
 from speechprune.pipeline.terminal import divert_framework_output, log_to_screen
 
 try:
-    from speechprune.lab.faults.faults import FAULTS, Outcome, rehearse, undisturbed
+    from speechprune.lab.faults.faults import FAULTS, Outcome, no_fault, run_scenario
     from speechprune.lab.faults.scaling import Scaling, scale
-    from speechprune.lab.faults.scene import BUCKET, DEMO, fill_archive
+    from speechprune.lab.faults.scenario import BUCKET, DEMO, fill_archive
     from speechprune.lab.faults.soak import Soak, soak
     from speechprune.lab.faults.store import FaultyStore
     from speechprune.lab.faults.tables import show_faults, show_scaling, show_soak
@@ -40,7 +40,7 @@ Result = TypeVar("Result", Outcome, Scaling)
 
 
 def main(arguments: list[str]) -> int:
-    """Run a rehearsal."""
+    """Run one of the three; returns the exit code."""
     log_to_screen()
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -74,24 +74,24 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
-def _with_store(rehearsal: Callable[[FaultyStore], list[Result]]) -> list[Result]:
+def _with_store(run: Callable[[FaultyStore], list[Result]]) -> list[Result]:
     store = FaultyStore()
     os.environ.update(store.environment)
     try:
         with divert_framework_output():
-            return rehearsal(store)
+            return run(store)
     finally:
         store.close()
 
 
 def _faults(store: FaultyStore, names: list[str], num_copies: int) -> list[Outcome]:
     settings = (MODEL, "ray.min_actors=3")
-    logger.info("{:,} items; undisturbed", fill_archive(BUCKET, num_copies))
-    outcome, reference = rehearse(undisturbed, store, settings, None)
+    logger.info("{:,} items; no fault", fill_archive(BUCKET, num_copies))
+    outcome, reference = run_scenario(no_fault, store, settings, None)
     outcomes = [outcome]
     for name in names:
         logger.info("{}", name.replace("_", " "))
-        outcome, _ = rehearse(FAULTS[name], store, settings, reference)
+        outcome, _ = run_scenario(FAULTS[name], store, settings, reference)
         outcomes.append(outcome)
         logger.info("{:.0f} s; {} lost, {} different", outcome.seconds, outcome.lost, outcome.different)
     return outcomes
