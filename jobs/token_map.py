@@ -12,8 +12,8 @@ import sys
 from pathlib import Path
 
 from speechprune.cli import run_job
-from speechprune.lab.figure2.config import TokenMapConfig
-from speechprune.lab.figure2.picture import make_token_map
+from speechprune.lab.figure2.config import Figure2Config
+from speechprune.lab.figure2.picture import make_figure2
 
 DEFAULT_CONFIG = Path(__file__).parent.parent / "configs" / "paper_fig2.yaml"
 
@@ -22,8 +22,8 @@ def main(arguments: list[str]) -> int:
     """Draw, and say by the exit code how it went."""
     return run_job(
         arguments,
-        TokenMapConfig,
-        make_token_map,
+        Figure2Config,
+        make_figure2,
         show,
         description=__doc__,
         default=DEFAULT_CONFIG,
@@ -31,7 +31,7 @@ def main(arguments: list[str]) -> int:
     )
 
 
-def show(config: TokenMapConfig, lines: list[str]) -> int:
+def show(config: Figure2Config, lines: list[str]) -> int:
     """Print what was measured."""
     print("\n".join(lines))
     return 0

@@ -13,7 +13,8 @@ import av
 import datasets
 
 from speechprune.benchmarks.choices import parse_choices, parse_gold_answer
-from speechprune.benchmarks.rows import Benchmark, Row, read_rows
+from speechprune.benchmarks.rows import Benchmark, read_rows
+from speechprune.data import Row
 
 COLUMNS = ("context", "instruction", "choices", "answer")
 

@@ -9,7 +9,8 @@ import os
 from pathlib import Path
 
 from speechprune.benchmarks.choices import parse_gold_answer, strip_labels
-from speechprune.benchmarks.rows import Benchmark, Row, read_rows
+from speechprune.benchmarks.rows import Benchmark, read_rows
+from speechprune.data import Row
 
 
 def read_spiral(output_dir: Path, texts: str, *, audio_root: str) -> Benchmark:

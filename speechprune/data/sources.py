@@ -15,9 +15,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from speechprune import storage
+from speechprune.data import Row
 
 # a row of the manifest, by column
-Row = dict[str, Any]
 
 
 class ManifestError(ValueError):

@@ -15,7 +15,7 @@ from speechprune.audio import SAMPLE_RATE, split_windows
 from speechprune.benchmarks.builder.recording import Span, SpokenScript
 from speechprune.benchmarks.builder.script import Question
 from speechprune.benchmarks.builder.speech import Word
-from speechprune.benchmarks.rows import Row
+from speechprune.data import Row
 from speechprune.inference.prompts import LETTERS
 
 AudioFormat = Literal["flac", "opus"]

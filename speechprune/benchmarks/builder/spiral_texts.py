@@ -11,8 +11,8 @@ from os import PathLike
 from typing import Any
 
 from speechprune.benchmarks.builder.script import Gender, Question, Script, Speaker, Turn
-from speechprune.benchmarks.rows import Row
 from speechprune.benchmarks.spiral import spiral_row
+from speechprune.data import Row
 
 # SPIRAL's sentence splitter cut after these, 200 times: "I was speaking with Dr." / "Smith, a researcher ..."
 _CUT_NAME = re.compile(r"\b(Dr|St)\.$")

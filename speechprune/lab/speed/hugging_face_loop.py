@@ -1,4 +1,4 @@
-"""The loop that a user would write with Hugging Face alone: what our speed is compared with."""
+"""Baseline of the speed benchmark: the loop that a user would write with Hugging Face alone."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from speechprune.cost import ModelShape, encode_flops, prefill_flops
 from speechprune.inference.prompts import PromptFormat
 
 
-def ask_hugging_face(
+def answer_with_hugging_face(
     model: Any, processor: Any, samples: np.ndarray, question: str, choices: list[str]
 ) -> torch.Tensor:
-    """Next-token logits for one question about one recording, unpruned and encoded anew.
+    """Return the next-token logits for one question about one recording, unpruned and encoded again.
 
     The windows are the same as ours, and so is the wording; the processor expands the placeholder
     to as many audio tokens as the windows give.
@@ -62,5 +62,5 @@ def ask_hugging_face(
 
 
 def hugging_face_flops(shape: ModelShape, num_windows: int, num_tokens: int) -> int:
-    """FLOPs of that loop for one question: all windows, all tokens, logits of every position."""
+    """Return the loop's FLOPs for one question: all windows, all tokens, logits of every position."""
     return encode_flops(shape, num_windows) + prefill_flops(shape, num_tokens, num_logit_positions=num_tokens)
