@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 from loguru import logger
 
 from speechprune import storage
-from speechprune.data.index_columns import KEY_COLUMNS, SHARD_COLUMNS, WINDOWS_SCHEMA
+from speechprune.data.index_columns import SHARD_COLUMNS, WINDOW_KEY_COLUMNS, WINDOWS_SCHEMA
 
 NUM_READERS = 16  # files read at a time
 READ_BLOCK_BYTES = 1 << 20
@@ -145,7 +145,7 @@ class WindowsDirectory:
             with storage.open_binary(file, block_bytes=READ_BLOCK_BYTES) as handle:
                 parquet = pq.ParquetFile(handle)
                 sizes = [parquet.metadata.row_group(i).num_rows for i in range(parquet.num_row_groups)]
-                keys = parquet.read(list(KEY_COLUMNS))
+                keys = parquet.read(list(WINDOW_KEY_COLUMNS))
         except FileNotFoundError:  # compacted meanwhile
             return []
         except (pa.ArrowException, OSError):

@@ -17,8 +17,6 @@ import pyarrow.parquet as pq
 from speechprune import storage
 from speechprune.data import Row
 
-# a row of the manifest, by column
-
 
 class ManifestError(ValueError):
     """A manifest that can't be run; the message names rows and columns."""

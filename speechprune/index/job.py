@@ -13,7 +13,7 @@ import ray
 from loguru import logger
 
 from speechprune.data.index_files import Contents, WindowsDirectory
-from speechprune.data.index_models import folder_of
+from speechprune.data.index_models import index_dir
 from speechprune.index.compaction import compact
 from speechprune.index.config import IndexConfig
 from speechprune.index.encode_stage import EncodeStage
@@ -55,7 +55,7 @@ def run_index(config: IndexConfig) -> IndexSummary:
     shape = check_model(config.model)
     questions = [] if config.questions.path is None else read_questions(config.questions.path)
     archive = list_archive(config.archive.path)
-    directory = WindowsDirectory(folder_of(config.index.path, config.model))
+    directory = WindowsDirectory(index_dir(config.index.path, config.model))
     with Lease(directory.path, config.index.lease_minutes) as lease:
         claim_index(directory.path, config, holds="windows" if directory.files() else None)
         contents = directory.settle()

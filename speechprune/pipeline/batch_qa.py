@@ -8,7 +8,7 @@ from loguru import logger
 
 from speechprune import storage
 from speechprune.data.index_files import stored_parts
-from speechprune.data.index_models import windows_of
+from speechprune.data.index_models import open_index
 from speechprune.data.manifest import read_manifest
 from speechprune.inference.point import Point
 from speechprune.models.loading import check_model
@@ -47,7 +47,7 @@ def run_batch_qa(config: BatchQAConfig) -> Summary:
     shape = check_model(config.model)
     run = RunDirectory(config.output.path)
     manifest = read_manifest(config.input, storage.join(run.path, "audio"))
-    windows = None if config.input.index is None else windows_of(config.input.index, config.model)
+    windows = None if config.input.index is None else open_index(config.input.index, config.model)
     claim_answers(run, config, None if windows is None else windows.states())
     stored = {} if windows is None else stored_parts(windows.contents())
     answered = {item_id for (item_id,) in run.settle()}

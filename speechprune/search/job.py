@@ -17,8 +17,8 @@ from loguru import logger
 from speechprune import storage
 from speechprune.config import ConfigError
 from speechprune.data.index_files import Part, WindowsDirectory, stored_parts
-from speechprune.data.index_models import windows_of
-from speechprune.data.manifest import manifest_of, read_manifest
+from speechprune.data.index_models import open_index
+from speechprune.data.manifest import make_manifest, read_manifest
 from speechprune.data.sources import InputOptions
 from speechprune.inference.point import Point
 from speechprune.inference.prompts import MAX_CHOICES
@@ -37,7 +37,7 @@ from speechprune.search.index_pass import search_pass
 from speechprune.search.ranking import Score
 from speechprune.search.recall import bag_of_words_scores, found_by, ranks_of, read_transcripts
 from speechprune.search.summary import SearchResult, search_summary
-from speechprune.search.words import QueryWords, words_of
+from speechprune.search.words import QueryWords, encode_query_words
 
 ANSWER_COLUMNS = ("item_id", "prediction", "prediction_text", "choice_probabilities", "correct", "evidence")
 
@@ -84,7 +84,7 @@ def run_search(config: SearchConfig, asked: tuple[str, list[str] | None] | None 
         The workers can't load the model.
     """
     check_model(config.model)
-    directory = windows_of(config.search.index, config.model)
+    directory = open_index(config.search.index, config.model)
     contents = directory.contents()
     stored = dict(sorted(stored_parts(contents).items()))
     versions = {uri: version for (uri, version), there in sorted(contents.items()) if there.is_complete}
@@ -122,7 +122,7 @@ def _questions(
         question, choices = asked
         if choices is not None and not 2 <= len(choices) <= MAX_CHOICES:
             raise ConfigError(f"{len(choices)} choice: give 2 to {MAX_CHOICES} behind the question, or none")
-        return manifest_of([{"item_id": question, "question": question, "choices": choices}]).items
+        return make_manifest([{"item_id": question, "question": question, "choices": choices}]).items
     if config.search.questions is None:
         raise ConfigError("give a question in quotes, or a file of them as search.questions=...")
     options = InputOptions(manifest=config.search.questions, limit=config.search.limit)
@@ -171,7 +171,7 @@ def _words_of_passes(
 ) -> tuple[list[QueryWords], int]:
     """On a worker, as only they need a model: the words of each pass, and f."""
     lm = load_in_worker(model, num_threads=1)
-    return [words_of(lm, questions, options) for questions in passes], lm.frame_tokens
+    return [encode_query_words(lm, questions, options) for questions in passes], lm.frame_tokens
 
 
 def _hits(
@@ -227,7 +227,7 @@ def _answer(
     logger.info(
         "to ask: {:,} of the best recordings, {:,} of them already asked", len(rows), len(rows) - len(todo)
     )
-    manifest = manifest_of(todo, [pa.field("question_id", pa.string())])
+    manifest = make_manifest(todo, [pa.field("question_id", pa.string())])
     run.forget_failures((row["item_id"],) for row in todo)
     point = Point(method=config.pruning.build(), query_text=config.answering.query_text)
     tasks = make_tasks(manifest, set(), stored)

@@ -14,7 +14,7 @@ import ray
 from loguru import logger
 
 from speechprune import storage
-from speechprune.benchmarks.builder.manifests import manifest_of
+from speechprune.benchmarks.builder.manifests import build_manifest
 from speechprune.data.manifest import Manifest, read_manifest
 from speechprune.data.sources import InputOptions, ManifestError
 from speechprune.models.loading import check_model
@@ -97,7 +97,7 @@ def _read_benchmarks(config: SweepConfig, run: RunDirectory) -> dict[str, Manife
     benchmarks = {}
     for name, source in config.input.manifests.items():
         options = InputOptions(
-            manifest=manifest_of(source), split=config.input.split, limit=config.input.limit
+            manifest=build_manifest(source), split=config.input.split, limit=config.input.limit
         )
         manifest = read_manifest(options, storage.join(run.path, "audio"))
         _check_items(name, manifest.items, config.report.slices)

@@ -6,7 +6,7 @@ import pyarrow as pa
 import pytest
 
 from speechprune.data.columns import answers_table
-from speechprune.data.manifest import ManifestError, manifest_of
+from speechprune.data.manifest import ManifestError, make_manifest
 from speechprune.pipeline.directories.asked_items import refuse_other_items
 from speechprune.pipeline.directories.run_directory import RunDirectory
 
@@ -23,7 +23,7 @@ ITEM = {
 
 
 def items(*rows: dict) -> pa.Table:
-    return manifest_of(list(rows)).items
+    return make_manifest(list(rows)).items
 
 
 @pytest.fixture

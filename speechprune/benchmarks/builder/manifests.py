@@ -12,7 +12,7 @@ from speechprune.benchmarks.builder.job import build_benchmark
 from speechprune.config import config_from_arguments
 
 
-def manifest_of(source: str) -> str:
+def build_manifest(source: str) -> str:
     """The address of a manifest.
 
     Parameters

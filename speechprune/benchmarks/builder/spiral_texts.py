@@ -10,7 +10,7 @@ from itertools import accumulate
 from os import PathLike
 from typing import Any
 
-from speechprune.benchmarks.builder.script import Gender, Question, Script, Speaker, Turn
+from speechprune.benchmarks.builder.script import Gender, Script, ScriptQuestion, Speaker, Turn
 from speechprune.benchmarks.spiral import spiral_row
 from speechprune.data import Row
 
@@ -68,7 +68,7 @@ def _script(record: Row) -> Script:
         ),
         turns=turns,
         questions=(
-            Question(
+            ScriptQuestion(
                 question=row["question"],
                 choices=tuple(row["choices"]),
                 answer=row["answer"],
