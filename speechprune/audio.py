@@ -1,4 +1,4 @@
-"""From any recording to 16 kHz mono int16 samples, as a stream, and from samples to 30 s windows.
+"""Audio decoding: any recording to 16 kHz mono int16 samples, as a stream, and samples to 30 s windows.
 
 FFmpeg (inside PyAV's wheel) reads the container from a file-like object by ranged reads, so a
 slice of a recording in object storage costs only its own bytes. Channels are averaged, not matrixed:
@@ -18,14 +18,14 @@ import numpy as np
 if TYPE_CHECKING:
     import av
 
-SAMPLE_RATE = 16_000  # samples a second: what every Whisper-like encoder is fed
+SAMPLE_RATE = 16_000  # samples per second, the input rate of every Whisper-like encoder
 WINDOW_SECONDS = 30  # seconds of audio in one model input
 WINDOW_SAMPLES = WINDOW_SECONDS * SAMPLE_RATE  # 480,000 samples in a window
-MEL_HOP_SAMPLES = 160  # 10 ms a mel frame
-SILENCE_PEAK = 4  # int16 steps: peaks below it (about -78 dBFS) are a muted line, not a recording
+MEL_HOP_SAMPLES = 160  # 10 ms per mel frame
+SILENCE_PEAK = 4  # int16 steps: a recording with no peak above it (about -78 dBFS) is silent
 SEEK_PREROLL_SECONDS = 1.0  # decoded before a slice starts: MP3, AAC and Opus need some frames to settle
 READ_BLOCK_BYTES = 1 << 20  # one ranged read of a remote file
-MAX_DAMAGED_SHARE = 0.5  # of a file's packets; with more than that lost there is no honest answer
+MAX_DAMAGED_SHARE = 0.5  # of a file's packets; a file with more damage is refused
 
 AudioSource: TypeAlias = str | os.PathLike[str] | bytes | IO[bytes] | tuple[Any, int]
 
@@ -35,23 +35,23 @@ class AudioError(ValueError):
 
 
 class AudioNotFound(AudioError):
-    """Nothing is stored at the recording's address."""
+    """No file at the recording's address."""
 
 
 class AudioUnreadable(AudioError):
-    """What is stored there can't be decoded as sound."""
+    """A file that can't be decoded as audio."""
 
 
 class AudioEmpty(AudioError):
-    """There is sound in principle, but not one sample of it in the part asked for."""
+    """A recording without a sample in the requested part."""
 
 
 class AudioSilent(AudioError):
-    """Every sample is zero or as good as zero."""
+    """A recording in which every sample is zero or nearly zero."""
 
 
 class AudioTooShort(AudioError):
-    """Fewer samples than one audio token needs."""
+    """A recording with fewer samples than one audio token needs."""
 
 
 def decode_audio(
@@ -72,7 +72,7 @@ def decode_audio(
         Slice in seconds from the beginning of the recording, by seeking (MP3, which has no index, is
         read but not decoded up to there). Default: all of it.
     is_part
-        The slice is one of several of a recording: it may be silent, or lie behind the end.
+        Whether the slice is one of several of a recording: such a part may be silent, or after the end.
 
     Returns
     -------
@@ -289,7 +289,7 @@ def split_windows(samples: np.ndarray) -> list[np.ndarray]:
 
 
 def header_seconds(uri: str) -> float | None:
-    """Length of a recording as its header states it, without decoding; None where it can't be told."""
+    """Length of a recording as its header states it, without decoding; None if unknown."""
     import av
 
     try:

@@ -1,4 +1,4 @@
-"""The middle stage of the nightly job, where the model is: parts of recordings to windows of the index."""
+"""Model stage of the index job: encodes parts of recordings to windows of the index."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ ENCODED_SCHEMA = pa.schema(
 
 
 class EncodeStage:
-    """An actor with the model: encode, store.
+    """Actor that holds the model and encodes parts of recordings.
 
     Parameters
     ----------
     model
-        Loaded once an actor.
+        Model to load, once per actor.
     labels
-        What rows say of the model: ``model`` and ``revision``.
+        Columns that name the model: ``model`` and ``revision``.
     states
-        How states are stored.
+        Type of the stored states.
     ledger, limits
         See ``attempts``.
     num_threads
@@ -59,7 +59,7 @@ class EncodeStage:
         self._guard = Guard(ledger, limits, stage="encode", doing="encoding")
 
     def __call__(self, decoded: pa.Table) -> pa.Table:
-        """Windows of some parts of recordings; of a part that failed, one row that says so."""
+        """Return the windows of some parts of recordings, and one row per failed part."""
         return self._guard(task_rows(decoded), self._encode, _failed)
 
     def _encode(self, tasks: list[Row]) -> pa.Table:
@@ -81,7 +81,7 @@ class EncodeStage:
                 raise AudioTooShort(f"{task['audio']} is shorter than one audio token")
 
     def _encode_windows(self, tasks: list[Row]) -> list[Row]:
-        """Rows of all windows of some parts, encoded together."""
+        """Encode all windows of some parts together; returns their rows."""
         if not tasks:
             return []
         watch = Stopwatch(self._model.device)
@@ -110,7 +110,7 @@ class EncodeStage:
         ]
 
     def _store_batch(self, windows: list[np.ndarray]) -> list[Row]:
-        """What is stored of a batch of windows."""
+        """Return the stored columns of a batch of windows."""
         states = self._model.encode_states(windows)
         norms = torch.linalg.vector_norm(self._model.project(states).float(), dim=-1).cpu().numpy()
         made = []
@@ -124,7 +124,7 @@ class EncodeStage:
 
 
 def _row(task: Row, number: int, window: np.ndarray, num_windows: int) -> Row:
-    """What a row says of a window apart from what the model made of it."""
+    """Return the columns of a window that don't come from the model."""
     (shard,) = task["items"].to_pylist()
     start = number * WINDOW_SECONDS
     return {
@@ -140,7 +140,7 @@ def _row(task: Row, number: int, window: np.ndarray, num_windows: int) -> Row:
 
 
 def _failed(task: Row, error: Exception | None) -> pa.Table:
-    """One row of a part that could not be encoded; without an error it was not even decoded."""
+    """Return the row of a part that failed; without ``error`` it failed in decoding."""
     (shard,) = task["items"].to_pylist()
     row = {"recording": task["audio"], **shard, "error_type": task["error_type"], "error": task["error"]}
     if error is not None:

@@ -1,4 +1,4 @@
-"""What a search found, as numbers and on the terminal."""
+"""Summary of a search, as numbers and on the terminal."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ NUM_SHOWN = 10  # hits of one question
 
 @dataclass(frozen=True)
 class SearchResult:
-    """What a search found.
+    """Result of a search.
 
     Parameters
     ----------
     hits
-        One row a question and recording, best first; the first of each with the model's answer.
+        One row per question and recording, best first; the first of each with the model's answer.
     summary
         ``summary.json``.
     path
@@ -33,7 +33,7 @@ class SearchResult:
     path: str
 
     def show(self) -> None:
-        """Print the hits of one question, or what was found of many."""
+        """Print the hits of one question, or the recall over many."""
         console = Console()
         console.print(
             _hits_table(self.hits) if self.summary["num_questions"] == 1 else _recall_table(self.summary)
