@@ -1,4 +1,4 @@
-"""Rows of the index: one a 30 s window, one comment and a unit per column."""
+"""Rows of the index: one per window, with a comment and a unit per column."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ WINDOWS_SCHEMA = pa.schema(
             "shard", pa.int32(), "number of the part that was decoded and encoded as one, from 0"
         ),
         described_column("num_shards", pa.int32(), "a recording is complete with all of them"),
-        described_column("window", pa.int32(), "number of the 30 s window in the recording, from 0"),
+        described_column("window", pa.int32(), "number of the window in the recording, from 0"),
         described_column("start_seconds", pa.float64(), "begin of the window in the recording", "s"),
         described_column("end_seconds", pa.float64(), "end of its sound", "s"),
         described_column(
@@ -35,6 +35,11 @@ WINDOWS_SCHEMA = pa.schema(
         ),
         described_column(
             "norms", pa.list_(pa.float32()), "of each token's audio embedding, behind the projector"
+        ),
+        described_column(
+            "token_times",
+            pa.large_binary(),
+            "start and end of each token in seconds of the recording: float64, little-endian, token by token",
         ),
         described_column("audio_bytes", pa.int64(), "size of the recording's file", "bytes"),
         described_column("seconds_decode_audio", pa.float64(), "even share of its shard's", "s"),
@@ -74,4 +79,5 @@ STATE_COLUMNS = (
     "width",
     "scales",
     "norms",
+    "token_times",
 )

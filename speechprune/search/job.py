@@ -23,7 +23,8 @@ from speechprune.data.sources import InputOptions
 from speechprune.inference.point import Point
 from speechprune.inference.prompts import MAX_CHOICES
 from speechprune.inference.types import AnsweringOptions
-from speechprune.models.loading import ModelOptions, check_model
+from speechprune.models.loading import check_model
+from speechprune.models.options import ModelOptions
 from speechprune.pipeline.cluster import StartError, root_cause, start_ray
 from speechprune.pipeline.directories.claim import claim_answers
 from speechprune.pipeline.directories.run_directory import RunDirectory, as_parquet
@@ -146,11 +147,11 @@ def _rank(
     ]
     gpus = 1 if ray.cluster_resources().get("GPU") and config.model.device != "cpu" else 0
     read_words = ray.remote(num_gpus=gpus, max_calls=1)(_words_of_passes)
-    words, frame_tokens = ray.get(read_words.remote(for_workers(config.model), passes, config.answering))
+    words, token_rate = ray.get(read_words.remote(for_workers(config.model), passes, config.answering))
     begun = time.perf_counter()
     scores: dict[str, list[Score]] = {uri: [] for uri in stored}
     for number, some in enumerate(words, start=1):
-        found, unreadable = search_pass(stored, some, frame_tokens)
+        found, unreadable = search_pass(stored, some, token_rate)
         for uri, sentence in unreadable.items():
             logger.warning("{} is left out: its windows can't be read ({}); index it again", uri, sentence)
         scores = {uri: [*scores[uri], *found[uri]] for uri in scores if uri in found}
@@ -168,10 +169,10 @@ def _words_of_passes(
     model: ModelOptions,
     passes: list[list[tuple[str, list[str] | None]]],
     options: AnsweringOptions,
-) -> tuple[list[QueryWords], int]:
+) -> tuple[list[QueryWords], float]:
     """On a worker, as only they need a model: the words of each pass, and f."""
     lm = load_in_worker(model, num_threads=1)
-    return [words_of(lm, questions, options) for questions in passes], lm.frame_tokens
+    return [words_of(lm, questions, options) for questions in passes], lm.shape.token_rate
 
 
 def _hits(

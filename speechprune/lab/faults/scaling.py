@@ -20,7 +20,7 @@ from speechprune.data.manifest import read_manifest
 from speechprune.data.sources import InputOptions
 from speechprune.lab.faults.cluster import LocalCluster
 from speechprune.lab.faults.scene import BUCKET
-from speechprune.models.loading import ModelOptions
+from speechprune.models.options import ModelOptions
 from speechprune.pipeline.cluster import start_ray
 from speechprune.pipeline.config import RayOptions
 from speechprune.pipeline.directories.run_directory import RunDirectory

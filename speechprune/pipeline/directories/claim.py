@@ -15,7 +15,7 @@ from speechprune.pipeline.directories.run_directory import JobDirectory, RunDire
 
 if TYPE_CHECKING:
     from speechprune.index.config import IndexConfig
-    from speechprune.models.loading import ModelOptions
+    from speechprune.models.options import ModelOptions
     from speechprune.pipeline.config import BatchQAConfig
     from speechprune.search.config import SearchConfig
     from speechprune.sweep.config import SweepConfig
@@ -135,7 +135,7 @@ def claim_sweep(run: RunDirectory, config: SweepConfig) -> None:
     Grid, models and benchmarks may change from launch to launch, as each answer says which it is of. What a
     name stands for must stay, and what all of them share.
     """
-    from speechprune.models.loading import fingerprint  # torch, which not every job that claims needs
+    from speechprune.models.fingerprint import fingerprint  # torch, which not every job that claims needs
 
     with output_path_errors():
         holds = "answers" if run.has_answers() else None
@@ -158,7 +158,7 @@ def claim_index(path: str, config: IndexConfig, holds: str | None) -> None:
 
 def answer_settings(config: BatchQAConfig | IndexConfig | SearchConfig, states: str | None) -> dict[str, Any]:
     """All that can change an answer, by dotted name: a run directory holds answers of one such set."""
-    from speechprune.models.loading import fingerprint  # torch, which not every job that claims needs
+    from speechprune.models.fingerprint import fingerprint  # torch, which not every job that claims needs
 
     settings: dict[str, Any] = {"model.path (fingerprint of its content)": fingerprint(config.model)}
     settings |= _model_settings(config.model)
