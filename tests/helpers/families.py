@@ -1,4 +1,4 @@
-"""Kits of the conformance suite: for each family a tiny checkpoint, and its own way of doing things as oracle.
+"""Kits of the conformance suite: for each family a tiny checkpoint, and its own implementation as oracle.
 
 An oracle uses nothing of ours but the decoded samples, cut into the family's windows.
 """

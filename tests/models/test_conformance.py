@@ -23,7 +23,7 @@ from speechprune.models.registry import MODELS
 from tests.helpers.families import KITS
 from tests.helpers.tiny_models import load_tiny_model
 
-# windows of each recording, as shares of the family's window: one short, exactly one, two, four with a short last
+# length of each recording in windows of the family: one short, exactly one, two, four with a short last
 WINDOWS = [0.24, 1.0, 1.57, 3.18]
 QUESTIONS = ["Where do they meet?", "Who speaks?", "Where is the red notebook that was mentioned?", "Why?"]
 OPTIONS = AnsweringOptions(max_new_tokens=8)
