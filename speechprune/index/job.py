@@ -12,6 +12,7 @@ import pyarrow as pa
 import ray
 from loguru import logger
 
+from speechprune import storage
 from speechprune.data.index_files import Contents, WindowsDirectory
 from speechprune.data.index_models import folder_of
 from speechprune.index.compaction import compact
@@ -26,12 +27,11 @@ from speechprune.index.write_windows import write_windows
 from speechprune.models.fingerprint import fingerprint
 from speechprune.models.loading import check_model
 from speechprune.pipeline.cluster import StartError, root_cause, start_ray
-from speechprune.pipeline.directories.claim import claim_index
-from speechprune.pipeline.directories.run_directory import JobDirectory
 from speechprune.pipeline.lease import Lease
 from speechprune.pipeline.line import run_line
 from speechprune.pipeline.preview import header_lengths
 from speechprune.pipeline.progress import Progress
+from speechprune.pipeline.settings import check_settings, model_settings, output_path_errors
 from speechprune.pipeline.tasks import TASK_SCHEMA, pack_items
 
 HEADERS_PER_TASK = 32
@@ -57,8 +57,11 @@ def run_index(config: IndexConfig) -> IndexSummary:
     questions = [] if config.questions.path is None else read_questions(config.questions.path)
     archive = list_archive(config.archive.path)
     directory = WindowsDirectory(folder_of(config.index.path, config.model))
-    with Lease(directory.path, config.index.lease_minutes) as lease:
-        claim_index(directory.path, config, holds="windows" if directory.files() else None)
+    with contextlib.ExitStack() as stack:
+        with output_path_errors("index.path"):
+            lease = stack.enter_context(Lease(directory.path, config.index.lease_minutes))
+            holds = "windows" if directory.files() else None
+        check_settings(directory.path, _settings(config), config, holds=holds, place="index.path")
         contents = directory.settle()
         current = by_version(archive)
         plan = make_plan(archive, contents)
@@ -85,13 +88,22 @@ def run_index(config: IndexConfig) -> IndexSummary:
         complete = {uri: version for (uri, version), there in contents.items() if there.is_complete}
         failures = [part for report in reports for part in report["failed_parts"]]
         summary = summarise_index(directory, plan, num_copied, complete, failures, progress.throughput())
-        job = JobDirectory(directory.path)
-        job.write_summary(summary.values)
+        lease.check()
+        storage.write_json(storage.join(directory.path, "summary.json"), summary.values)
         if questions:
             asked = ask_standing_questions(config, shape, questions, complete, contents)
             summary = replace(summary, values=summary.values | {"questions": asked})
-            job.write_summary(summary.values)
+            lease.check()
+            storage.write_json(storage.join(directory.path, "summary.json"), summary.values)
     return summary
+
+
+def _settings(config: IndexConfig) -> dict[str, Any]:
+    """All that can change the windows of one model, by dotted name."""
+    return model_settings(config.model) | {
+        "index.states": config.index.states,
+        "index.shard_minutes": config.index.shard_minutes,
+    }
 
 
 def _announce(config: IndexConfig, archive: Sequence[Recording], plan: Plan) -> None:

@@ -47,7 +47,7 @@ COLUMNS = [
 
 
 class AnswersSource(Protocol):
-    """Where answers are read from; ``RunDirectory`` is one."""
+    """Where answers are read from; ``RunStore`` is one."""
 
     path: str
 

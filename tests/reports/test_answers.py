@@ -7,7 +7,7 @@ import pyarrow as pa
 import pytest
 
 from speechprune.data.columns import GOLD_SPAN_COLUMNS, ITEM_COLUMNS, answers_table
-from speechprune.pipeline.directories.run_directory import RunDirectory
+from speechprune.pipeline.run_store import RunStore
 from speechprune.reports.answers import AnswerNotFound, find_answer, write_clips
 
 ROOT = Path(__file__).parents[2]
@@ -18,7 +18,7 @@ RECORDING = sorted((ROOT / "speechprune" / "demo" / "archive" / "audio").glob("*
 @pytest.fixture
 def run(tmp_path):
     """A run directory with an answer to a choice, an open one and a failure."""
-    directory = RunDirectory(str(tmp_path / "run"))
+    directory = RunStore(str(tmp_path / "run"))
 
     def write(status, item_id, choices, answer, gold_span=(None, None), **columns):
         item = dict.fromkeys((field.name for field in ITEM_COLUMNS), None) | {
