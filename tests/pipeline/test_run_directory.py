@@ -11,7 +11,8 @@ from fsspec.core import url_to_fs
 
 from speechprune import storage
 from speechprune.config import ConfigError, parse_config
-from speechprune.data.columns import ITEM_COLUMNS, answers_table
+from speechprune.data.answer_rows import answers_table
+from speechprune.data.columns import ITEM_COLUMNS
 from speechprune.pipeline.config import BatchQAConfig
 from speechprune.pipeline.directories.claim import claim_answers
 from speechprune.pipeline.directories.run_directory import RunDirectory
