@@ -5,7 +5,7 @@ import datetime
 import pyarrow as pa
 import pytest
 
-from speechprune.data.columns import answers_table
+from speechprune.data.answer_rows import answers_table
 from speechprune.data.manifest import ManifestError, manifest_of
 from speechprune.pipeline.run_store import RunStore
 

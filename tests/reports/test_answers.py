@@ -6,7 +6,8 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from speechprune.data.columns import GOLD_SPAN_COLUMNS, ITEM_COLUMNS, answers_table
+from speechprune.data.answer_rows import answers_table
+from speechprune.data.columns import GOLD_SPAN_COLUMNS, ITEM_COLUMNS
 from speechprune.pipeline.run_store import RunStore
 from speechprune.reports.answers import AnswerNotFound, find_answer, write_clips
 

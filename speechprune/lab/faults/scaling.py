@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 import ray
 from loguru import logger
 
-from speechprune.data.columns import answers_table
+from speechprune.data.answer_rows import answers_table
 from speechprune.data.manifest import read_manifest
 from speechprune.data.sources import InputOptions
 from speechprune.lab.faults.cluster import LocalCluster
