@@ -1,4 +1,4 @@
-"""``python -m speechprune.cost``: what an answer will cost, before any weight is loaded.
+"""``speechprune cost``, or ``python -m speechprune.cost``: the cost of an answer before any weight is loaded.
 
 Without arguments it prints the cost columns of the paper's Table I (to the paper's two decimals) beside the
 actual FLOPs.
@@ -171,7 +171,7 @@ def positive_seconds(text: str) -> float:
 def argument_parser() -> OneLineErrorParser:
     """Declare the command line."""
     parser = OneLineErrorParser(
-        prog="python -m speechprune.cost",
+        prog="speechprune cost",
         description="Cost of an answer in closed form, no weights needed: the paper's account (Table I) "
         "beside the actual FLOPs.",
     )
@@ -221,20 +221,20 @@ def argument_parser() -> OneLineErrorParser:
     return parser
 
 
-def main(argv: Sequence[str] | None = None) -> None:
-    """Read the command line, print the account."""
+def main(arguments: Sequence[str]) -> int:
+    """Print the account that the command line asks for; returns the exit code."""
     from speechprune.models.hub import ModelError
     from speechprune.models.loading import model_shape
 
     parser = argument_parser()
-    arguments = parser.parse_args(argv)
+    options = parser.parse_args(arguments)
     try:
-        shape = model_shape(arguments.model)
+        shape = model_shape(options.model)
     except ModelError as error:
         parser.error(str(error))
 
-    most_kept = max(arguments.audio_tokens)
-    audio_seconds = arguments.audio_seconds or max(SPIRAL_CLIP_SECONDS, most_kept / shape.token_rate)
+    most_kept = max(options.audio_tokens)
+    audio_seconds = options.audio_seconds or max(SPIRAL_CLIP_SECONDS, most_kept / shape.token_rate)
     if most_kept > recording_tokens(shape, audio_seconds):
         parser.error(
             f"--audio-tokens {most_kept} is more than the {recording_tokens(shape, audio_seconds)} tokens of "
@@ -245,24 +245,25 @@ def main(argv: Sequence[str] | None = None) -> None:
         cost_row(
             shape,
             audio_tokens,
-            text_tokens=arguments.text_tokens,
+            text_tokens=options.text_tokens,
             audio_seconds=audio_seconds,
-            generated_tokens=arguments.generated_tokens,
-            questions_per_recording=arguments.questions_per_recording,
+            generated_tokens=options.generated_tokens,
+            questions_per_recording=options.questions_per_recording,
         )
-        for audio_tokens in arguments.audio_tokens
+        for audio_tokens in options.audio_tokens
     ]
-    if arguments.json:
+    if options.json:
         json.dump([asdict(row) for row in rows], sys.stdout, indent=2)
         print()
     else:
         title = (
-            f"{arguments.model}: cost of one answer. Seconds of audio: {audio_seconds:g}, questions per "
-            f"recording: {arguments.questions_per_recording}, other prompt tokens: {arguments.text_tokens}, "
-            f"generated tokens: {arguments.generated_tokens}"
+            f"{options.model}: cost of one answer. Seconds of audio: {audio_seconds:g}, questions per "
+            f"recording: {options.questions_per_recording}, other prompt tokens: {options.text_tokens}, "
+            f"generated tokens: {options.generated_tokens}"
         )
         Console().print(cost_table(rows, title))
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main(sys.argv[1:]))

@@ -92,3 +92,9 @@ def _answered(row: Row, answer: Answer) -> str:
     if row["answer"] is None or row["choices"] is None:
         return text
     return f"{text} ({'right' if answer.prediction == row['answer'] else 'wrong'})"
+
+
+def report_token_map(config: TokenMapConfig, lines: list[str]) -> int:
+    """Print what was measured."""
+    print("\n".join(lines))
+    return 0
