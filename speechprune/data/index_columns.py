@@ -49,7 +49,7 @@ WINDOWS_SCHEMA = pa.schema(
 # of which a window is one; a shard's rows are written together
 SHARD_COLUMNS = ("recording", "version", "shard")
 # all that must be known of every row to say what is there
-KEY_COLUMNS = (*SHARD_COLUMNS, "num_shards", "window")
+WINDOW_KEY_COLUMNS = (*SHARD_COLUMNS, "num_shards", "window")
 # numbers of the account, small beside the states
 ACCOUNT_COLUMNS = (
     "recording",

@@ -14,7 +14,7 @@ from loguru import logger
 
 from speechprune import storage
 from speechprune.data.index_files import Contents, WindowsDirectory
-from speechprune.data.index_models import folder_of
+from speechprune.data.index_models import index_dir
 from speechprune.index.compaction import compact
 from speechprune.index.config import IndexConfig
 from speechprune.index.encode_stage import EncodeStage
@@ -56,7 +56,7 @@ def run_index(config: IndexConfig) -> IndexSummary:
     shape = check_model(config.model)
     questions = [] if config.questions.path is None else read_questions(config.questions.path)
     archive = list_archive(config.archive.path)
-    directory = WindowsDirectory(folder_of(config.index.path, config.model))
+    directory = WindowsDirectory(index_dir(config.index.path, config.model))
     with contextlib.ExitStack() as stack:
         with output_path_errors("index.path"):
             lease = stack.enter_context(Lease(directory.path, config.index.lease_minutes))

@@ -45,7 +45,7 @@ class QueryWords:
 
 
 @torch.inference_mode()
-def words_of(
+def encode_query_words(
     model: SpeechModel, questions: Sequence[tuple[str, Sequence[str] | None]], options: AnsweringOptions
 ) -> QueryWords:
     """The words of questions with their choices, as ``options.query_text`` says, each once.

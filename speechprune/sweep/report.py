@@ -24,8 +24,8 @@ FIGURES_FOLDER = "figures"
 OVER_BENCHMARKS = "Over all benchmarks"
 HOW_TO_READ = (
     "Accuracy is the share of items whose letter is right. The 95 % interval (Wilson's) states how far it "
-    "may lie from what more items of the same kind would give. Permuted is the same with every choice at another "
-    "letter; no audio is what the questions alone give away. Of a random method over several seeds the mean "
+    "may lie from what more items of the same kind would give. Permuted is the same with every choice at "
+    "another letter; no audio is what the questions alone give away. Of a random method over several seeds the mean "
     "is shown, and the lowest and the highest seed.",
     "Hard items are those that truncate, the beginning of the recording alone, answers wrongly, as in the "
     "paper's SPIRAL-H: it scores 0 there by definition.",
@@ -37,8 +37,8 @@ HOW_TO_READ = (
     "Cost is given twice. The paper's account is that of its Table I: the LLM's prefill without attention, "
     "encoder and pruning; weights with KV cache; activations of one layer; the milliseconds are measured "
     "here. The actual TFLOPs count everything. A recording is encoded once for all of its questions, and "
-    "that cost is split evenly among them; the column question leaves it out: what one more question about an "
-    "encoded recording costs.",
+    "that cost is split evenly among them; the column question leaves it out: what one more question "
+    "about an encoded recording costs.",
     "Seconds are measured: they depend on the machine and on what else ran there. All other numbers come "
     "out the same again.",
 )

@@ -13,9 +13,9 @@ import soundfile
 
 from speechprune.audio import SAMPLE_RATE, split_windows
 from speechprune.benchmarks.builder.recording import Span, SpokenScript
-from speechprune.benchmarks.builder.script import Question
+from speechprune.benchmarks.builder.script import ScriptQuestion
 from speechprune.benchmarks.builder.speech import Word
-from speechprune.benchmarks.rows import Row
+from speechprune.data import Row
 from speechprune.inference.prompts import LETTERS
 
 AudioFormat = Literal["flac", "opus"]
@@ -186,7 +186,7 @@ def spiral_records(recording_id: str, audio: str, spoken: SpokenScript) -> list[
     return records
 
 
-def _test_question(question: Question) -> dict[str, Any]:
+def _test_question(question: ScriptQuestion) -> dict[str, Any]:
     labelled = [f"{letter}. {choice}" for letter, choice in zip(LETTERS, question.choices, strict=False)]
     return {
         "question": question.question,

@@ -1,4 +1,4 @@
-"""The loop that a user would write with Hugging Face alone: what our speed is compared with."""
+"""Baseline of the speed benchmark: the loop that a user would write with Hugging Face alone."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from speechprune.inference.prompts import PromptFormat
 from speechprune.models.qwen2_audio import WINDOW_SAMPLES
 
 
-def ask_hugging_face(
+def answer_with_hugging_face(
     model: Any, processor: Any, samples: np.ndarray, question: str, choices: list[str]
 ) -> torch.Tensor:
-    """Next-token logits for one question about one recording, unpruned and encoded anew.
+    """Return the next-token logits for one question about one recording, unpruned and encoded again.
 
     The windows are the same as ours, and so is the wording; the processor expands the placeholder
     to as many audio tokens as the windows give.

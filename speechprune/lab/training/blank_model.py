@@ -38,7 +38,7 @@ MAX_POSITIONS = 8192
 
 
 def make_tokenizer() -> PreTrainedTokenizerFast:
-    """One token a word of the grammar, one a letter of a choice, and ``<unk>`` for all other words.
+    """Make a tokenizer: one token per word of the grammar and per letter of a choice, ``<unk>`` otherwise.
 
     Words are lower-cased, single capitals are not: "A" is the letter of a choice.
     """

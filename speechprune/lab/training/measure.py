@@ -1,4 +1,4 @@
-"""What a model gets right on a benchmark, arm by arm: every method at every rate, nothing, everything.
+"""Accuracy of a model on a benchmark for every method at every rate, without audio and with all of it.
 
 Each recording is encoded once for all arms. What is measured is kept item by item, so that a stopped
 measurement continues and the card can be written anew.
@@ -166,7 +166,7 @@ def _answer(
 
 
 def read_aloud(lm: SpeechLM, words: Sequence[str]) -> EncodedAudio:
-    """What a faultless encoder would make of the words: their text embeddings, and nothing between them."""
+    """Return the output of a perfect encoder: the text embeddings of the words, with nothing between them."""
     token_ids = [
         token_id
         for word in words
@@ -186,7 +186,7 @@ def read_aloud(lm: SpeechLM, words: Sequence[str]) -> EncodedAudio:
 
 
 def word_errors(lm: SpeechLM, audio: EncodedAudio, words: Sequence[str]) -> tuple[int, int]:
-    """Errors of the encoder's own alignment, and the number of words said.
+    """Errors of the encoder's own alignment, and the number of words in the reference.
 
     Every audio token is read as the text token of nearest direction, the audio placeholder's as none;
     repeats are joined. Errors are substitutions, insertions and deletions.
