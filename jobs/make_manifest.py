@@ -1,65 +1,11 @@
-"""Make a manifest for the other jobs from a published benchmark.
+"""Turn a published benchmark into a manifest: ``speechprune manifest``."""
 
-python jobs/make_manifest.py spiral data.jsonl --audio-root FOLDER --output spiral.jsonl
-python jobs/make_manifest.py dream_tts --output FOLDER
-python jobs/make_manifest.py cn_college_listen --output FOLDER
-"""
+from functools import partial
 
-import argparse
-import inspect
-import re
-import sys
-from pathlib import Path
+from speechprune.cli import run, run_command
+from speechprune.cli_commands import COMMANDS
 
-from loguru import logger
-
-from speechprune.benchmarks.readers import READERS, describe, make_benchmark_manifest
-
-
-def main(arguments: list[str] | None = None) -> int:
-    """Write the manifest and print what is in it; returns the exit code."""
-    settings = vars(parse_arguments(arguments))
-    name, manifest = settings.pop("benchmark"), settings.pop("output")
-    if manifest.suffix not in (".jsonl", ".json"):
-        manifest /= "manifest.jsonl"
-    try:
-        benchmark = make_benchmark_manifest(name, manifest, **settings)
-    except (OSError, ValueError) as error:
-        logger.error("{}: {}", name, error)
-        return 2
-    print(f"{manifest}: {describe(benchmark)}")
-    return 0
-
-
-def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
-    """One subcommand per reader, with the reader's own settings."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    subcommands = parser.add_subparsers(dest="benchmark", required=True)
-    for name, reader in READERS.items():
-        docstring = inspect.getdoc(reader) or ""
-        meanings = dict(re.findall(r"^(\w+)\n((?: +.+\n?)+)", docstring, re.MULTILINE))
-        subcommand = subcommands.add_parser(name, help=docstring.splitlines()[0])
-        subcommand.add_argument(
-            "--output", required=True, type=Path, help="manifest.jsonl, or the folder that it is written to"
-        )
-        _, *settings = inspect.signature(reader, eval_str=True).parameters.values()
-        for setting in settings:
-            meaning = " ".join(meanings[setting.name].split()).replace("%", "%%")
-            if setting.kind is setting.POSITIONAL_OR_KEYWORD:
-                subcommand.add_argument(setting.name, type=setting.annotation, help=meaning)
-                continue
-            is_required = setting.default is setting.empty
-            subcommand.add_argument(
-                f"--{setting.name.replace('_', '-')}",
-                type=setting.annotation,
-                required=is_required,
-                default=None if is_required else setting.default,
-                help=meaning if is_required else f"{meaning} Default: {setting.default}",
-            )
-    return parser.parse_args(arguments)
-
+main = partial(run_command, COMMANDS["manifest"])
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run(main)

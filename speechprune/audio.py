@@ -1,4 +1,4 @@
-"""Audio decoding: any recording to 16 kHz mono int16 samples, as a stream, and samples to 30 s windows.
+"""Audio decoding: any recording to 16 kHz mono int16 samples, as a stream, and samples to windows.
 
 FFmpeg (inside PyAV's wheel) reads the container from a file-like object by ranged reads, so a
 slice of a recording in object storage costs only its own bytes. Channels are averaged, not matrixed:
@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     import av
 
 SAMPLE_RATE = 16_000  # samples per second, the input rate of every Whisper-like encoder
-WINDOW_SECONDS = 30  # seconds of audio in one model input
-WINDOW_SAMPLES = WINDOW_SECONDS * SAMPLE_RATE  # 480,000 samples in a window
 MEL_HOP_SAMPLES = 160  # 10 ms per mel frame
 SILENCE_PEAK = 4  # int16 steps: a recording with no peak above it (about -78 dBFS) is silent
 SEEK_PREROLL_SECONDS = 1.0  # decoded before a slice starts: MP3, AAC and Opus need some frames to settle
@@ -283,9 +281,9 @@ def _resample_waveform(waveform: Any, rate: int, *, start: float | None, end: fl
     return np.frombuffer(samples, dtype=np.int16)
 
 
-def split_windows(samples: np.ndarray) -> list[np.ndarray]:
-    """Cut samples into consecutive windows of 30 s; the last may be short. Views, no copies."""
-    return [samples[i : i + WINDOW_SAMPLES] for i in range(0, len(samples), WINDOW_SAMPLES)]
+def split_windows(samples: np.ndarray, window_samples: int) -> list[np.ndarray]:
+    """Cut samples into consecutive windows; the last may be short. Views, no copies."""
+    return [samples[i : i + window_samples] for i in range(0, len(samples), window_samples)]
 
 
 def header_seconds(uri: str) -> float | None:

@@ -7,7 +7,8 @@ import re
 
 from speechprune import storage
 from speechprune.data.index_files import WindowsDirectory
-from speechprune.models.loading import ModelOptions, fingerprint
+from speechprune.models.fingerprint import fingerprint
+from speechprune.models.options import ModelOptions
 
 
 class NotIndexed(ValueError):

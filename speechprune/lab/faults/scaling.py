@@ -15,18 +15,18 @@ import pyarrow.compute as pc
 import ray
 from loguru import logger
 
-from speechprune.data.columns import answers_table
+from speechprune.data.answer_rows import answers_table
 from speechprune.data.manifest import read_manifest
 from speechprune.data.sources import InputOptions
 from speechprune.lab.faults.cluster import LocalCluster
 from speechprune.lab.faults.scenario import BUCKET
-from speechprune.models.loading import ModelOptions
+from speechprune.models.options import ModelOptions
 from speechprune.pipeline.cluster import start_ray
 from speechprune.pipeline.config import RayOptions
-from speechprune.pipeline.directories.run_directory import RunDirectory
 from speechprune.pipeline.line import run_line
 from speechprune.pipeline.progress import Progress
 from speechprune.pipeline.retries import Guard, Limits
+from speechprune.pipeline.run_store import RunStore
 from speechprune.pipeline.stages.worker import task_rows
 from speechprune.pipeline.stages.write import write_answers
 from speechprune.pipeline.tasks import make_tasks
@@ -119,7 +119,7 @@ def _one_size(nodes: int, num_items: int, seconds_per_item: float) -> Scaling:
     manifest = read_manifest(
         InputOptions(manifest=f"{BUCKET}/manifest.jsonl", limit=num_items), f"{BUCKET}/no-bytes"
     )
-    run = RunDirectory(f"{BUCKET}/runs/asleep-{nodes}")
+    run = RunStore(f"{BUCKET}/runs/asleep-{nodes}")
     tasks = make_tasks(manifest, set())
     start = time.perf_counter()
     run_line(
@@ -134,7 +134,7 @@ def _one_size(nodes: int, num_items: int, seconds_per_item: float) -> Scaling:
     )
     seconds = time.perf_counter() - start
     made = run.read_answers("ok", ["item_id", "finished_at"]).column("finished_at")
-    assert len(run.settle()) == num_items
+    assert len(run.recover()) == num_items
     at_work = (pc.max(made).as_py() - pc.min(made).as_py()).total_seconds()
     later = (
         num_items / nodes - pc.sum(pc.equal(made, pc.min(made))).as_py()

@@ -12,9 +12,9 @@ from loguru import logger
 
 from speechprune.audio import decode_audio
 from speechprune.data import Row
-from speechprune.inference.answer import answer_questions
+from speechprune.inference.answer import answer_prepared
 from speechprune.inference.encode import EncodedAudio
-from speechprune.inference.prepare import ask
+from speechprune.inference.prepare import prepare_queries
 from speechprune.inference.speech_lm import SpeechLM
 from speechprune.inference.types import Answer, AnsweringOptions, Item
 from speechprune.lab.figure2.drawing import nearest_query_distances
@@ -78,8 +78,8 @@ def _of_recording(
         )
         for row in rows
     ]
-    questions = ask(lm.model, items, list(methods.values()), options)
-    outcomes = {name: answer_questions(lm.model, questions, m, options) for name, m in methods.items()}
+    questions = prepare_queries(lm.model, items, list(methods.values()), options)
+    outcomes = {name: answer_prepared(lm.model, questions, m, options) for name, m in methods.items()}
     for number, (row, question) in enumerate(zip(rows, questions, strict=True)):
         answers = {}
         for name, of_method in outcomes.items():

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field, replace
 from speechprune.data.sources import InputOptions
 from speechprune.inference.point import Point
 from speechprune.inference.types import AnsweringOptions
-from speechprune.models.loading import ModelOptions
+from speechprune.models.options import ModelOptions
 from speechprune.pruning import PruningMethod
-from speechprune.pruning.options import MethodName, PruningOptions
+from speechprune.pruning.options import PruningOptions
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,7 +29,7 @@ class TSNEOptions:
     """
 
     item_id: str | None = None
-    beside: MethodName = "random"
+    beside: str = "random"
     perplexity: float = 30.0
     seed: int = 0
 

@@ -93,3 +93,9 @@ def _answered(row: Row, answer: Answer) -> str:
     if row["answer"] is None or row["choices"] is None:
         return text
     return f"{text} ({'right' if answer.prediction == row['answer'] else 'wrong'})"
+
+
+def report_token_map(config: Figure2Config, lines: list[str]) -> int:
+    """Print what was measured."""
+    print("\n".join(lines))
+    return 0

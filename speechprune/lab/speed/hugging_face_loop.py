@@ -10,6 +10,7 @@ import torch
 from speechprune.audio import SAMPLE_RATE, split_windows
 from speechprune.cost import ModelShape, encode_flops, prefill_flops
 from speechprune.inference.prompts import PromptFormat
+from speechprune.models.qwen2_audio import WINDOW_SAMPLES
 
 
 def answer_with_hugging_face(
@@ -33,7 +34,7 @@ def answer_with_hugging_face(
         Shape ``(V,)``.
     """
     features = processor.feature_extractor(
-        [window.astype(np.float32) / 32768.0 for window in split_windows(samples)],
+        [window.astype(np.float32) / 32768.0 for window in split_windows(samples, WINDOW_SAMPLES)],
         sampling_rate=SAMPLE_RATE,
         padding="max_length",
         return_attention_mask=True,
@@ -62,5 +63,7 @@ def answer_with_hugging_face(
 
 
 def hugging_face_flops(shape: ModelShape, num_windows: int, num_tokens: int) -> int:
-    """Return the loop's FLOPs for one question: all windows, all tokens, logits of every position."""
-    return encode_flops(shape, num_windows) + prefill_flops(shape, num_tokens, num_logit_positions=num_tokens)
+    """FLOPs of that loop for one question: all windows, all tokens, logits of every position."""
+    return encode_flops(shape, num_windows) + prefill_flops(
+        shape.decoder, num_tokens, num_logit_positions=num_tokens
+    )

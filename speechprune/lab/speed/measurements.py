@@ -17,6 +17,7 @@ from speechprune.audio import SAMPLE_RATE, decode_audio
 from speechprune.inference.speech_lm import SpeechLM
 from speechprune.inference.timing import PeakMemory
 from speechprune.inference.types import Answer
+from speechprune.lab.qwen2_audio import as_qwen2_audio
 from speechprune.lab.speed.hugging_face_loop import answer_with_hugging_face, hugging_face_flops
 from speechprune.pruning import SpeechPrune
 
@@ -77,6 +78,7 @@ def against_hugging_face(
         The numbers (speed-up measured, and predicted by the FLOPs account), and our answers.
     """
     asked = questions(num_questions)
+    model = as_qwen2_audio(lm)
     answers: list[Answer] = []
 
     def ours() -> None:
@@ -85,7 +87,7 @@ def against_hugging_face(
 
     def theirs() -> None:
         for question, choices in asked:
-            answer_with_hugging_face(lm.model.model, lm.model.processor, samples, question, choices)
+            answer_with_hugging_face(model.model, model.processor, samples, question, choices)
 
     seconds_ours, seconds_theirs = time_in_turn(ours, theirs, repeats)
     flops_ours = sum(answer.cost.tflops_total for answer in answers) * 1e12

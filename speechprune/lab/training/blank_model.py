@@ -17,10 +17,11 @@ from transformers import (
     WhisperFeatureExtractor,
 )
 
-from speechprune.audio import SAMPLE_RATE, WINDOW_SECONDS
+from speechprune.audio import SAMPLE_RATE
 from speechprune.benchmarks.builder.grammar import vocabulary
 from speechprune.inference.prompts import LETTERS, PromptFormat
 from speechprune.lab.training.config import ModelSize
+from speechprune.models.qwen2_audio import WINDOW_SECONDS
 
 CHAT_TEMPLATE_FILE = Path(__file__).with_name("chat_template.jinja")
 SPECIAL_TOKENS = [

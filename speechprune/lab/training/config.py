@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-from speechprune.models.loading import ModelOptions
+from speechprune.models.options import ModelOptions
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,7 +17,7 @@ import numpy as np
 from loguru import logger
 from transformers import WhisperFeatureExtractor
 
-from speechprune.audio import SAMPLE_RATE, WINDOW_SAMPLES, WINDOW_SECONDS
+from speechprune.audio import SAMPLE_RATE
 from speechprune.benchmarks.builder.acoustics import AcousticOptions, Noise, degrade
 from speechprune.benchmarks.builder.espeak import Espeak
 from speechprune.benchmarks.builder.grammar_draft import NUM_CHOICES
@@ -29,6 +29,7 @@ from speechprune.inference.prompts import LETTERS
 from speechprune.lab.training.blank_model import make_tokenizer
 from speechprune.lab.training.config import CorpusOptions
 from speechprune.lab.training.phones import phone_class
+from speechprune.models.qwen2_audio import WINDOW_SAMPLES, WINDOW_SECONDS
 
 RECORDINGS_PER_PART = 20
 TOKEN_SECONDS = 0.04

@@ -17,13 +17,13 @@ from rapidfuzz.distance import Levenshtein
 from torch import nn
 from torch.nn import functional
 
-from speechprune.audio import WINDOW_SECONDS
 from speechprune.lab.training.config import EncoderRecipe
 from speechprune.lab.training.corpus import BLANK, Corpus
 from speechprune.lab.training.phones import NUM_PHONES
 from speechprune.lab.training.progress import StageProgress
 from speechprune.lab.training.schedule import MasterWeights, learning_rate
 from speechprune.lab.training.word_table import NORM
+from speechprune.models.qwen2_audio import WINDOW_SECONDS
 
 MEL_FRAMES_PER_TOKEN = 4
 COSINE_SCALE = 16.0
