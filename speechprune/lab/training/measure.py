@@ -1,7 +1,7 @@
 """Accuracy of a model on a benchmark for every method at every rate, without audio and with all of it.
 
-Each recording is encoded once for all arms. What is measured is kept item by item, so that a stopped
-measurement continues and the card can be written anew.
+Each recording is encoded once for all arms. Results are stored item by item, so that a stopped
+measurement continues and the card can be written again.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ from speechprune.benchmarks.builder.card import RecordingFacts, card_markdown, c
 
 
 @pytest.mark.parametrize(
-    ("choice", "heard"),
+    ("choice", "spoken"),
     [
         ("Thursday", True),
         ("on thursday", True),
