@@ -238,7 +238,7 @@ def _to_float(values: np.ndarray) -> np.ndarray:
         full_scale = (float(info.max) - float(info.min) + 1) / 2
         middle = full_scale if info.min == 0 else 0.0  # unsigned PCM is silent in the middle of its range
         return (values.astype(np.float32) - np.float32(middle)) / np.float32(full_scale)
-    # damaged floats reach 10³⁸, where the resampler's sums overflow
+    # damaged floats reach 1e38, where the resampler's sums overflow
     return np.clip(np.nan_to_num(values), -1.0, 1.0).astype(np.float32)
 
 

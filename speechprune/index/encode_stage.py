@@ -64,15 +64,15 @@ class EncodeStage:
         return self._guard(task_rows(decoded), self._encode, _failed)
 
     def _encode(self, tasks: list[Row]) -> pa.Table:
-        heard = [task for task in tasks if task["error"] is None]
+        decoded_tasks = [task for task in tasks if task["error"] is None]
         failed = [_failed(task, None) for task in tasks if task["error"] is not None]
         try:
-            self._refuse_too_short(heard)
-            rows = self._encode_windows(heard)
+            self._refuse_too_short(decoded_tasks)
+            rows = self._encode_windows(decoded_tasks)
         except Exception as error:
-            if len(heard) == 1:
-                return pa.concat_tables([*failed, _failed(heard[0], error)])
-            return pa.concat_tables([*failed, *(self._encode([task]) for task in heard)])
+            if len(decoded_tasks) == 1:
+                return pa.concat_tables([*failed, _failed(decoded_tasks[0], error)])
+            return pa.concat_tables([*failed, *(self._encode([task]) for task in decoded_tasks)])
         return pa.concat_tables([*failed, pa.Table.from_pylist(rows, ENCODED_SCHEMA)])
 
     def _refuse_too_short(self, tasks: list[Row]) -> None:

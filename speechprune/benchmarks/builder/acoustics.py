@@ -21,7 +21,7 @@ SPEECH_SPECTRUM_SAMPLES = 512
 MAX_SPECTRUM_FRAMES = 4000  # of a long recording: its average needs no more
 TELEPHONE_BAND_HZ = (300, 3400)
 TELEPHONE_TAPS = 513
-MU = 255  # of the µ-law
+MU = 255  # of the mu-law
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +39,7 @@ class AcousticOptions:
         Time in which the sound of a room falls by 60 dB (RT60), at the distance where the room is as
         loud as the speaker. Default: no room.
     telephone
-        Through a telephone line: 300 to 3,400 Hz, 8 kHz, 8-bit µ-law.
+        Through a telephone line: 300 to 3,400 Hz, 8 kHz, 8-bit mu-law.
     """
 
     snr_db: float | None = None
@@ -141,7 +141,7 @@ def _frame_powers(sound: np.ndarray) -> np.ndarray:
 
 
 def _telephone(sound: np.ndarray) -> np.ndarray:
-    """Band-pass, 8 kHz, µ-law of 8 bits (as G.711, in its continuous form), and back to 16 kHz."""
+    """Band-pass, 8 kHz, mu-law of 8 bits (as G.711, in its continuous form), and back to 16 kHz."""
     band_pass = _band_pass_kernel()
     centre = len(band_pass) // 2
     narrow = _convolve(sound, band_pass, centre)[::2] / FULL_SCALE

@@ -55,9 +55,9 @@ def measure_quality(
         logger.info("no-audio baseline by {}", options.model)
         measured["no_audio"] = _on_worker(_no_audio, options.model, recordings)
     if options.asr_model is not None:
-        num_heard = min(options.asr_limit, len(recordings))
-        sample = random.Random(0).sample(list(recordings), num_heard)
-        logger.info("word error rate by {} on {:,} recordings", options.asr_model, num_heard)
+        num_recordings = min(options.asr_limit, len(recordings))
+        sample = random.Random(0).sample(list(recordings), num_recordings)
+        logger.info("word error rate by {} on {:,} recordings", options.asr_model, num_recordings)
         measured["recognition"] = _on_worker(_recognition, options.asr_model, path, sample)
     return measured
 

@@ -114,7 +114,7 @@ class RecordingStage:
     path
         The benchmark's folder.
     ledger
-        Handle of the ``AttemptLedger`` actor.
+        Handle of the actor that tracks attempts.
     """
 
     def __init__(self, *, config: BuildConfig, path: str, ledger: Any) -> None:
