@@ -15,6 +15,7 @@ from speechprune.cli import run_job, too_many_failed
 from speechprune.pipeline.batch_qa import run_batch_qa
 from speechprune.pipeline.config import BatchQAConfig
 from speechprune.pipeline.summary import Summary
+from speechprune.reports.run_summary import show_run
 
 DEMO_CONFIG = Path(__file__).parent.parent / "configs" / "demo.yaml"
 
@@ -34,7 +35,7 @@ def main(arguments: list[str]) -> int:
 
 def show(config: BatchQAConfig, summary: Summary) -> int:
     """Print the table, and what the reader should know of it."""
-    summary.show()
+    show_run(summary)
     if config.model.random_weights:
         print("The model has random weights: these answers mean nothing.")
     return too_many_failed(summary.failed_fraction, config.output.max_failed_fraction, "items")

@@ -14,6 +14,7 @@ from speechprune.cli import run_job
 from speechprune.index.config import IndexConfig
 from speechprune.index.job import run_index
 from speechprune.index.summary import IndexSummary
+from speechprune.reports.run_summary import show_index
 
 
 def main(arguments: list[str]) -> int:
@@ -30,7 +31,7 @@ def main(arguments: list[str]) -> int:
 
 def show(config: IndexConfig, summary: IndexSummary) -> int:
     """Print the table."""
-    summary.show()
+    show_index(summary)
     return 0
 
 

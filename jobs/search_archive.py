@@ -14,6 +14,7 @@ import sys
 from pathlib import Path
 
 from speechprune.cli import run_job
+from speechprune.reports.run_summary import show_search
 from speechprune.search.config import SearchConfig
 from speechprune.search.job import run_search
 from speechprune.search.summary import SearchResult
@@ -42,7 +43,7 @@ def main(arguments: list[str]) -> int:
 
 def show(config: SearchConfig, result: SearchResult) -> int:
     """Print the hits, or how often the recording was found."""
-    result.show()
+    show_search(result)
     return 0
 
 

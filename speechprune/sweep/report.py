@@ -23,7 +23,7 @@ from speechprune.sweep.slices import ALL_ITEMS, HARD_ITEMS
 FIGURES_FOLDER = "figures"
 OVER_BENCHMARKS = "Over all benchmarks"
 HOW_TO_READ = (
-    "Accuracy is the share of items whose letter is right. The 95 % interval (Wilson's) states how far it may "
+    "Accuracy is the share of items whose letter is right. The 95 % interval (Wilson's) says how far it may "
     "lie from what more items of the same kind would give. Permuted is the same with every choice at another "
     "letter; no audio is what the questions alone give away. Of a random method over several seeds the mean "
     "is shown, and the lowest and the highest seed.",
@@ -36,9 +36,9 @@ HOW_TO_READ = (
     "★ marks the Pareto-best points: no other is as accurate for fewer TFLOPs of one more question.",
     "Cost is given twice. The paper's account is that of its Table I: the LLM's prefill without attention, "
     "encoder and pruning; weights with KV cache; activations of one layer; the milliseconds are measured "
-    "here. The actual TFLOPs count everything. A recording is encoded once for all of its questions, and that "
-    "cost is split evenly among them; the column question leaves it out: what one more question about an "
-    "encoded recording costs.",
+    "here. The actual TFLOPs count everything. A recording is encoded once for all of its questions, and "
+    "that cost is split evenly among them; the column question leaves it out: what one more question about "
+    "an encoded recording costs.",
     "Seconds are measured: they depend on the machine and on what else ran there. All other numbers come "
     "out the same again.",
 )
