@@ -1,4 +1,4 @@
-"""Rows of the index: one a 30 s window, one comment and a unit per column."""
+"""Rows of the index: one per window, with a comment and a unit per column."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ WINDOWS_SCHEMA = pa.schema(
         arrow_field("version", pa.string(), "of its content: the store's ETag and size, or size and time"),
         arrow_field("shard", pa.int32(), "number of the part that was decoded and encoded as one, from 0"),
         arrow_field("num_shards", pa.int32(), "a recording is complete with all of them"),
-        arrow_field("window", pa.int32(), "number of the 30 s window in the recording, from 0"),
+        arrow_field("window", pa.int32(), "number of the window in the recording, from 0"),
         arrow_field("start_seconds", pa.float64(), "begin of the window in the recording", "s"),
         arrow_field("end_seconds", pa.float64(), "end of its sound", "s"),
         arrow_field(
@@ -30,6 +30,11 @@ WINDOWS_SCHEMA = pa.schema(
             "scales", pa.list_(pa.float32()), "int8: a token's states are scale x stored; null for float16"
         ),
         arrow_field("norms", pa.list_(pa.float32()), "of each token's audio embedding, behind the projector"),
+        arrow_field(
+            "token_times",
+            pa.large_binary(),
+            "start and end of each token in seconds of the recording: float64, little-endian, token by token",
+        ),
         arrow_field("audio_bytes", pa.int64(), "size of the recording's file", "bytes"),
         arrow_field("seconds_decode_audio", pa.float64(), "even share of its shard's", "s"),
         arrow_field("seconds_encode", pa.float64(), "even share of its batch's", "s"),
@@ -44,7 +49,7 @@ WINDOWS_SCHEMA = pa.schema(
 # of which a window is one; a shard's rows are written together
 SHARD_COLUMNS = ("recording", "version", "shard")
 # all that must be known of every row to say what is there
-KEY_COLUMNS = (*SHARD_COLUMNS, "num_shards", "window")
+WINDOW_KEY_COLUMNS = (*SHARD_COLUMNS, "num_shards", "window")
 # numbers of the account, small beside the states
 ACCOUNT_COLUMNS = (
     "recording",
@@ -68,4 +73,5 @@ STATE_COLUMNS = (
     "width",
     "scales",
     "norms",
+    "token_times",
 )

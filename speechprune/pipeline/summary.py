@@ -34,7 +34,7 @@ READ_COLUMNS = (
 
 
 class AnswersSource(Protocol):
-    """Where answers are read from; ``RunDirectory`` is one."""
+    """Where answers are read from; ``RunStore`` is one."""
 
     path: str
 
@@ -131,11 +131,12 @@ def _cost(ok: pa.Table, shape: ModelShape) -> dict[str, float | None]:
     names = ("num_audio_tokens", "num_kept_tokens", "num_text_tokens", "weights_bytes", "kv_cache_bytes")
     audio, kept, text, weights, cache = (ok.column(name).to_numpy() for name in names)
     unpruned = [int(number) for number in audio + text]
-    unpruned_cache = np.array([paper_kv_cache_bytes(shape, number) for number in unpruned])
+    unpruned_flops = np.array([paper_prefill_flops(shape.decoder, number) for number in unpruned])
+    unpruned_cache = np.array([paper_kv_cache_bytes(shape.decoder, number) for number in unpruned])
     means = {
         "tokens_kept_mean": kept,
         "tokens_mean": audio,
-        "tflops_prefill_unpruned_mean": [paper_prefill_flops(shape, number) / 1e12 for number in unpruned],
+        "tflops_prefill_unpruned_mean": unpruned_flops / 1e12,
         "memory_gb_mean": (weights + cache) / 1e9,
         "memory_gb_unpruned_mean": (weights + unpruned_cache) / 1e9,
     }

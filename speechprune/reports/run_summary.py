@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from pathlib import PurePosixPath
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from speechprune.index.summary import IndexSummary
-from speechprune.pipeline.summary import Summary
-from speechprune.search.summary import SearchResult
+if TYPE_CHECKING:
+    from speechprune.index.summary import IndexSummary
+    from speechprune.pipeline.summary import Summary
+    from speechprune.search.summary import SearchResult
 
 NUM_FAILURES_SHOWN = 5
 NUM_HITS_SHOWN = 10  # of one question

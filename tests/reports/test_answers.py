@@ -1,6 +1,5 @@
 """A person can look at answers without writing code."""
 
-import runpy
 from pathlib import Path
 
 import pyarrow as pa
@@ -8,18 +7,18 @@ import pytest
 
 from speechprune.data.answer_rows import answers_table
 from speechprune.data.columns import GOLD_SPAN_COLUMNS, ITEM_COLUMNS
-from speechprune.pipeline.directories.run_directory import RunDirectory
+from speechprune.pipeline.run_store import RunStore
 from speechprune.reports.answers import AnswerNotFound, find_answer, write_clips
+from speechprune.reports.show import main as show_run
 
 ROOT = Path(__file__).parents[2]
-SHOW = runpy.run_path(str(ROOT / "jobs" / "show.py"))["main"]
 RECORDING = sorted((ROOT / "speechprune" / "demo" / "archive" / "audio").glob("*.opus"))[0]
 
 
 @pytest.fixture
 def run(tmp_path):
     """A run directory with an answer to a choice, an open one and a failure."""
-    directory = RunDirectory(str(tmp_path / "run"))
+    directory = RunStore(str(tmp_path / "run"))
 
     def write(status, item_id, choices, answer, gold_span=(None, None), **columns):
         item = dict.fromkeys((field.name for field in ITEM_COLUMNS), None) | {
@@ -72,7 +71,7 @@ def run(tmp_path):
 
 
 def show(run, capsys, *arguments):
-    code = SHOW([run.path, *arguments])
+    code = show_run([run.path, *arguments])
     return code, capsys.readouterr().out
 
 
@@ -123,8 +122,8 @@ def test_clips_are_the_evidence(run, tmp_path):
 
 
 def test_a_folder_that_is_no_run_is_named(tmp_path):
-    assert SHOW([str(tmp_path)]) == 2
-    assert SHOW([str(tmp_path), "item"]) == 2
+    assert show_run([str(tmp_path)]) == 2
+    assert show_run([str(tmp_path), "item"]) == 2
 
 
 @pytest.mark.parametrize(
@@ -133,7 +132,7 @@ def test_a_folder_that_is_no_run_is_named(tmp_path):
 def test_text_of_a_manifest_is_shown_as_it_is(tmp_path, capsys, monkeypatch, text):
     """Brackets are markup to rich: a closing tag that opens nothing ends it with an error."""
     monkeypatch.setenv("COLUMNS", "300")
-    directory = RunDirectory(str(tmp_path / "run"))
+    directory = RunStore(str(tmp_path / "run"))
     item = dict.fromkeys(field.name for field in ITEM_COLUMNS)
     item |= {"audio": f"{text}.wav", "question": f"question {text}", "answer": f"gold {text}"}
     texts = {

@@ -95,11 +95,15 @@ def log_axis(axes: Axes) -> None:
     axes.minorticks_off()
 
 
+def set_title(figure: Figure, title: str) -> None:
+    """Left, as text is read, on as many lines as it takes."""
+    text = textwrap.fill(title, MAX_TITLE_CHARACTERS)
+    figure.suptitle(text, x=0.01, ha="left", fontsize=11, fontweight="bold")
+
+
 def finish(figure: Figure, axes: Sequence[Axes], title: str) -> Figure:
-    """Add the title, on as many lines as it takes, and one legend of all panels to the right of them."""
-    figure.suptitle(
-        textwrap.fill(title, MAX_TITLE_CHARACTERS), x=0.01, ha="left", fontsize=11, fontweight="bold"
-    )
+    """Add the title, and one legend of all panels to the right of them."""
+    set_title(figure, title)
     entries: dict[str, Artist] = {}  # a label that several panels have is listed once
     for panel in axes:
         for handle, label in zip(*panel.get_legend_handles_labels(), strict=True):
