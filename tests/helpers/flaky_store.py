@@ -25,21 +25,25 @@ class FlakyFileSystem(MemoryFileSystem):
         return super()._strip_protocol(path.removeprefix("flaky://"))
 
     def _open(self, path: str, mode: str = "rb", **options: Any) -> Any:
-        if mode != "rb" or not path.endswith(".parquet"):
+        if mode != "rb" or not path.endswith(".parquet") or FlakyFileSystem.trouble is None:
             return super()._open(path, mode, **options)
-        return io.BytesIO(self._read(path))
+        data = self.store[path].getvalue()
+        return (
+            LostFile(data) if FlakyFileSystem.trouble is Trouble.LOST else io.BytesIO(data[: len(data) // 2])
+        )
 
     def cat_file(self, path: str, start: int | None = None, end: int | None = None, **options: Any) -> bytes:
-        path = self._strip_protocol(path)
-        if not path.endswith(".parquet"):
-            return super().cat_file(path, start, end)
-        return self._read(path)[start:end]
+        with self._open(self._strip_protocol(path)) as file:
+            return file.read()[start:end]
 
-    def _read(self, path: str) -> bytes:
-        data = super().cat_file(path)
-        if FlakyFileSystem.trouble is Trouble.LOST:
-            raise ConnectionResetError("Connection reset by peer")
-        return data[: len(data) // 2] if FlakyFileSystem.trouble is Trouble.SHORT else data
+
+class LostFile(io.BytesIO):
+    """Opens well; nothing can be read."""
+
+    def read(self, *_: Any) -> bytes:
+        raise ConnectionResetError("Connection reset by peer")
+
+    readinto = read
 
 
 fsspec.register_implementation("flaky", FlakyFileSystem, clobber=True)

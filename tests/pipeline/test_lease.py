@@ -96,7 +96,7 @@ def test_a_claim_that_ends_while_it_is_renewed_leaves_nothing(folder, monkeypatc
 
     monkeypatch.setattr(storage, "write_bytes", write_late)
     monkeypatch.setattr(storage, "remove", note_removal)
-    with Lease(folder, minutes=0.1):
+    with Lease(folder, minutes=0.01):
         assert renewing.wait(60)
     assert renewed.wait(60)
     assert files(folder) == []
