@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 from loguru import logger
 
 from speechprune import storage
-from speechprune.data.index_columns import ACCOUNT_COLUMNS, KEY_COLUMNS, SHARD_COLUMNS, WINDOWS_SCHEMA
+from speechprune.data.index_columns import ACCOUNT_COLUMNS, SHARD_COLUMNS, WINDOW_KEY_COLUMNS, WINDOWS_SCHEMA
 from speechprune.data.parquet_files import BLOCK_BYTES, NUM_READERS, DamagedFileError, read_parquet
 
 Shard = tuple[str, str, int]  # recording, version, number
@@ -206,7 +206,7 @@ class WindowsDirectory:
 def _sizes_and_keys(parquet: pq.ParquetFile) -> tuple[list[int], pa.Table]:
     """Rows of each row group, and the key columns; the account's are read for their checksums."""
     sizes = [parquet.metadata.row_group(i).num_rows for i in range(parquet.num_row_groups)]
-    return sizes, parquet.read([*KEY_COLUMNS, *ACCOUNT_COLUMNS])
+    return sizes, parquet.read([*WINDOW_KEY_COLUMNS, *ACCOUNT_COLUMNS])
 
 
 def _chosen_cuts(files: Sequence[FileShards]) -> dict[tuple[str, str], int]:

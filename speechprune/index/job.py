@@ -14,7 +14,7 @@ from loguru import logger
 
 from speechprune import storage
 from speechprune.data.index_files import Contents, WindowsDirectory
-from speechprune.data.index_models import folder_of
+from speechprune.data.index_models import index_dir
 from speechprune.index.compaction import compact
 from speechprune.index.config import IndexConfig
 from speechprune.index.encode_stage import EncodeStage
@@ -24,7 +24,8 @@ from speechprune.index.questions import read_questions
 from speechprune.index.standing_questions import ask_standing_questions
 from speechprune.index.summary import IndexSummary, summarise_index
 from speechprune.index.write_windows import write_windows
-from speechprune.models.loading import check_model, fingerprint
+from speechprune.models.fingerprint import fingerprint
+from speechprune.models.loading import check_model
 from speechprune.pipeline.cluster import StartError, root_cause, start_ray
 from speechprune.pipeline.lease import Lease
 from speechprune.pipeline.line import run_line
@@ -55,7 +56,7 @@ def run_index(config: IndexConfig) -> IndexSummary:
     shape = check_model(config.model)
     questions = [] if config.questions.path is None else read_questions(config.questions.path)
     archive = list_archive(config.archive.path)
-    directory = WindowsDirectory(folder_of(config.index.path, config.model))
+    directory = WindowsDirectory(index_dir(config.index.path, config.model))
     with contextlib.ExitStack() as stack:
         with output_path_errors("index.path"):
             lease = stack.enter_context(Lease(directory.path, config.index.lease_minutes))
@@ -71,7 +72,8 @@ def run_index(config: IndexConfig) -> IndexSummary:
         progress = Progress(0, doing="encoding", items="parts", failures_in="summary.json")
         reports: list[dict[str, Any]] = []
         if plan.encode:
-            progress, reports = _encode(config, directory, plan.encode, contents)
+            shard_seconds = config.index.shard_seconds(shape.encoder.window_seconds)
+            progress, reports = _encode(config, directory, plan.encode, contents, shard_seconds)
             lease.check()
             contents = directory.settle()
         num_copied = _copy(directory, plan, contents)
@@ -125,11 +127,15 @@ def _announce(config: IndexConfig, archive: Sequence[Recording], plan: Plan) -> 
 
 
 def _encode(
-    config: IndexConfig, directory: WindowsDirectory, recordings: Sequence[Recording], contents: Contents
+    config: IndexConfig,
+    directory: WindowsDirectory,
+    recordings: Sequence[Recording],
+    contents: Contents,
+    shard_seconds: float,
 ) -> tuple[Progress, list[dict[str, Any]]]:
     """Encode what the index lacks of some recordings."""
     start_ray()
-    tasks = _make_tasks(config, recordings, contents)
+    tasks = _make_tasks(recordings, contents, shard_seconds)
     logger.info("to do: {:,} recordings in {:,} parts", len(recordings), len(tasks))
     progress = Progress(len(tasks), doing="encoding", items="parts", failures_in="summary.json")
     labels = {"model": config.model.path, "revision": fingerprint(config.model)}
@@ -150,11 +156,10 @@ def _encode(
     return progress, reports
 
 
-def _make_tasks(config: IndexConfig, recordings: Sequence[Recording], contents: Contents) -> pa.Table:
+def _make_tasks(recordings: Sequence[Recording], contents: Contents, seconds: float) -> pa.Table:
     """The parts that are missing, in order."""
     rows = []
     lengths = _lengths([recording.uri for recording in recordings])
-    seconds = config.index.shard_minutes * 60
     for recording, length in zip(recordings, lengths, strict=True):
         num_shards = 1 if length is None else max(1, -int(-length // seconds))
         for shard in missing_shards(recording, contents, num_shards):

@@ -14,7 +14,7 @@ from speechprune import storage
 from speechprune.cost import ModelShape
 from speechprune.data.index_files import Contents, stored_parts
 from speechprune.index.config import IndexConfig
-from speechprune.index.questions import Question, as_items
+from speechprune.index.questions import StandingQuestion, as_items
 from speechprune.inference.point import Point
 from speechprune.pipeline.cluster import StartError, root_cause, start_ray
 from speechprune.pipeline.progress import Progress
@@ -28,7 +28,7 @@ from speechprune.pipeline.tasks import make_tasks
 def ask_standing_questions(
     config: IndexConfig,
     shape: ModelShape,
-    questions: Sequence[Question],
+    questions: Sequence[StandingQuestion],
     complete: Mapping[str, str],
     contents: Contents,
 ) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from loguru import logger
 
 from speechprune import storage
 from speechprune.data.index_files import Part, stored_parts
-from speechprune.data.index_models import windows_of
+from speechprune.data.index_models import open_index
 from speechprune.data.manifest import Manifest, read_manifest
 from speechprune.inference.point import Point
 from speechprune.models.loading import check_model
@@ -49,7 +49,7 @@ def run_batch_qa(config: BatchQAConfig) -> Summary:
     store = RunStore(config.output.path)
     manifest = read_manifest(config.input, storage.join(store.path, "audio"))
     item_ids = manifest.items.column("item_id").to_pylist()
-    windows = None if config.input.index is None else windows_of(config.input.index, config.model)
+    windows = None if config.input.index is None else open_index(config.input.index, config.model)
     stored = {} if windows is None else stored_parts(windows.contents())
     settings = answer_settings(config, None if windows is None else windows.states())
     with store.launch(settings, config):

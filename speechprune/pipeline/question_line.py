@@ -11,7 +11,7 @@ from loguru import logger
 
 from speechprune.inference.point import Point
 from speechprune.inference.types import AnsweringOptions
-from speechprune.models.loading import ModelOptions
+from speechprune.models.options import ModelOptions
 from speechprune.models.vocabulary import unknown_share
 from speechprune.pipeline.config import RayOptions
 from speechprune.pipeline.line import run_line

@@ -15,7 +15,7 @@ from speechprune.config import ConfigError
 
 if TYPE_CHECKING:
     from speechprune.inference.types import AnsweringOptions
-    from speechprune.models.loading import ModelOptions
+    from speechprune.models.options import ModelOptions
     from speechprune.pruning.options import PruningOptions
 
 # these spread the work and change rounding at most; all other model settings can change an answer
@@ -57,7 +57,9 @@ def answer_settings(config: AnsweringConfig, states: str | None) -> dict[str, An
     states
         How the index that recordings are taken from stores them; None without an index.
     """
-    from speechprune.models.loading import fingerprint  # imports torch, which workers that write do without
+    from speechprune.models.fingerprint import (
+        fingerprint,  # imports torch, which workers that write do without
+    )
 
     settings: dict[str, Any] = {"model.path (fingerprint of its content)": fingerprint(config.model)}
     settings |= model_settings(config.model)

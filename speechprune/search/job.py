@@ -17,14 +17,15 @@ from loguru import logger
 from speechprune import storage
 from speechprune.config import ConfigError
 from speechprune.data.index_files import Part, WindowsDirectory, stored_parts
-from speechprune.data.index_models import windows_of
-from speechprune.data.manifest import manifest_of, read_manifest
+from speechprune.data.index_models import open_index
+from speechprune.data.manifest import make_manifest, read_manifest
 from speechprune.data.parquet_files import as_parquet
 from speechprune.data.sources import InputOptions
 from speechprune.inference.point import Point
 from speechprune.inference.prompts import MAX_CHOICES
 from speechprune.inference.types import AnsweringOptions
-from speechprune.models.loading import ModelOptions, check_model
+from speechprune.models.loading import check_model
+from speechprune.models.options import ModelOptions
 from speechprune.pipeline.cluster import StartError, root_cause, start_ray
 from speechprune.pipeline.line import for_workers
 from speechprune.pipeline.progress import Progress
@@ -38,7 +39,7 @@ from speechprune.search.index_pass import search_pass
 from speechprune.search.ranking import Score
 from speechprune.search.recall import bag_of_words_scores, found_by, ranks_of, read_transcripts
 from speechprune.search.summary import SearchResult, search_summary
-from speechprune.search.words import QueryWords, words_of
+from speechprune.search.words import QueryWords, encode_query_words
 
 ANSWER_COLUMNS = ("item_id", "prediction", "prediction_text", "choice_probabilities", "correct", "evidence")
 
@@ -85,7 +86,7 @@ def run_search(config: SearchConfig, asked: tuple[str, list[str] | None] | None 
         The workers can't load the model.
     """
     check_model(config.model)
-    directory = windows_of(config.search.index, config.model)
+    directory = open_index(config.search.index, config.model)
     contents = directory.contents()
     stored = dict(sorted(stored_parts(contents).items()))
     versions = {uri: version for (uri, version), there in sorted(contents.items()) if there.is_complete}
@@ -121,7 +122,7 @@ def _questions(config: SearchConfig, store: RunStore, asked: tuple[str, list[str
         question, choices = asked
         if choices is not None and not 2 <= len(choices) <= MAX_CHOICES:
             raise ConfigError(f"{len(choices)} choice: give 2 to {MAX_CHOICES} behind the question, or none")
-        return manifest_of([{"item_id": question, "question": question, "choices": choices}]).items
+        return make_manifest([{"item_id": question, "question": question, "choices": choices}]).items
     if config.search.questions is None:
         raise ConfigError("give a question in quotes, or a file of them as search.questions=...")
     options = InputOptions(manifest=config.search.questions, limit=config.search.limit)
@@ -145,11 +146,11 @@ def _rank(
     ]
     gpus = 1 if ray.cluster_resources().get("GPU") and config.model.device != "cpu" else 0
     read_words = ray.remote(num_gpus=gpus, max_calls=1)(_words_of_passes)
-    words, frame_tokens = ray.get(read_words.remote(for_workers(config.model), passes, config.answering))
+    words, token_rate = ray.get(read_words.remote(for_workers(config.model), passes, config.answering))
     begun = time.perf_counter()
     scores: dict[str, list[Score]] = {uri: [] for uri in stored}
     for number, some in enumerate(words, start=1):
-        found, unreadable = search_pass(stored, some, frame_tokens)
+        found, unreadable = search_pass(stored, some, token_rate)
         for uri, sentence in unreadable.items():
             logger.warning("{} is left out: its windows can't be read ({}); index it again", uri, sentence)
         scores = {uri: [*scores[uri], *found[uri]] for uri in scores if uri in found}
@@ -167,10 +168,10 @@ def _words_of_passes(
     model: ModelOptions,
     passes: list[list[tuple[str, list[str] | None]]],
     options: AnsweringOptions,
-) -> tuple[list[QueryWords], int]:
+) -> tuple[list[QueryWords], float]:
     """On a worker, as only they need a model: the words of each pass, and f."""
     lm = load_in_worker(model, num_threads=1)
-    return [words_of(lm, questions, options) for questions in passes], lm.frame_tokens
+    return [encode_query_words(lm, questions, options) for questions in passes], lm.shape.token_rate
 
 
 def _hits(
@@ -221,7 +222,7 @@ def _answer(
         for hit in hits.to_pylist()
         if hit["rank"] <= config.search.num_answered
     ]
-    manifest = manifest_of(rows, [pa.field("question_id", pa.string())])
+    manifest = make_manifest(rows, [pa.field("question_id", pa.string())])
     with store.answering(manifest.items) as todo:
         if not todo:
             return

@@ -14,11 +14,13 @@ import ray
 from loguru import logger
 
 from speechprune import storage
-from speechprune.benchmarks.builder.manifests import manifest_of
+from speechprune.benchmarks.builder.manifests import build_manifest
 from speechprune.data.manifest import Manifest, read_manifest
 from speechprune.data.parquet_files import as_parquet
 from speechprune.data.sources import InputOptions, ManifestError
-from speechprune.models.loading import ModelOptions, check_model, fingerprint
+from speechprune.models.fingerprint import fingerprint
+from speechprune.models.loading import check_model
+from speechprune.models.options import ModelOptions
 from speechprune.pipeline.cluster import StartError, root_cause, start_ray
 from speechprune.pipeline.progress import Progress
 from speechprune.pipeline.question_line import preview, run_stages, warn_of_unknown_words
@@ -115,7 +117,7 @@ def _read_benchmarks(config: SweepConfig, store: RunStore) -> dict[str, Manifest
     benchmarks = {}
     for name, source in config.input.manifests.items():
         options = InputOptions(
-            manifest=manifest_of(source), split=config.input.split, limit=config.input.limit
+            manifest=build_manifest(source), split=config.input.split, limit=config.input.limit
         )
         manifest = read_manifest(options, storage.join(store.path, "audio"))
         _check_items(name, manifest.items, config.report.slices)

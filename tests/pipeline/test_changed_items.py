@@ -5,8 +5,8 @@ import datetime
 import pyarrow as pa
 import pytest
 
-from speechprune.data.columns import answers_table
-from speechprune.data.manifest import ManifestError, manifest_of
+from speechprune.data.answer_rows import answers_table
+from speechprune.data.manifest import ManifestError, make_manifest
 from speechprune.pipeline.run_store import RunStore
 
 NOW = datetime.datetime(2026, 1, 2, tzinfo=datetime.UTC)
@@ -22,7 +22,7 @@ ITEM = {
 
 
 def items(*rows: dict) -> pa.Table:
-    return manifest_of(list(rows)).items
+    return make_manifest(list(rows)).items
 
 
 @pytest.fixture

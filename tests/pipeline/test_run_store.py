@@ -13,7 +13,8 @@ from fsspec.core import url_to_fs
 
 from speechprune import storage
 from speechprune.config import ConfigError, parse_config
-from speechprune.data.columns import ITEM_COLUMNS, answers_table
+from speechprune.data.answer_rows import answers_table
+from speechprune.data.columns import ITEM_COLUMNS
 from speechprune.pipeline.config import BatchQAConfig
 from speechprune.pipeline.lease import LeaseError
 from speechprune.pipeline.run_store import RunStore

@@ -1,17 +1,17 @@
 """A person can look at answers without writing code."""
 
-import runpy
 from pathlib import Path
 
 import pyarrow as pa
 import pytest
 
-from speechprune.data.columns import GOLD_SPAN_COLUMNS, ITEM_COLUMNS, answers_table
+from speechprune.data.answer_rows import answers_table
+from speechprune.data.columns import GOLD_SPAN_COLUMNS, ITEM_COLUMNS
 from speechprune.pipeline.run_store import RunStore
 from speechprune.reports.answers import AnswerNotFound, find_answer, write_clips
+from speechprune.reports.show import main as show_run
 
 ROOT = Path(__file__).parents[2]
-SHOW = runpy.run_path(str(ROOT / "jobs" / "show.py"))["main"]
 RECORDING = sorted((ROOT / "speechprune" / "demo" / "archive" / "audio").glob("*.opus"))[0]
 
 
@@ -71,7 +71,7 @@ def run(tmp_path):
 
 
 def show(run, capsys, *arguments):
-    code = SHOW([run.path, *arguments])
+    code = show_run([run.path, *arguments])
     return code, capsys.readouterr().out
 
 
@@ -122,5 +122,5 @@ def test_clips_are_the_evidence(run, tmp_path):
 
 
 def test_a_folder_that_is_no_run_is_named(tmp_path):
-    assert SHOW([str(tmp_path)]) == 2
-    assert SHOW([str(tmp_path), "item"]) == 2
+    assert show([str(tmp_path)]) == 2
+    assert show([str(tmp_path), "item"]) == 2

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import shlex
+from pathlib import Path
 
 from loguru import logger
 
 from speechprune import storage
-from speechprune.benchmarks.builder.config import BuildConfig
-from speechprune.benchmarks.builder.job import build_benchmark
 from speechprune.config import config_from_arguments
 
 
-def manifest_of(source: str) -> str:
+def build_manifest(source: str) -> str:
     """The address of a manifest.
 
     Parameters
@@ -26,9 +25,12 @@ def manifest_of(source: str) -> str:
     ValueError
         The benchmark can't be built, see ``build_benchmark``.
     """
-    arguments = shlex.split(source)
+    arguments = [source] if Path(source).is_file() else shlex.split(source)
     if not arguments or not arguments[0].endswith((".yaml", ".yml")):
         return source
+    from speechprune.benchmarks.builder.config import BuildConfig
+    from speechprune.benchmarks.builder.job import build_benchmark  # needs the extra [build]
+
     result = build_benchmark(config_from_arguments(BuildConfig, arguments))
     if result.failures:
         logger.warning("{}: {:,} recordings could not be made", result.path, len(result.failures))
