@@ -7,7 +7,7 @@ import pyarrow as pa
 import pytest
 
 from speechprune.config import ConfigError, parse_config
-from speechprune.data.columns import answers_table
+from speechprune.data.answer_rows import answers_table
 from speechprune.index import standing_questions
 from speechprune.index.config import IndexConfig
 from speechprune.index.questions import Question, as_items
