@@ -47,8 +47,8 @@ class Job:
     description
         What it does; the first line alone stands in the list of commands.
     config_class, work, report
-        Import paths ``module:name``: of the config's dataclass, of the function that does the work and returns
-        a result, and of the function that prints config and result and returns the exit code.
+        Import paths ``module:name``: of the config's dataclass, of the function that does the work and
+        returns a result, and of the function that prints config and result and returns the exit code.
     default_config
         Config file where none is named; None if one must be.
     on_interrupt

@@ -1,4 +1,4 @@
-"""``speechprune cost``, or ``python -m speechprune.cost``: the cost of an answer, before any weight is loaded.
+"""``speechprune cost``, or ``python -m speechprune.cost``: the cost of an answer, from a configuration alone.
 
 Without arguments it prints the cost columns of the paper's Table I (to the paper's two decimals) beside the
 whole truth.

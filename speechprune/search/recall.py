@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
 
 import numpy as np
-from sklearn.feature_extraction.text import TfidfVectorizer
+from scipy.sparse import csr_array
 
 from speechprune import storage
 
 RECALL_AT = (1, 5, 20)
+WORD = re.compile(r"\b\w\w+\b")  # two letters at least, in lower case
 
 
 class TranscriptsError(ValueError):
@@ -69,11 +72,38 @@ def read_transcripts(uri: str, recordings: Sequence[str]) -> dict[str, str]:
 
 
 def bag_of_words_scores(queries: Sequence[str], transcripts: Sequence[str]) -> np.ndarray:
-    """Cosine of tf-idf vectors, ``(questions, recordings)``: what a search without audio could do."""
-    vectorizer = TfidfVectorizer()
-    said = vectorizer.fit_transform(transcripts)
-    scores: np.ndarray = (vectorizer.transform(queries) @ said.T).toarray()
+    """Cosine of tf-idf vectors, ``(questions, recordings)``: what a search in transcripts could do.
+
+    A word's weight in a text is its count times log((1 + R) / (1 + transcripts that have it)) + 1, as in
+    scikit-learn; words of no transcript are left out.
+    """
+    vocabulary: dict[str, int] = {}
+    for transcript in transcripts:
+        for word in WORD.findall(transcript.lower()):
+            vocabulary.setdefault(word, len(vocabulary))
+    counts = _word_counts(transcripts, vocabulary)
+    num_with_word = np.bincount(counts.indices, minlength=len(vocabulary))
+    weights = np.log((1 + len(transcripts)) / (1 + num_with_word)) + 1
+    scores: np.ndarray = (
+        _unit_rows(_word_counts(queries, vocabulary), weights) @ _unit_rows(counts, weights).T
+    ).toarray()
     return scores
+
+
+def _word_counts(texts: Sequence[str], vocabulary: Mapping[str, int]) -> csr_array:
+    """Count words, ``(texts, vocabulary)``, each pair stored once."""
+    counted = [Counter(word for word in WORD.findall(text.lower()) if word in vocabulary) for text in texts]
+    columns = [vocabulary[word] for counts in counted for word in counts]
+    values = [float(count) for counts in counted for count in counts.values()]
+    starts = np.cumsum([0, *map(len, counted)])
+    return csr_array((values, columns, starts), shape=(len(texts), len(vocabulary)))
+
+
+def _unit_rows(counts: csr_array, weights: np.ndarray) -> csr_array:
+    """Weigh the columns, then scale every row that is not zero to length one."""
+    weighted = counts.multiply(weights[None]).tocsr()
+    lengths = np.sqrt(weighted.multiply(weighted).sum(axis=1))
+    return weighted.multiply(1 / np.where(lengths > 0, lengths, 1)[:, None]).tocsr()
 
 
 def found_by(ranks: Mapping[str, np.ndarray], num_recordings: int) -> dict[str, dict[str, float]]:

@@ -8,7 +8,7 @@ import pytest
 from speechprune.data.columns import GOLD_SPAN_COLUMNS, ITEM_COLUMNS, answers_table
 from speechprune.pipeline.directories.run_directory import RunDirectory
 from speechprune.reports.answers import AnswerNotFound, find_answer, write_clips
-from speechprune.reports.show import main as show
+from speechprune.reports.show import main
 
 ROOT = Path(__file__).parents[2]
 RECORDING = sorted((ROOT / "speechprune" / "demo" / "archive" / "audio").glob("*.opus"))[0]
@@ -70,7 +70,7 @@ def run(tmp_path):
 
 
 def show(run, capsys, *arguments):
-    code = show([run.path, *arguments])
+    code = main([run.path, *arguments])
     return code, capsys.readouterr().out
 
 
@@ -121,5 +121,5 @@ def test_clips_are_the_evidence(run, tmp_path):
 
 
 def test_a_folder_that_is_no_run_is_named(tmp_path):
-    assert show([str(tmp_path)]) == 2
-    assert show([str(tmp_path), "item"]) == 2
+    assert main([str(tmp_path)]) == 2
+    assert main([str(tmp_path), "item"]) == 2
