@@ -1,4 +1,4 @@
-"""From any recording to 16 kHz mono int16 samples, as a stream, and from samples to 30 s windows.
+"""From any recording to 16 kHz mono int16 samples, as a stream, and from samples to windows.
 
 FFmpeg (inside PyAV's wheel) reads the container from a file-like object by ranged reads, so a
 slice of a recording in object storage costs only its own bytes. Channels are averaged, not matrixed:
@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     import av
 
 SAMPLE_RATE = 16_000  # samples a second: what every Whisper-like encoder is fed
-WINDOW_SECONDS = 30  # seconds of audio in one model input
-WINDOW_SAMPLES = WINDOW_SECONDS * SAMPLE_RATE  # 480,000 samples in a window
 MEL_HOP_SAMPLES = 160  # 10 ms a mel frame
 SILENCE_PEAK = 4  # int16 steps: peaks below it (about -78 dBFS) are a muted line, not a recording
 SEEK_PREROLL_SECONDS = 1.0  # decoded before a slice starts: MP3, AAC and Opus need some frames to settle
@@ -283,9 +281,9 @@ def _resample_waveform(waveform: Any, rate: int, *, start: float | None, end: fl
     return np.frombuffer(samples, dtype=np.int16)
 
 
-def split_windows(samples: np.ndarray) -> list[np.ndarray]:
-    """Cut samples into consecutive windows of 30 s; the last may be short. Views, no copies."""
-    return [samples[i : i + WINDOW_SAMPLES] for i in range(0, len(samples), WINDOW_SAMPLES)]
+def split_windows(samples: np.ndarray, window_samples: int) -> list[np.ndarray]:
+    """Cut samples into consecutive windows; the last may be short. Views, no copies."""
+    return [samples[i : i + window_samples] for i in range(0, len(samples), window_samples)]
 
 
 def header_seconds(uri: str) -> float | None:

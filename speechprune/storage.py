@@ -7,6 +7,7 @@ Endpoints and credentials come from the environment or the instance's role, as b
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import sys
 from collections.abc import Iterator
@@ -53,12 +54,17 @@ def resolve(uri: str, base: str) -> str:
 
 
 def store_errors() -> tuple[type[Exception], ...]:
-    """Kinds of exceptions that a store raises; botocore's own are no OSErrors, once it is loaded."""
-    if "botocore.exceptions" not in sys.modules:
-        return (OSError,)
-    from botocore.exceptions import BotoCoreError, ClientError
+    """Kinds of exceptions that a store raises; not all of botocore's and aiohttp's are OSErrors."""
+    kinds: list[type[Exception]] = [OSError]
+    if "botocore.exceptions" in sys.modules:
+        from botocore.exceptions import BotoCoreError, ClientError
 
-    return (OSError, BotoCoreError, ClientError)
+        kinds += [BotoCoreError, ClientError]
+    if "aiohttp" in sys.modules:
+        from aiohttp import ClientError as ConnectionLost
+
+        kinds.append(ConnectionLost)
+    return tuple(kinds)
 
 
 @contextlib.contextmanager
@@ -138,6 +144,13 @@ def read_text(uri: str) -> str:
     return read_bytes(uri).decode()
 
 
+def num_bytes(uri: str) -> int:
+    """Size of a file; FileNotFoundError where there is none."""
+    fs, path = filesystem(uri)
+    with storage_errors(uri):
+        return int(fs.info(path)["size"])
+
+
 def write_bytes(uri: str, data: bytes) -> None:
     """Write a file in one step: readers see all of it or nothing.
 
@@ -167,18 +180,37 @@ def create_bytes(uri: str, data: bytes) -> None:
         Something is there.
     """
     fs, path = filesystem(uri)
-    if is_remote(uri):
+    try:
         with storage_errors(uri):
-            fs.pipe_file(path, data, mode="create")
-        return
-    target = Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    draft = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-    draft.write_bytes(data)
+            if is_remote(uri):
+                fs.pipe_file(path, data, mode="create")
+                return
+            target = Path(path)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            draft = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+            draft.write_bytes(data)
+            try:
+                _link(draft, target)
+            finally:
+                draft.unlink()
+    except FileNotFoundError as error:
+        raise StorageError(f"{uri}: there is no such place to write to ({error})") from error
+
+
+def _link(draft: Path, target: Path) -> None:
+    """Give a finished file its second name; where a drive has no hard links, write the target itself."""
     try:
         os.link(draft, target)
-    finally:
-        draft.unlink()
+    except FileExistsError:
+        raise
+    except OSError:
+        with open(target, "xb") as file:
+            file.write(draft.read_bytes())
+
+
+def write_json(uri: str, value: Any) -> None:
+    """Write a value as indented JSON, in one step."""
+    write_bytes(uri, json.dumps(value, indent=2).encode())
 
 
 def remove(uri: str) -> None:
@@ -192,6 +224,7 @@ def move_into(uri: str, folder: str) -> None:
     """Move a file into a folder of the same store."""
     fs, path = filesystem(uri)
     target = join(filesystem(folder)[1], path.rsplit("/", 1)[-1])
-    fs.makedirs(parent(target), exist_ok=True)
-    fs.cp_file(path, target)  # mv would take brackets in a path for a pattern
-    fs.rm_file(path)
+    with storage_errors(uri):
+        fs.makedirs(parent(target), exist_ok=True)
+        fs.cp_file(path, target)  # mv would take brackets in a path for a pattern
+        fs.rm_file(path)

@@ -7,14 +7,15 @@ import re
 
 from speechprune import storage
 from speechprune.data.index_files import WindowsDirectory
-from speechprune.models.loading import ModelOptions, fingerprint
+from speechprune.models.fingerprint import fingerprint
+from speechprune.models.options import ModelOptions
 
 
 class NotIndexed(ValueError):
     """An index that has nothing of a model; one line says what it has."""
 
 
-def folder_of(index: str, model: ModelOptions) -> str:
+def index_dir(index: str, model: ModelOptions) -> str:
     """Address of a model's folder in an index, there or not.
 
     It is named for people by the model's path, and for us by its fingerprint: a copy of the model elsewhere
@@ -28,7 +29,7 @@ def folder_of(index: str, model: ModelOptions) -> str:
     return storage.join(storage.absolute(index), f"{words.strip('-.')}-{revision}")
 
 
-def windows_of(index: str, model: ModelOptions) -> WindowsDirectory:
+def open_index(index: str, model: ModelOptions) -> WindowsDirectory:
     """The windows that a model has in an index.
 
     Raises
@@ -36,7 +37,7 @@ def windows_of(index: str, model: ModelOptions) -> WindowsDirectory:
     NotIndexed
         It has none there: another model, or another revision of it, made the index.
     """
-    folder = folder_of(index, model)
+    folder = index_dir(index, model)
     directory = WindowsDirectory(folder)
     if not directory.files():
         others = [_model_in(other) for other in storage.folders_in(index) if other != folder]

@@ -15,9 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from speechprune import storage
-
-# a row of the manifest, by column
-Row = dict[str, Any]
+from speechprune.data import Row
 
 
 class ManifestError(ValueError):

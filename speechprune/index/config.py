@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from speechprune.audio import WINDOW_SECONDS
 from speechprune.inference.states import StatesDType
 from speechprune.inference.types import AnsweringOptions
-from speechprune.models.loading import ModelOptions
+from speechprune.models.options import ModelOptions
 from speechprune.pipeline.config import RayOptions
 from speechprune.pruning.options import PruningOptions
 
@@ -37,8 +36,8 @@ class IndexOptions:
     states
         ``float16``, or ``int8`` in half of the bytes.
     shard_minutes
-        Part of a recording that is decoded, encoded and stored as one: a long recording occupies as many
-        workers as it has parts.
+        Part of a recording that is decoded, encoded and stored as one, rounded to whole windows of the model:
+        a long recording occupies as many workers as it has parts.
     compact
         Join small files when all else is done.
     lease_minutes
@@ -52,16 +51,13 @@ class IndexOptions:
     lease_minutes: float = 5.0
 
     def __post_init__(self) -> None:
-        windows = self.shard_minutes * 60 / WINDOW_SECONDS
-        if windows < 1 or windows != round(windows):
-            raise ValueError(f"shard_minutes is {self.shard_minutes:g}: give whole windows of 0.5 minutes")
-        if self.lease_minutes <= 0:
-            raise ValueError(f"lease_minutes is {self.lease_minutes:g}: give more than 0")
+        for name in ("shard_minutes", "lease_minutes"):
+            if getattr(self, name) <= 0:
+                raise ValueError(f"{name} is {getattr(self, name):g}: give more than 0")
 
-    @property
-    def shard_windows(self) -> int:
-        """Windows of a full part."""
-        return round(self.shard_minutes * 60 / WINDOW_SECONDS)
+    def shard_seconds(self, window_seconds: float) -> float:
+        """Length of a full part: whole windows, at least one."""
+        return max(1, round(self.shard_minutes * 60 / window_seconds)) * window_seconds
 
 
 @dataclass(frozen=True, kw_only=True)

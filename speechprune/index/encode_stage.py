@@ -10,13 +10,14 @@ import pyarrow as pa
 import ray
 import torch
 
-from speechprune.audio import SAMPLE_RATE, WINDOW_SECONDS, AudioTooShort, split_windows
+from speechprune.audio import SAMPLE_RATE, AudioTooShort
 from speechprune.cost import encode_flops
 from speechprune.data.index_columns import WINDOWS_SCHEMA
-from speechprune.inference.encode import in_encoder_batches
-from speechprune.inference.states import StatesDType, store_states
-from speechprune.inference.timing import Stopwatch
-from speechprune.models.loading import ModelOptions
+from speechprune.inference.encode import cut_windows, in_encoder_batches
+from speechprune.inference.states import StatesDType, store_states, store_times
+from speechprune.inference.timing import Timer
+from speechprune.models.base import Window
+from speechprune.models.options import ModelOptions
 from speechprune.pipeline.failures import failure_sentence
 from speechprune.pipeline.retries import Guard, Limits
 from speechprune.pipeline.stages.worker import load_in_worker, task_rows
@@ -77,31 +78,37 @@ class EncodeStage:
     def _refuse_too_short(self, tasks: list[Row]) -> None:
         for task in tasks:
             is_whole = task["start"] is None and task["end"] is None
-            if is_whole and not self._model.num_audio_tokens(len(task["pcm"]) // 2):
+            if is_whole and len(task["pcm"]) // 2 < self._model.min_window_samples:
                 raise AudioTooShort(f"{task['audio']} is shorter than one audio token")
 
     def _encode_windows(self, tasks: list[Row]) -> list[Row]:
         """Rows of all windows of some parts, encoded together."""
         if not tasks:
             return []
-        watch = Stopwatch(self._model.device)
+        watch = Timer(self._model.device)
         places = []
         for task in tasks:
-            cut = split_windows(np.frombuffer(task["pcm"], np.int16)) or [np.zeros(0, np.int16)]
-            begin = round((task["start"] or 0.0) / WINDOW_SECONDS)
-            places += [(task, begin + i, window) for i, window in enumerate(cut)]
-        audible = [i for i, (_, _, window) in enumerate(places) if self._model.num_audio_tokens(len(window))]
-        windows = [places[i][2] for i in audible]
+            start = task["start"] or 0.0
+            cut = cut_windows(self._model, np.frombuffer(task["pcm"], np.int16), start)
+            first = round(start / self._model.window_seconds)
+            empty = Window(np.zeros(0, np.int16), first * self._model.window_seconds)
+            places += [(task, first + i, window) for i, window in enumerate(cut or [empty])]
+        encodable = [
+            i
+            for i, (_, _, window) in enumerate(places)
+            if len(window.samples) >= self._model.min_window_samples
+        ]
+        windows = [places[i][2] for i in encodable]
         made, num_encoded = in_encoder_batches(self._model, windows, self._store_batch)
-        by_place = dict(zip(audible, made, strict=True))
+        by_place = dict(zip(encodable, made, strict=True))
         share = 1 / max(1, len(windows))
         seconds, tflops = watch.seconds() * share, encode_flops(self._model.shape, num_encoded) / 1e12 * share
         num_windows = {id(task): sum(owner is task for owner, _, _ in places) for task in tasks}
         return [
             _row(task, number, window, num_windows[id(task)])
             | self._labels
-            | {"dtype": self._states, "width": self._model.shape.encoder_hidden_size}
-            | by_place.get(i, {"num_tokens": 0, "states": b"", "norms": []})
+            | {"dtype": self._states, "width": self._model.shape.encoder.states_size}
+            | by_place.get(i, {"num_tokens": 0, "states": b"", "norms": [], "token_times": b""})
             | {
                 "seconds_encode": seconds if i in by_place else 0.0,
                 "tflops_encode": tflops if i in by_place else 0.0,
@@ -109,31 +116,37 @@ class EncodeStage:
             for i, (task, number, window) in enumerate(places)
         ]
 
-    def _store_batch(self, windows: list[np.ndarray]) -> list[Row]:
+    def _store_batch(self, windows: list[Window]) -> list[Row]:
         """What is stored of a batch of windows."""
-        states = self._model.encode_states(windows)
-        norms = torch.linalg.vector_norm(self._model.project(states).float(), dim=-1).cpu().numpy()
+        encoded = self._model.encode_windows(windows)
+        norms = torch.linalg.vector_norm(self._model.project(encoded.states).float(), dim=-1).cpu().numpy()
         made = []
-        for i, window in enumerate(windows):
-            num_tokens = self._model.num_audio_tokens(len(window))
-            stored, scales = store_states(states[i, :num_tokens].float().cpu().numpy(), self._states)
+        for states, own_norms, times in zip(encoded.states, norms, encoded.times, strict=True):
+            num_tokens = len(times)
+            stored, scales = store_states(states[:num_tokens].float().cpu().numpy(), self._states)
             made.append(
-                {"num_tokens": num_tokens, "states": stored, "scales": scales, "norms": norms[i, :num_tokens]}
+                {
+                    "num_tokens": num_tokens,
+                    "states": stored,
+                    "scales": scales,
+                    "norms": own_norms[:num_tokens],
+                    "token_times": store_times(times),
+                }
             )
         return made
 
 
-def _row(task: Row, number: int, window: np.ndarray, num_windows: int) -> Row:
+def _row(task: Row, number: int, window: Window, num_windows: int) -> Row:
     """What a row says of a window apart from what the model made of it."""
     (shard,) = task["items"].to_pylist()
-    start = number * WINDOW_SECONDS
+    samples = window.samples
     return {
         "recording": task["audio"],
         **shard,
         "window": number,
-        "start_seconds": float(start),
-        "end_seconds": start + len(window) / SAMPLE_RATE,
-        "peak": max(int(window.max()), -int(window.min())) if len(window) else 0,
+        "start_seconds": float(window.start_seconds),
+        "end_seconds": window.start_seconds + len(samples) / SAMPLE_RATE,
+        "peak": max(int(samples.max()), -int(samples.min())) if len(samples) else 0,
         "seconds_decode_audio": task["seconds_decode_audio"] / num_windows,
         "indexed_at": datetime.now(UTC),
     }

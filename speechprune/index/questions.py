@@ -12,7 +12,7 @@ import pyarrow as pa
 import yaml
 
 from speechprune import storage
-from speechprune.data.manifest import Manifest, manifest_of
+from speechprune.data.manifest import Manifest, make_manifest
 from speechprune.inference.prompts import MAX_CHOICES
 
 KEYS = ("id", "question", "choices")
@@ -23,7 +23,7 @@ class QuestionsError(ValueError):
 
 
 @dataclass(frozen=True)
-class Question:
+class StandingQuestion:
     """One of the list.
 
     Parameters
@@ -37,7 +37,7 @@ class Question:
     choices: tuple[str, ...] | None
 
 
-def read_questions(uri: str) -> list[Question]:
+def read_questions(uri: str) -> list[StandingQuestion]:
     """Read and check a YAML list of questions.
 
     Raises
@@ -59,7 +59,7 @@ def read_questions(uri: str) -> list[Question]:
     return questions
 
 
-def _question(uri: str, number: int, entry: Any) -> Question:
+def _question(uri: str, number: int, entry: Any) -> StandingQuestion:
     if isinstance(entry, str):
         entry = {"question": entry}
     if (
@@ -78,14 +78,14 @@ def _question(uri: str, number: int, entry: Any) -> Question:
     texts = choices if isinstance(choices, list) and all(isinstance(text, str) for text in choices) else []
     if choices is not None and not 2 <= len(texts) <= MAX_CHOICES:
         raise QuestionsError(f"{uri}: entry {number}: choices must be a list of 2 to {MAX_CHOICES} texts")
-    return Question(
+    return StandingQuestion(
         name=str(entry.get("id") or entry["question"]),
         question=entry["question"],
         choices=None if choices is None else tuple(texts),
     )
 
 
-def as_items(questions: Sequence[Question], recordings: Mapping[str, str]) -> Manifest:
+def as_items(questions: Sequence[StandingQuestion], recordings: Mapping[str, str]) -> Manifest:
     """Every question about every recording, as the items of a manifest.
 
     Parameters
@@ -105,9 +105,9 @@ def as_items(questions: Sequence[Question], recordings: Mapping[str, str]) -> Ma
         for recording, version in recordings.items()
         for question in questions
     ]
-    return manifest_of(rows, [pa.field("question_id", pa.string()), pa.field("version", pa.string())])
+    return make_manifest(rows, [pa.field("question_id", pa.string()), pa.field("version", pa.string())])
 
 
-def _item_id(question: Question, recording: str, version: str) -> str:
+def _item_id(question: StandingQuestion, recording: str, version: str) -> str:
     parts = [question.question, question.choices, recording, version]
     return hashlib.sha256(json.dumps(parts, ensure_ascii=False).encode()).hexdigest()[:16]

@@ -13,7 +13,7 @@ import ray
 
 from speechprune import storage
 from speechprune.config import ConfigError
-from speechprune.models.loading import ModelOptions
+from speechprune.models.options import ModelOptions
 from speechprune.pipeline.config import RayOptions
 from speechprune.pipeline.gpus import gpu_use
 from speechprune.pipeline.progress import Progress

@@ -11,13 +11,13 @@ from loguru import logger
 
 from speechprune.inference.point import Point
 from speechprune.inference.types import AnsweringOptions
-from speechprune.models.loading import ModelOptions
+from speechprune.models.options import ModelOptions
 from speechprune.models.vocabulary import unknown_share
 from speechprune.pipeline.config import RayOptions
-from speechprune.pipeline.directories.run_directory import RunDirectory
 from speechprune.pipeline.line import run_line
 from speechprune.pipeline.preview import estimate_hours
 from speechprune.pipeline.progress import Progress
+from speechprune.pipeline.run_store import RunStore
 from speechprune.pipeline.stages.answer import AnswerStage
 from speechprune.pipeline.stages.write import write_answers
 
@@ -68,7 +68,7 @@ def run_stages(
     model: ModelOptions,
     points: Sequence[Point],
     tasks: pa.Table,
-    run: RunDirectory,
+    run: RunStore,
     progress: Progress,
 ) -> None:
     """Answer what the tasks ask.

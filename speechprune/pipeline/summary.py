@@ -47,7 +47,7 @@ COLUMNS = [
 
 
 class AnswersSource(Protocol):
-    """Where answers are read from; ``RunDirectory`` is one."""
+    """Where answers are read from; ``RunStore`` is one."""
 
     path: str
 
@@ -174,11 +174,13 @@ def _cost(ok: pa.Table, shape: ModelShape) -> dict[str, Any]:
         "tokens_kept_mean": float(kept.mean()),
         "tokens_mean": float(audio.mean()),
         "tflops_prefill_mean": float(tflops.mean()),
-        "tflops_prefill_unpruned_mean": float(np.mean([paper_prefill_flops(shape, int(n)) for n in unpruned]))
+        "tflops_prefill_unpruned_mean": float(
+            np.mean([paper_prefill_flops(shape.decoder, int(n)) for n in unpruned])
+        )
         / 1e12,
         "memory_gb_mean": float((weights + cache).mean()) / 1e9,
         "memory_gb_unpruned_mean": float(
-            np.mean([int(weights[0]) + paper_kv_cache_bytes(shape, int(n)) for n in unpruned])
+            np.mean([int(weights[0]) + paper_kv_cache_bytes(shape.decoder, int(n)) for n in unpruned])
         )
         / 1e9,
     }

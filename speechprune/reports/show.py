@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 from loguru import logger
 
-from speechprune.pipeline.directories.run_directory import RunDirectory
+from speechprune.pipeline.run_store import RunStore
 from speechprune.reports.answers import AnswerNotFound, find_answer, list_answers, show_answer, write_clips
 
 
@@ -26,7 +26,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--clips", metavar="DIR", help="write the evidence spans there as WAV files")
     parser.add_argument("--failed", action="store_true", help="list only the failed items")
     options = parser.parse_args(arguments)
-    run = RunDirectory(options.run)
+    run = RunStore(options.run)
     try:
         if options.item_id is None:
             list_answers(run, only_failed=options.failed)

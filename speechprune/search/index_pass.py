@@ -27,7 +27,7 @@ RECORDINGS_PER_BLOCK = 8
 
 
 def search_pass(
-    stored: Mapping[str, Sequence[Part]], words: QueryWords, frame_tokens: int
+    stored: Mapping[str, Sequence[Part]], words: QueryWords, token_rate: float
 ) -> tuple[dict[str, list[Score]], dict[str, str]]:
     """Score every recording for every question of a pass.
 
@@ -37,7 +37,7 @@ def search_pass(
         Where the windows of each recording are, by address.
     words
         Of the questions.
-    frame_tokens
+    token_rate
         f.
 
     Returns
@@ -45,7 +45,7 @@ def search_pass(
     tuple
         Scores by recording, one a question; and of recordings that can't be read a sentence each.
     """
-    settings = {"words": ray.put(words), "frame_tokens": frame_tokens}
+    settings = {"words": ray.put(words), "token_rate": token_rate}
     rows = [{"recording": uri, "parts": [vars(part) for part in parts]} for uri, parts in stored.items()]
     blocks = [
         pa.Table.from_pylist(rows[i : i + RECORDINGS_PER_BLOCK])
@@ -72,7 +72,7 @@ def search_pass(
             score_recordings,
             batch_size=None,
             batch_format="pyarrow",
-            fn_kwargs={**settings, "statistics": statistics},
+            fn_kwargs={"words": settings["words"], "statistics": statistics},
         )
     )
     scores = {row["recording"]: [Score(**one) for one in row["scores"]] for row in scored.to_pylist()}
@@ -89,7 +89,7 @@ SCANNED_SCHEMA = pa.schema(
         pa.field("recording", pa.string()),
         pa.field("maxima", pa.large_binary()),  # float32, (B, V)
         pa.field("means", pa.large_binary()),
-        pa.field("num_tokens", pa.int64()),
+        pa.field("times", pa.large_binary()),  # float64, (B, 2)
         pa.field("num_windows", pa.int64()),
         pa.field("sums", pa.list_(pa.float64())),
         pa.field("squares", pa.list_(pa.float64())),
@@ -98,7 +98,7 @@ SCANNED_SCHEMA = pa.schema(
 )
 
 
-def scan_recordings(rows: pa.Table, *, words: Any, frame_tokens: int) -> pa.Table:
+def scan_recordings(rows: pa.Table, *, words: Any, token_rate: float) -> pa.Table:
     """Scan the recordings of a block, a shard in memory at a time."""
     words = ray.get(words)
     made = []
@@ -106,7 +106,7 @@ def scan_recordings(rows: pa.Table, *, words: Any, frame_tokens: int) -> pa.Tabl
         parts = [Part(**part) for part in row["parts"]]
         windows = (window for part in parts for window in read_parts([part], STATE_COLUMNS).to_pylist())
         try:
-            found = scan(windows, words, block_tokens(frame_tokens))
+            found = scan(windows, words, block_tokens(token_rate))
         except Exception as error:
             made.append({"recording": row["recording"], "error": failure_sentence(error)})
             continue
@@ -116,7 +116,7 @@ def scan_recordings(rows: pa.Table, *, words: Any, frame_tokens: int) -> pa.Tabl
                 "recording": row["recording"],
                 "maxima": found.maxima.tobytes(),
                 "means": found.means.tobytes(),
-                "num_tokens": found.num_tokens,
+                "times": found.times.tobytes(),
                 "num_windows": statistics.num_windows,
                 "sums": statistics.sums,
                 "squares": statistics.squares,
@@ -129,12 +129,10 @@ SCORE = pa.struct([(name, pa.float64()) for name in ("late_interaction", "simila
 SCORED_SCHEMA = pa.schema([pa.field("recording", pa.string()), pa.field("scores", pa.list_(SCORE))])
 
 
-def score_recordings(
-    rows: pa.Table, *, words: Any, frame_tokens: int, statistics: WordStatistics
-) -> pa.Table:
+def score_recordings(rows: pa.Table, *, words: Any, statistics: WordStatistics) -> pa.Table:
     """Score the recordings of a block for every question."""
     words = ray.get(words)
-    size, num_words = block_tokens(frame_tokens), len(words.offsets)
+    num_words = len(words.offsets)
     made = []
     for row in rows.to_pylist():
         if row["error"]:
@@ -142,8 +140,8 @@ def score_recordings(
         found = Scan(
             np.frombuffer(row["maxima"], np.float32).reshape(-1, num_words),
             np.frombuffer(row["means"], np.float32).reshape(-1, num_words),
-            row["num_tokens"],
+            np.frombuffer(row["times"], np.float64).reshape(-1, 2),
         )
-        scores = [vars(score(found, own, statistics, size, frame_tokens)) for own in words.of_query]
+        scores = [vars(score(found, own, statistics)) for own in words.of_query]
         made.append({"recording": row["recording"], "scores": scores})
     return pa.Table.from_pylist(made, SCORED_SCHEMA)

@@ -30,9 +30,7 @@ class Score:
     end: float
 
 
-def score(
-    scan: Scan, words: np.ndarray, statistics: WordStatistics, block_tokens: int, frame_tokens: int
-) -> Score:
+def score(scan: Scan, words: np.ndarray, statistics: WordStatistics) -> Score:
     """Score one recording for one question.
 
     M_w = Σ_v max(0, z_wv)², as in ``pruning.late_interaction``, but z_wv measures word v against the windows
@@ -45,8 +43,6 @@ def score(
         Numbers of the question's words.
     statistics
         Of the archive.
-    block_tokens, frame_tokens
-        Tokens in a block, and in a second.
     """
     if len(scan.maxima) == 0:
         return Score(0.0, -1.0, 0.0, 0.0)
@@ -58,6 +54,6 @@ def score(
     return Score(
         late_interaction=float(scores[best]),
         similarity=float(similarity.max()),
-        start=best * block_tokens / frame_tokens,
-        end=min((best + 2) * block_tokens, scan.num_tokens) / frame_tokens,
+        start=float(scan.times[best, 0]),
+        end=float(scan.times[min(best + 1, len(scan.times) - 1), 1]),
     )

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from speechprune.inference.states import load_states
+from speechprune.inference.states import load_states, load_times
 from speechprune.pruning.late_interaction import window_maxima
 from speechprune.search.words import QueryWords
 
@@ -23,13 +23,13 @@ class Scan:
         max over a block's tokens i of cos(S_i, T_v), float32, ``(B, V)``.
     means
         The mean over them, float32, ``(B, V)``: phase 1's similarity, word by word.
-    num_tokens
-        N.
+    times
+        Start of each block's first token and end of its last, in seconds, float64, ``(B, 2)``.
     """
 
     maxima: np.ndarray
     means: np.ndarray
-    num_tokens: int
+    times: np.ndarray
 
 
 def scan(windows: Iterable[dict[str, Any]], words: QueryWords, block_tokens: int) -> Scan:
@@ -38,31 +38,37 @@ def scan(windows: Iterable[dict[str, Any]], words: QueryWords, block_tokens: int
     Parameters
     ----------
     windows
-        Rows of the index with ``states``, ``scales``, ``norms``, in order.
+        Rows of the index with ``states``, ``scales``, ``norms`` and ``token_times``, in order.
     words
         Of all questions of the pass.
     block_tokens
         Tokens in a block; blocks run on over the windows' borders.
     """
-    maxima, means = [], []
-    rest = np.zeros((0, len(words.offsets)), np.float32)
-    num_tokens = 0
+    maxima, means, times = [], [], []
+    rest, rest_times = np.zeros((0, len(words.offsets)), np.float32), np.zeros((0, 2))
     for window in windows:
         if not window["num_tokens"]:
             continue
-        num_tokens += window["num_tokens"]
         cosines = words.cosines(load_states(window), np.asarray(window["norms"], np.float32))
         cosines = np.concatenate([rest, cosines])
+        token_times = np.concatenate([rest_times, load_times(window)])
         num_full = len(cosines) // block_tokens * block_tokens
         blocks = cosines[:num_full].reshape(-1, block_tokens, cosines.shape[1])
         maxima.append(blocks.max(axis=1))
         means.append(blocks.mean(axis=1))
-        rest = cosines[num_full:]
+        block_times = token_times[:num_full].reshape(-1, block_tokens, 2)
+        times.append(np.stack([block_times[:, 0, 0], block_times[:, -1, 1]], axis=1))
+        rest, rest_times = cosines[num_full:], token_times[num_full:]
     if len(rest):
         maxima.append(rest.max(axis=0, keepdims=True))
         means.append(rest.mean(axis=0, keepdims=True))
+        times.append(np.array([[rest_times[0, 0], rest_times[-1, 1]]]))
     empty = rest[:0]
-    return Scan(np.concatenate([empty, *maxima]), np.concatenate([empty, *means]), num_tokens)
+    return Scan(
+        np.concatenate([empty, *maxima]),
+        np.concatenate([empty, *means]),
+        np.concatenate([np.zeros((0, 2)), *times]),
+    )
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ import torch
 
 from speechprune.inference.prompts import build_prompt
 from speechprune.inference.types import AnsweringOptions
-from speechprune.models.qwen2_audio import Qwen2Audio
+from speechprune.models.base import SpeechModel
 
 _SMALLEST = 1e-12
 
@@ -45,8 +45,8 @@ class QueryWords:
 
 
 @torch.inference_mode()
-def words_of(
-    model: Qwen2Audio, questions: Sequence[tuple[str, Sequence[str] | None]], options: AnsweringOptions
+def encode_query_words(
+    model: SpeechModel, questions: Sequence[tuple[str, Sequence[str] | None]], options: AnsweringOptions
 ) -> QueryWords:
     """The words of questions with their choices, as ``options.query_text`` says, each once.
 
@@ -63,16 +63,18 @@ def words_of(
             wording=options,
             render_chat=model.render_chat,
             tokenizer=model.tokenizer,
-            audio_token_id=model.audio_token_id,
+            audio_token_id=model.language_model.audio_token_id,
         )
         queries.append(prompt.query_ids(options.query_text))
     token_ids, places = np.unique(np.concatenate(queries), return_inverse=True)
     embeds = model.embed_tokens(token_ids.tolist()).float()
     embeds = embeds / embeds.norm(dim=-1, keepdim=True).clamp_min(_SMALLEST)
-    weight, bias = (part.float().to(embeds.device) for part in model.projector)
+    weight, bias = model.projector
+    if bias is None:
+        bias = torch.zeros(len(weight))
     ends = np.cumsum([len(query) for query in queries])[:-1]
     return QueryWords(
-        directions=(embeds @ weight).cpu().numpy(),
-        offsets=(embeds @ bias).cpu().numpy(),
+        directions=(embeds @ weight.float().to(embeds.device)).cpu().numpy(),
+        offsets=(embeds @ bias.float().to(embeds.device)).cpu().numpy(),
         of_query=[np.unique(part) for part in np.split(places, ends)],
     )

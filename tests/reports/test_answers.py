@@ -5,10 +5,11 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from speechprune.data.columns import GOLD_SPAN_COLUMNS, ITEM_COLUMNS, answers_table
-from speechprune.pipeline.directories.run_directory import RunDirectory
+from speechprune.data.answer_rows import answers_table
+from speechprune.data.columns import GOLD_SPAN_COLUMNS, ITEM_COLUMNS
+from speechprune.pipeline.run_store import RunStore
 from speechprune.reports.answers import AnswerNotFound, find_answer, write_clips
-from speechprune.reports.show import main
+from speechprune.reports.show import main as show_run
 
 ROOT = Path(__file__).parents[2]
 RECORDING = sorted((ROOT / "speechprune" / "demo" / "archive" / "audio").glob("*.opus"))[0]
@@ -17,7 +18,7 @@ RECORDING = sorted((ROOT / "speechprune" / "demo" / "archive" / "audio").glob("*
 @pytest.fixture
 def run(tmp_path):
     """A run directory with an answer to a choice, an open one and a failure."""
-    directory = RunDirectory(str(tmp_path / "run"))
+    directory = RunStore(str(tmp_path / "run"))
 
     def write(status, item_id, choices, answer, gold_span=(None, None), **columns):
         item = dict.fromkeys((field.name for field in ITEM_COLUMNS), None) | {
@@ -70,7 +71,7 @@ def run(tmp_path):
 
 
 def show(run, capsys, *arguments):
-    code = main([run.path, *arguments])
+    code = show_run([run.path, *arguments])
     return code, capsys.readouterr().out
 
 
@@ -121,5 +122,5 @@ def test_clips_are_the_evidence(run, tmp_path):
 
 
 def test_a_folder_that_is_no_run_is_named(tmp_path):
-    assert main([str(tmp_path)]) == 2
-    assert main([str(tmp_path), "item"]) == 2
+    assert show_run([str(tmp_path)]) == 2
+    assert show_run([str(tmp_path), "item"]) == 2

@@ -22,7 +22,7 @@ from speechprune.search.recall import (
     recall_of_chance,
 )
 from speechprune.search.scan import Scan, WordStatistics, scan
-from speechprune.search.words import words_of
+from speechprune.search.words import encode_query_words
 
 QUESTIONS = [("When is the budget review?", ["Monday", "Friday"]), ("Who leads the review?", None)]
 OPTIONS = AnsweringOptions()
@@ -44,7 +44,7 @@ def rows_of(lm, samples: np.ndarray) -> list[dict]:
 
 @pytest.fixture(scope="module")
 def words(tiny_lm):
-    return words_of(tiny_lm.model, QUESTIONS, OPTIONS)
+    return encode_query_words(tiny_lm.model, QUESTIONS, OPTIONS)
 
 
 def test_cosines_in_the_space_of_states_are_those_of_projected_embeddings(tiny_lm, speech, words):

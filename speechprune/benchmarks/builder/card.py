@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
-from speechprune.benchmarks.rows import Row
+from speechprune.data import Row
 from speechprune.inference.prompts import LETTERS
 
 NUM_PARTS = 10  # of a recording, in which critical facts are counted

@@ -22,10 +22,10 @@ from speechprune.benchmarks.builder.dialogue import (
 from speechprune.benchmarks.builder.endpoint import AttemptFailed, Endpoint, EndpointError, EndpointOptions
 from speechprune.benchmarks.builder.script import (
     Gender,
-    Question,
     RecordingPlan,
     Scenario,
     Script,
+    ScriptQuestion,
     Speaker,
     Turn,
 )
@@ -192,7 +192,7 @@ def join_dialogues(plan: RecordingPlan, cast: Sequence[Speaker], replies: Sequen
     rng = random.Random(f"{plan.seed} choices")
     letters = iter(plan.letters)
     turns: list[Turn] = []
-    questions: list[Question] = []
+    questions: list[ScriptQuestion] = []
     for reply in replies:
         for asked in reply.questions:
             turn, sentence = _find_sentence(reply, asked.key_sentence)
@@ -200,7 +200,7 @@ def join_dialogues(plan: RecordingPlan, cast: Sequence[Speaker], replies: Sequen
             choices = rng.sample(asked.wrong, len(asked.wrong))
             choices.insert(LETTERS.index(letter), asked.right)
             questions.append(
-                Question(
+                ScriptQuestion(
                     question=asked.question,
                     choices=tuple(choices),
                     answer=letter,

@@ -29,7 +29,7 @@ FREE_SETTINGS = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class OutputOptions:
+class BenchmarkOutputOptions:
     """Where the benchmark goes.
 
     Parameters
@@ -131,7 +131,7 @@ class BuildRayOptions:
 class BuildConfig:
     """Everything that ``jobs/build_benchmark.py`` can be told."""
 
-    output: OutputOptions
+    output: BenchmarkOutputOptions
     items: ItemsOptions = field(default_factory=ItemsOptions)
     writer: WriterOptions = field(default_factory=WriterOptions)
     chat: ChatOptions | None = None

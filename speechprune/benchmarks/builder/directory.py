@@ -18,7 +18,7 @@ from pydantic import TypeAdapter, ValidationError
 from speechprune import storage
 from speechprune.benchmarks.builder.export import AudioFormat
 from speechprune.benchmarks.builder.script import Script
-from speechprune.pipeline.directories.run_directory import NUM_READERS, JobDirectory
+from speechprune.data.parquet_files import NUM_READERS
 
 _SCRIPT = TypeAdapter(Script)
 
@@ -31,8 +31,17 @@ class Recordings:
     failed: dict[str, str]
 
 
-class BenchmarkDirectory(JobDirectory):
-    """Reads and writes one benchmark's folder; each file is published in one step."""
+class BenchmarkDirectory:
+    """Reads and writes one benchmark's folder; each file is published in one step.
+
+    Parameters
+    ----------
+    path
+        Local folder or any fsspec URL; made when first written to.
+    """
+
+    def __init__(self, path: str) -> None:
+        self.path = storage.absolute(path)
 
     def read_recordings(self) -> Recordings:
         """All lines of all parts; one that is made counts wherever the same recording also failed."""

@@ -13,13 +13,14 @@ import soundfile
 
 from speechprune.audio import SAMPLE_RATE, split_windows
 from speechprune.benchmarks.builder.recording import Span, SpokenScript
-from speechprune.benchmarks.builder.script import Question
+from speechprune.benchmarks.builder.script import ScriptQuestion
 from speechprune.benchmarks.builder.speech import Word
-from speechprune.benchmarks.rows import Row
+from speechprune.data import Row
 from speechprune.inference.prompts import LETTERS
 
 AudioFormat = Literal["flac", "opus"]
 
+FRAME_SAMPLES = 30 * SAMPLE_RATE  # handed to the Opus encoder at a time
 OPUS_BITS_PER_SECOND = 24_000
 TIME_DECIMALS = 7  # exact: a sample lasts 0.0000625 s
 
@@ -48,7 +49,7 @@ def _write_opus(file: io.BytesIO, samples: np.ndarray) -> None:
         stream = container.add_stream("libopus", rate=SAMPLE_RATE, layout="mono")
         stream.bit_rate = OPUS_BITS_PER_SECOND
         stream.codec_context.flags |= av.codec.context.Flags.bitexact
-        for window in split_windows(samples):
+        for window in split_windows(samples, FRAME_SAMPLES):
             frame = av.AudioFrame.from_ndarray(window[None], format="s16", layout="mono")
             frame.sample_rate = SAMPLE_RATE
             container.mux(stream.encode(frame))
@@ -185,7 +186,7 @@ def spiral_records(recording_id: str, audio: str, spoken: SpokenScript) -> list[
     return records
 
 
-def _test_question(question: Question) -> dict[str, Any]:
+def _test_question(question: ScriptQuestion) -> dict[str, Any]:
     labelled = [f"{letter}. {choice}" for letter, choice in zip(LETTERS, question.choices, strict=False)]
     return {
         "question": question.question,

@@ -10,7 +10,14 @@ import random
 
 from speechprune.benchmarks.builder.grammar import Fact, ScenarioGrammar, load_grammar
 from speechprune.benchmarks.builder.grammar_draft import NUM_CHOICES, Draft, write_dialogue
-from speechprune.benchmarks.builder.script import Question, RecordingPlan, Scenario, Script, Speaker, Turn
+from speechprune.benchmarks.builder.script import (
+    RecordingPlan,
+    Scenario,
+    Script,
+    ScriptQuestion,
+    Speaker,
+    Turn,
+)
 from speechprune.inference.prompts import LETTERS
 
 DIALOGUE_SECONDS = 90.0  # a longer recording is several dialogues
@@ -144,7 +151,7 @@ def _ask(
     letter: str,
     where: list[tuple[int, int]],
     rng: random.Random,
-) -> Question:
+) -> ScriptQuestion:
     """A question about one fact; wrong choices are what other facts of its kind say nearby."""
     sentence, fact = facts[number]
     nearby = sorted(
@@ -163,7 +170,7 @@ def _ask(
     rng.shuffle(wrong)
     wrong.insert(LETTERS.index(letter), fact.value)
     turn, place = where[sentence]
-    return Question(
+    return ScriptQuestion(
         question=rng.choice(fact.relation.questions).format(subject=fact.subject),
         choices=tuple(wrong),
         answer=letter,

@@ -28,9 +28,9 @@ from speechprune.benchmarks.builder.recording_stage import (
 from speechprune.benchmarks.builder.spiral_texts import read_spiral_scripts
 from speechprune.config import ConfigError
 from speechprune.pipeline.cluster import StartError, root_cause, start_ray
-from speechprune.pipeline.directories.claim import claim_directory, output_path_errors
 from speechprune.pipeline.progress import Progress
 from speechprune.pipeline.retries import start_ledger
+from speechprune.pipeline.settings import check_settings, output_path_errors
 from speechprune.pipeline.tasks import split_blocks
 
 PACKAGES = ("speechprune", "ray", "numpy", "soundfile", "av", "transformers")
@@ -84,9 +84,9 @@ def build_benchmark(config: BuildConfig) -> BuildResult:
     _check_makers(config)
     check_quality_models(config.quality)
     directory = BenchmarkDirectory(config.output.path)
-    with output_path_errors():
+    with output_path_errors("output.path"):
         made = directory.read_recordings().made
-    _claim(directory, config, has_recordings=bool(made))
+    _check_settings(directory, config, has_recordings=bool(made))
     todo = [task for task in tasks if task.recording_id not in made]
     logger.info(
         "{}: {:,} recordings, {:,} of them already made", directory.path, len(tasks), len(tasks) - len(todo)
@@ -100,15 +100,18 @@ def build_benchmark(config: BuildConfig) -> BuildResult:
         raise StartError(root_cause(error)) from error
 
 
-def _claim(directory: BenchmarkDirectory, config: BuildConfig, has_recordings: bool) -> None:
-    """Hold what is there to this config; scripts without recordings hold to what they were written by."""
-    settings = config.settings()
+def _check_settings(directory: BenchmarkDirectory, config: BuildConfig, has_recordings: bool) -> None:
+    """Compare the settings of what is there; scripts alone depend only on the writer's."""
+
+    def check(settings: dict[str, Any], holds: str | None) -> None:
+        check_settings(directory.path, settings, config, holds=holds, place="output.path", packages=PACKAGES)
+
     if has_recordings:
-        claim_directory(directory, settings, config, PACKAGES, holds="recordings")
+        check(config.settings(), "recordings")
         return
     if directory.has_scripts():
-        claim_directory(directory, config.script_settings(), config, PACKAGES, holds="scripts")
-    claim_directory(directory, settings, config, PACKAGES, holds=None)
+        check(config.script_settings(), "scripts")
+    check(config.settings(), None)
 
 
 def plan_tasks(config: BuildConfig) -> list[RecordingTask]:

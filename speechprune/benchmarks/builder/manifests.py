@@ -11,7 +11,7 @@ from speechprune import storage
 from speechprune.config import config_from_arguments
 
 
-def manifest_of(source: str) -> str:
+def build_manifest(source: str) -> str:
     """The address of a manifest.
 
     Parameters

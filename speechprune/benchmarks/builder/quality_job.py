@@ -28,7 +28,8 @@ def check_quality_models(options: QualityOptions) -> None:
         One can't.
     """
     if options.model is not None:
-        from speechprune.models.loading import ModelOptions, check_model
+        from speechprune.models.loading import check_model
+        from speechprune.models.options import ModelOptions
 
         check_model(ModelOptions(path=options.model))
     if options.asr_model is not None:
@@ -72,7 +73,8 @@ def _on_worker(function: Any, *arguments: Any) -> dict[str, Any]:
 def _no_audio(model_path: str, recordings: Sequence[RecordingFacts]) -> dict[str, Any]:
     """Accuracy from questions and choices alone."""
     from speechprune.inference.no_audio import answer_without_audio
-    from speechprune.models.loading import ModelOptions, load_model
+    from speechprune.models.loading import load_model
+    from speechprune.models.options import ModelOptions
 
     questions = [question for recording in recordings for question in recording.questions]
     model = load_model(ModelOptions(path=storage.absolute(model_path)))

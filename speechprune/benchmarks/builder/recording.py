@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from speechprune.audio import SAMPLE_RATE
-from speechprune.benchmarks.builder.script import Question, Script, Speaker
+from speechprune.benchmarks.builder.script import Script, ScriptQuestion, Speaker
 from speechprune.benchmarks.builder.speech import SpeechError, Synthesizer, Utterance, Voice, Word
 
 # seconds, drawn evenly
@@ -55,7 +55,7 @@ class SpokenScript:
         """Length of the recording."""
         return len(self.samples) / SAMPLE_RATE
 
-    def evidence_span(self, question: Question) -> Span:
+    def evidence_span(self, question: ScriptQuestion) -> Span:
         """Where the critical fact of `question` is said."""
         return self.sentence_spans[question.turn][question.sentence]
 

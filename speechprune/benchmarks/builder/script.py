@@ -28,7 +28,7 @@ class Turn:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Question:
+class ScriptQuestion:
     """A multiple-choice question about one critical fact.
 
     Parameters
@@ -78,7 +78,7 @@ class Script:
     subtopic: str
     speakers: tuple[Speaker, ...]
     turns: tuple[Turn, ...]
-    questions: tuple[Question, ...]
+    questions: tuple[ScriptQuestion, ...]
 
     def __post_init__(self) -> None:
         names = {speaker.name for speaker in self.speakers}
@@ -94,7 +94,7 @@ class Script:
                     f"{question.turn}, which the script does not have"
                 )
 
-    def key_sentence(self, question: Question) -> str:
+    def key_sentence(self, question: ScriptQuestion) -> str:
         """The sentence that says the critical fact."""
         return self.turns[question.turn].sentences[question.sentence]
 

@@ -20,9 +20,9 @@ from typing import TypeVar
 
 from loguru import logger
 
-from speechprune.lab.faults.faults import FAULTS, Outcome, rehearse, undisturbed
+from speechprune.lab.faults.faults import FAULTS, Outcome, no_fault, run_scenario
 from speechprune.lab.faults.scaling import Scaling, scale
-from speechprune.lab.faults.scene import BUCKET, DEMO, fill_archive
+from speechprune.lab.faults.scenario import BUCKET, DEMO, fill_archive
 from speechprune.lab.faults.soak import Soak, soak
 from speechprune.lab.faults.store import FaultyStore
 from speechprune.lab.faults.tables import show_faults, show_scaling, show_soak
@@ -80,12 +80,12 @@ def _with_store(rehearsal: Callable[[FaultyStore], list[Result]]) -> list[Result
 
 def _faults(store: FaultyStore, names: list[str], num_copies: int) -> list[Outcome]:
     settings = (MODEL, "ray.min_actors=3")
-    logger.info("{:,} items; undisturbed", fill_archive(BUCKET, num_copies))
-    outcome, reference = rehearse(undisturbed, store, settings, None)
+    logger.info("{:,} items; no fault", fill_archive(BUCKET, num_copies))
+    outcome, reference = run_scenario(no_fault, store, settings, None)
     outcomes = [outcome]
     for name in names:
         logger.info("{}", name.replace("_", " "))
-        outcome, _ = rehearse(FAULTS[name], store, settings, reference)
+        outcome, _ = run_scenario(FAULTS[name], store, settings, reference)
         outcomes.append(outcome)
         logger.info("{:.0f} s; {} lost, {} different", outcome.seconds, outcome.lost, outcome.different)
     return outcomes

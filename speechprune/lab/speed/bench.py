@@ -21,6 +21,7 @@ from pathlib import Path
 from loguru import logger
 
 from speechprune.inference.speech_lm import SpeechLM
+from speechprune.lab.qwen2_audio import as_qwen2_audio
 from speechprune.lab.speed.long_recordings import long_recordings
 from speechprune.lab.speed.measurements import (
     CLIP_SECONDS,
@@ -61,7 +62,7 @@ def main(arguments: Sequence[str]) -> int:
         model = make_bench_model(DEMO / "model", folder / "model")
         lm = SpeechLM.from_pretrained(str(model), random_weights=True)
         results["model"] = {
-            "parameters": sum(p.numel() for p in lm.model.model.parameters()),
+            "parameters": sum(p.numel() for p in as_qwen2_audio(lm).model.parameters()),
             "dtype": str(lm.model.dtype),
         }
         hugging_face, shares = [], []

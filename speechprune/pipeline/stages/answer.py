@@ -11,14 +11,14 @@ import numpy as np
 import pyarrow as pa
 from loguru import logger
 
-from speechprune.inference.answer import answer_questions
+from speechprune.inference.answer import answer_prepared
 from speechprune.inference.encode import EncodedAudio, encode_recordings
 from speechprune.inference.no_audio import answer_without_audio
 from speechprune.inference.point import Point
-from speechprune.inference.prepare import ask
+from speechprune.inference.prepare import prepare_queries
 from speechprune.inference.states import embed_stored
 from speechprune.inference.types import Answer, AnsweringOptions, Item
-from speechprune.models.loading import ModelOptions
+from speechprune.models.options import ModelOptions
 from speechprune.pipeline.retries import Guard, Limits
 from speechprune.pipeline.stages.answer_rows import answer_rows, points_to_answer
 from speechprune.pipeline.stages.worker import load_in_worker, task_rows
@@ -112,13 +112,15 @@ class AnswerStage:
                 (task_id, row): question
                 for (task_id, row), question in zip(
                     [(task_id, row) for task_id, some in items.items() for row in range(len(some))],
-                    ask(self._model, [item for some in items.values() for item in some], methods, options),
+                    prepare_queries(
+                        self._model, [item for some in items.values() for item in some], methods, options
+                    ),
                     strict=True,
                 )
             }
             for point in points:
                 questions = [asked[place] for place in places[point]]
-                answers = answer_questions(self._model, questions, point.method, options)
+                answers = answer_prepared(self._model, questions, point.method, options)
                 for (task_id, _), answer in zip(places[point], answers, strict=True):
                     outcomes[task_id, point.name].append(answer)
         return outcomes

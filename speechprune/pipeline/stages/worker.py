@@ -7,14 +7,15 @@ from typing import Any
 
 import pyarrow as pa
 
-from speechprune.models.loading import ModelOptions, load_model
-from speechprune.models.qwen2_audio import Qwen2Audio
+from speechprune.models.base import SpeechModel
+from speechprune.models.loading import load_model
+from speechprune.models.options import ModelOptions
 from speechprune.pipeline.tasks import unpack_items
 
 BINARY_COLUMNS = ("pcm", "windows")
 
 
-def load_in_worker(model: ModelOptions, num_threads: int) -> Qwen2Audio:
+def load_in_worker(model: ModelOptions, num_threads: int) -> SpeechModel:
     """The model, without the chatter of its libraries; Ray would leave it one CPU thread."""
     import torch
     import transformers

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from speechprune.pipeline.directories.run_directory import RunDirectory
 from speechprune.pipeline.metrics import count_answers
+from speechprune.pipeline.run_store import RunStore
 
 PROGRESS_SCHEMA = pa.schema(
     [
@@ -32,7 +32,7 @@ MODEL_STAGES = ("encode", "prune", "prefill", "generate")
 
 def write_answers(rows: pa.Table, *, run_path: str, key_columns: Sequence[str]) -> pa.Table:
     """Publish a block of answers, count them, and report them in one row for the driver's progress."""
-    run = RunDirectory(run_path, key_columns)
+    run = RunStore(run_path, key_columns)
     recordings = {
         (row["audio"], row["start"], row["end"]): row["audio_seconds"] or 0.0
         for row in rows.select(["audio", "start", "end", "audio_seconds"]).to_pylist()

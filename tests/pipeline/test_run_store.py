@@ -11,19 +11,20 @@ from fsspec.core import url_to_fs
 
 from speechprune import storage
 from speechprune.config import ConfigError, parse_config
-from speechprune.data.columns import ITEM_COLUMNS, answers_table
+from speechprune.data.answer_rows import answers_table
+from speechprune.data.columns import ITEM_COLUMNS
 from speechprune.pipeline.config import BatchQAConfig
-from speechprune.pipeline.directories.claim import claim_answers
-from speechprune.pipeline.directories.run_directory import RunDirectory
+from speechprune.pipeline.run_store import RunStore
+from speechprune.pipeline.settings import answer_settings
 
 NOW = datetime.datetime(2026, 1, 2, tzinfo=datetime.UTC)
 
 
 @pytest.fixture(params=["local", "s3"])
-def run(request, tmp_path) -> RunDirectory:
+def run(request, tmp_path) -> RunStore:
     if request.param == "local":
-        return RunDirectory(str(tmp_path / "run [of] *"))
-    return RunDirectory(f"s3://{request.getfixturevalue('bucket')}/{request.node.name}")
+        return RunStore(str(tmp_path / "run [of] *"))
+    return RunStore(f"s3://{request.getfixturevalue('bucket')}/{request.node.name}")
 
 
 @pytest.fixture
@@ -50,11 +51,11 @@ def answers(*item_ids: str, prediction: str = "A") -> pa.Table:
     return answers_table([{"prediction": prediction, "finished_at": NOW}] * len(item_ids), items)
 
 
-def ids(run: RunDirectory, status: str) -> Counter[str]:
+def ids(run: RunStore, status: str) -> Counter[str]:
     return Counter(run.read_answers(status, ["item_id"]).column("item_id").to_pylist())
 
 
-def answers_files(run: RunDirectory, status: str) -> list[str]:
+def answers_files(run: RunStore, status: str) -> list[str]:
     return storage.files_in(storage.join(run.path, "answers", f"status={status}"), ".parquet")
 
 
@@ -63,11 +64,11 @@ def overwrite(file: str, data: bytes) -> None:
     fs.pipe_file(path, data)
 
 
-# settling
+# recovering files
 
 
 def test_an_empty_place_has_no_answers(run):
-    assert run.settle() == set()
+    assert run.recover() == set()
     assert run.read_answers("ok", ["item_id", "correct"]).num_rows == 0
 
 
@@ -75,7 +76,7 @@ def test_what_was_written_is_answered(run):
     run.write_answers("ok", answers("a", "b"))
     run.write_answers("ok", answers("c"))
     run.write_answers("failed", answers("d"))
-    assert run.settle() == {("a",), ("b",), ("c",)}
+    assert run.recover() == {("a",), ("b",), ("c",)}
     assert ids(run, "ok") == Counter("abc")
     assert ids(run, "failed") == Counter("d")
 
@@ -104,22 +105,22 @@ def test_doubled_rows_are_healed(run):
     run.write_answers("ok", answers("a", "b"))
     run.write_answers("ok", answers("b", "c"))
     run.write_answers("ok", answers("c"))
-    assert run.settle() == {("a",), ("b",), ("c",)}
+    assert run.recover() == {("a",), ("b",), ("c",)}
     assert ids(run, "ok") == Counter("abc")
-    assert run.settle() == {("a",), ("b",), ("c",)}
+    assert run.recover() == {("a",), ("b",), ("c",)}
 
 
 def test_a_failure_that_is_answered_by_now_is_dropped(run):
     run.write_answers("failed", answers("a", "b"))
     run.write_answers("ok", answers("a"))
-    assert run.settle() == {("a",)}
+    assert run.recover() == {("a",)}
     assert ids(run, "failed") == Counter("b")
 
 
-def test_failures_are_forgotten_when_they_are_tried_again(run):
+def test_failures_are_dropped_when_they_are_tried_again(run):
     run.write_answers("failed", answers("a", "b"))
     run.write_answers("failed", answers("c"))
-    run.forget_failures([("a",), ("c",), ("x",)])
+    run.drop_failed([("a",), ("c",), ("x",)])
     assert ids(run, "failed") == Counter("b")
 
 
@@ -131,25 +132,30 @@ def test_an_unreadable_file_is_set_aside_and_its_items_are_open_again(run, damag
     fs, path = url_to_fs(file)
     data = fs.cat_file(path)
     overwrite(file, data[: len(data) // 2] if damage == "cut" else b"")
-    assert len(run.settle()) == 1
+    assert len(run.recover()) == 1
     (aside,) = storage.files_in(storage.join(run.path, "set_aside"), ".parquet")
     assert aside.rsplit("/", 1)[-1] == file.rsplit("/", 1)[-1]
     assert len(answers_files(run, "ok")) == 1
 
 
-# claiming
+# checking settings
 
 
 def claim(run, config):
-    claim_answers(run, config, states=None)
+    with run.launch(answer_settings(config, states=None), config):
+        pass
+
+
+def record_of(run: RunStore) -> dict:
+    return json.loads(storage.read_text(storage.join(run.path, "run.json")))
 
 
 def test_the_same_settings_claim_again(run, config):
     claim(run, config)
     run.write_answers("ok", answers("a"))
-    before = run.read_run()
+    before = record_of(run)
     claim(run, config)
-    assert run.read_run() == before
+    assert record_of(run) == before
     assert before["config"]["pruning"]["pruning_rate"] == 0.2
     assert set(before["versions"]) >= {"speechprune", "ray", "torch", "transformers"}
 
@@ -174,14 +180,14 @@ def test_other_settings_are_refused_once_there_are_answers(run, tiny_model_folde
     ],
 )
 def test_settings_that_change_no_answer_are_free(tmp_path, tiny_model_folder, config, sections):
-    run = RunDirectory(str(tmp_path))
+    run = RunStore(str(tmp_path))
     claim(run, config)
     run.write_answers("ok", answers("a"))
     claim(run, config_with(tiny_model_folder, **sections))
 
 
 def test_a_copy_of_the_model_elsewhere_is_the_same_model(tmp_path, tiny_model_folder, config):
-    run = RunDirectory(str(tmp_path / "run"))
+    run = RunStore(str(tmp_path / "run"))
     claim(run, config)
     run.write_answers("ok", answers("a"))
     os.symlink(tiny_model_folder, tmp_path / "moved")
@@ -189,7 +195,7 @@ def test_a_copy_of_the_model_elsewhere_is_the_same_model(tmp_path, tiny_model_fo
 
 
 def test_another_model_is_refused(tmp_path, grouped_query_model_folder, config):
-    run = RunDirectory(str(tmp_path))
+    run = RunStore(str(tmp_path))
     claim(run, config)
     run.write_answers("ok", answers("a"))
     with pytest.raises(ConfigError, match=r"^model\.path \(fingerprint of its content\) is "):
@@ -205,16 +211,17 @@ def test_answers_of_unknown_origin_are_not_added_to(run, config):
 def test_a_place_that_can_not_be_written_to_is_named(tmp_path, config):
     (tmp_path / "file").write_text("")
     with pytest.raises(ConfigError, match=r"output\.path .*file/run"):
-        claim(RunDirectory(str(tmp_path / "file/run")), config)
+        claim(RunStore(str(tmp_path / "file/run")), config)
 
 
 def test_a_bucket_that_does_not_exist_is_named(bucket, config):
     with pytest.raises(ConfigError, match=r"output\.path .*s3://no-such-bucket/run.*does not exist"):
-        claim(RunDirectory("s3://no-such-bucket/run"), config)
+        claim(RunStore("s3://no-such-bucket/run"), config)
 
 
-def test_summaries_are_plain_json(run):
-    run.write_summary({"num_items": 3, "accuracy": None})
+def test_summaries_are_plain_json(run, config):
+    with run.launch({}, config):
+        run.finish({"num_items": 3, "accuracy": None})
     assert json.loads(storage.read_text(storage.join(run.path, "summary.json"))) == {
         "num_items": 3,
         "accuracy": None,
