@@ -1,112 +1,17 @@
-"""Rehearse on this machine what happens on a cluster (needs the extra [test], for its S3 server).
+"""Run the faults and loads of a cluster on this machine; --help says how."""
 
-    python jobs/bench_cluster.py faults [NAME ...]     # the main job under every fault, or those named
-    python jobs/bench_cluster.py scaling               # one to four nodes, with sleep in place of a GPU
-    python jobs/bench_cluster.py soak                  # 10,032 items about 2,508 recordings in one launch
+from functools import partial
 
-Nodes are separate Ray nodes; the archive is the demo's, repeated, for the first two in S3. Each prints its
-table and writes bench_cluster.WHAT.json.
-"""
+from speechprune.cli import run, run_command
+from speechprune.cli_commands import Tool
 
-from __future__ import annotations
-
-import argparse
-import json
-import os
-import sys
-from collections.abc import Callable
-from dataclasses import asdict
-from pathlib import Path
-from typing import TypeVar
-
-from loguru import logger
-
-from speechprune.lab.speed.measurements import temporary_folder
-from speechprune.pipeline.terminal import divert_framework_output, log_to_screen
-
-try:
-    from speechprune.lab.faults.faults import FAULTS, Outcome, rehearse, undisturbed
-    from speechprune.lab.faults.scaling import Scaling, scale
-    from speechprune.lab.faults.scene import BUCKET, DEMO, fill_archive
-    from speechprune.lab.faults.soak import Soak, soak
-    from speechprune.lab.faults.store import FaultyStore
-    from speechprune.lab.faults.tables import show_faults, show_scaling, show_soak
-except ModuleNotFoundError as error:
-    sys.exit(f"{error}: pip install -c constraints.txt -e '.[test]' brings its S3 server")
-
-MODEL = f"model.path={DEMO / 'model'}"
-NODES = (1, 2, 3, 4)
-Result = TypeVar("Result", Outcome, Scaling)
-
-
-def main(arguments: list[str]) -> int:
-    """Run a rehearsal."""
-    log_to_screen()
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--output", help="where the numbers go")
-    whats = parser.add_subparsers(dest="what", required=True)
-    faults = whats.add_parser("faults")
-    faults.add_argument("names", nargs="*", metavar="NAME", help=", ".join(FAULTS))
-    faults.add_argument("--copies", type=int, default=7, help="of the demo's archive")
-    scaling = whats.add_parser("scaling")
-    scaling.add_argument("--items", type=int, default=60, help="a node")
-    long_haul = whats.add_parser("soak")
-    long_haul.add_argument("--copies", type=int, default=209, help="of the demo's archive")
-    options = parser.parse_args(arguments)
-    unknown = set(getattr(options, "names", [])) - set(FAULTS)
-    if unknown:
-        parser.error(f"unknown faults {', '.join(sorted(unknown))}: give some of {', '.join(FAULTS)}")
-    results: list[Outcome] | list[Scaling] | list[Soak]
-    if options.what == "soak":
-        results = [_soak(options.copies)]
-        show_soak(results[0])
-    elif options.what == "scaling":
-        results = _with_store(lambda store: _scaling(options.items))
-        show_scaling(results)
-    else:
-        results = _with_store(lambda store: _faults(store, options.names or list(FAULTS), options.copies))
-        show_faults(results)
-    output = options.output or f"bench_cluster.{options.what}.json"
-    Path(output).write_text(json.dumps([asdict(result) for result in results], indent=2))
-    print(f"wrote {output}")
-    return 0
-
-
-def _with_store(rehearsal: Callable[[FaultyStore], list[Result]]) -> list[Result]:
-    store = FaultyStore()
-    os.environ.update(store.environment)
-    try:
-        with divert_framework_output():
-            return rehearsal(store)
-    finally:
-        store.close()
-
-
-def _faults(store: FaultyStore, names: list[str], num_copies: int) -> list[Outcome]:
-    settings = (MODEL, "ray.min_actors=3")
-    logger.info("{:,} items; undisturbed", fill_archive(BUCKET, num_copies))
-    outcome, reference = rehearse(undisturbed, store, settings, None)
-    outcomes = [outcome]
-    for name in names:
-        logger.info("{}", name.replace("_", " "))
-        outcome, _ = rehearse(FAULTS[name], store, settings, reference)
-        outcomes.append(outcome)
-        logger.info("{:.0f} s; {} lost, {} different", outcome.seconds, outcome.lost, outcome.different)
-    return outcomes
-
-
-def _scaling(items_per_node: int) -> list[Scaling]:
-    num_demo_items = len((DEMO / "archive/manifest.jsonl").read_text().splitlines())
-    fill_archive(BUCKET, -(-items_per_node * max(NODES) // num_demo_items))
-    return scale(NODES, items_per_node=items_per_node, seconds_per_item=1.0)
-
-
-def _soak(num_copies: int) -> Soak:
-    with temporary_folder() as folder:
-        return soak(Path(folder), num_copies, (MODEL, "ray.min_actors=2", "pruning.pruning_rate=0.8"))
-
+main = partial(
+    run_command,
+    Tool(
+        description="Run the faults and loads of a cluster on this machine.",
+        main="speechprune.lab.faults.command:main",
+    ),
+)
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    run(main)

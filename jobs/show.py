@@ -1,48 +1,11 @@
-"""Look at the answers of a run.
+"""Show the answers of a run: ``speechprune show``."""
 
-python jobs/show.py RUN                        every item in a line
-python jobs/show.py RUN ITEM_ID                one item: choices, probabilities, evidence, cost
-python jobs/show.py RUN ITEM_ID --clips DIR    also its evidence as WAV files to listen to
-"""
+from functools import partial
 
-from __future__ import annotations
+from speechprune.cli import run, run_command
+from speechprune.cli_commands import COMMANDS
 
-import argparse
-import sys
-
-from loguru import logger
-
-from speechprune.pipeline.directories.run_directory import RunDirectory
-from speechprune.pipeline.terminal import log_to_screen
-from speechprune.reports.answers import AnswerNotFound, find_answer, list_answers, show_answer, write_clips
-
-
-def main(arguments: list[str]) -> int:
-    """Print what was asked for."""
-    log_to_screen()
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("run", help="run directory, local or s3://")
-    parser.add_argument("item_id", nargs="?", help="an item, or the beginning of its id")
-    parser.add_argument("--clips", metavar="DIR", help="write the evidence spans there as WAV files")
-    parser.add_argument("--failed", action="store_true", help="list only the failed items")
-    options = parser.parse_args(arguments)
-    run = RunDirectory(options.run)
-    try:
-        if options.item_id is None:
-            list_answers(run, only_failed=options.failed)
-            return 0
-        answer = find_answer(run, options.item_id)
-        show_answer(answer)
-        if options.clips:
-            for path in write_clips(answer, options.clips):
-                print(f"wrote {path}")
-    except (AnswerNotFound, ValueError, OSError) as error:
-        logger.error("{}", error)
-        return 2
-    return 0
-
+main = partial(run_command, COMMANDS["show"])
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    run(main)

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
         Truncate,
     )
 
+__version__ = "0.1.0"
+
 _MODULES = {
     "Answer": "inference.types",
     "AnsweringOptions": "inference.types",
@@ -58,3 +60,7 @@ def __getattr__(name: str) -> Any:
     if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,79 +1,191 @@
-"""A job from its arguments to its exit code: what all scripts that take a config have in common."""
+"""The console command: ``speechprune COMMAND ...``; jobs/ holds the same commands as scripts for Ray.
+
+Exit codes: 0 done, 1 done with too many failures or an error of the program, 2 the command can't be carried
+out (one line says why), 130 stopped by Ctrl-C.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import difflib
+import os
+import signal
+import sys
+import threading
 from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import TypeVar
+from importlib import import_module
+from types import FrameType
+from typing import Any, NoReturn
 
-from loguru import logger
+from speechprune import __version__
+from speechprune.cli_commands import COMMANDS, EXTRAS, Command, Job
 
-from speechprune.config import asks_for_help, config_from_arguments
-from speechprune.pipeline.failures import CodeError, StartError
-from speechprune.pipeline.terminal import divert_framework_output, log_to_screen
+PRINT_CONFIG = "--print-config"
+SHUTDOWN_SECONDS = 5.0  # that Ray may take to end after Ctrl-C
 
-Config = TypeVar("Config")
-Result = TypeVar("Result")
+_interrupted = threading.Event()
 
 
-def run_job(
-    arguments: Sequence[str],
-    kind: type[Config],
-    work: Callable[[Config], Result],
-    end: Callable[[Config, Result], int],
-    *,
-    description: str | None,
-    default: Path | None = None,
-    stays: str,
-) -> int:
-    """Read the config, work, say how it went.
+def main(arguments: Sequence[str]) -> int:
+    """Run ``speechprune COMMAND ...`` and return its exit code."""
+    name, *rest = arguments or ["--help"]
+    if name in ("-h", "--help"):
+        print(overview())
+        return 0 if arguments else 2
+    if name == "--version":
+        print(f"speechprune {__version__}")
+        return 0
+    if name not in COMMANDS:
+        close = difflib.get_close_matches(name, COMMANDS, n=1)
+        hint = f"did you mean {close[0]}?" if close else f"give one of {', '.join(COMMANDS)}"
+        print(f"speechprune: unknown command {name}: {hint}", file=sys.stderr)
+        return 2
+    return run_command(COMMANDS[name], rest)
+
+
+def overview() -> str:
+    """Return what ``speechprune --help`` prints: every command in one line."""
+    lines = [f"  {name:10} {command.description.splitlines()[0]}" for name, command in COMMANDS.items()]
+    return "\n".join(
+        [
+            "usage: speechprune COMMAND ...",
+            "",
+            *lines,
+            "",
+            "speechprune COMMAND --help lists a command's settings; speechprune --version",
+        ]
+    )
+
+
+def run_command(command: Command, arguments: Sequence[str]) -> int:
+    """Carry out a command.
 
     Parameters
     ----------
+    command
+        A job with a config, or a tool that reads its arguments itself.
     arguments
-        Of the command line, see ``config_from_arguments``.
-    kind, default
-        Dataclass of the config, and its file where none is named.
-    work
-        What the job does; frameworks' chatter meanwhile goes to a file.
-    end
-        Prints what came out; its exit code is the job's.
-    description
-        Printed where help is asked for.
-    stays
-        What a job that is stopped by Ctrl-C leaves, in words.
+        Those after the command's name.
 
     Returns
     -------
     int
-        That of ``end``; 2 where the job can't be done, with a line that says why; 130 after Ctrl-C.
+        The exit code; see the module.
     """
-    log_to_screen()
-    if asks_for_help(arguments):
-        print(description)
+    try:
+        from loguru import logger
+
+        from speechprune.pipeline.terminal import log_to_screen
+
+        log_to_screen()
+        if isinstance(command, Job):
+            return run_job(command, arguments)
+        exit_code: int = load(command.main)(arguments)
+        return exit_code
+    except BaseException as error:
+        if not (isinstance(error, KeyboardInterrupt) or _interrupted.is_set()):
+            return _exit_code_of(error)
+        logger.warning("stopped; {}", command.on_interrupt)
+        return 130
+
+
+def run_job(job: Job, arguments: Sequence[str]) -> int:
+    """Read a job's config, do its work, report how it went.
+
+    Raises
+    ------
+    ValueError, OSError
+        Config, input, model or output can't be used; one line says which.
+    """
+    from loguru import logger
+
+    from speechprune.cli_help import job_help
+    from speechprune.config import as_yaml, config_from_arguments
+    from speechprune.pipeline.failures import CodeError, StartError
+    from speechprune.pipeline.terminal import divert_framework_output
+
+    config_class = load(job.config_class)
+    if {"-h", "--help"} & set(arguments):
+        print(job_help(job, config_class))
+        return 0
+    question, settings = job.split_question(arguments)
+    settings = [setting for setting in settings if setting != PRINT_CONFIG]
+    config = config_from_arguments(config_class, settings, job.default_config)
+    if PRINT_CONFIG in arguments:
+        print(as_yaml(config), end="")
         return 0
     try:
-        config = config_from_arguments(kind, arguments, default)
         with divert_framework_output() as log:
-            result = work(config)
-    except (ValueError, OSError) as error:
-        logger.error("{}", error)
-        return 2
+            work = load(job.work)
+            result = work(config, question) if job.takes_question else work(config)
     except StartError as error:
-        logger.error("{} (all that Ray said: {})", error, log)
+        logger.error("{} (Ray's own output: {})", error, log)
         return 2
     except CodeError as error:
         logger.error("{}", error)
         return 1
-    except KeyboardInterrupt:
-        logger.warning("stopped; {}", stays)
-        return 130
-    return end(config, result)
+    exit_code: int = load(job.report)(config, result)
+    return exit_code
 
 
-def too_many_failed(failed: float, most: float, items: str) -> int:
-    """1, with a line, where a larger share failed than ``output.max_failed_fraction``; else 0."""
-    if failed <= most:
-        return 0
-    logger.error("{:.1%} of the {} failed, more than output.max_failed_fraction={:g}", failed, items, most)
-    return 1
+def _exit_code_of(error: BaseException) -> int:
+    """Print the line of an error that is the user's to mend; raise any other again, for its traceback."""
+    from loguru import logger
+
+    if isinstance(error, ModuleNotFoundError):
+        module = str(error.name).partition(".")[0]
+        if module in EXTRAS:
+            logger.error('{} is not installed: pip install "speechprune[{}]"', module, EXTRAS[module])
+            return 2
+    elif isinstance(error, ValueError | OSError):
+        logger.error("{}", error)
+        return 2
+    raise error
+
+
+def load(reference: str) -> Any:
+    """Return the object that ``module:name`` names."""
+    module, _, name = reference.partition(":")
+    return getattr(import_module(module), name)
+
+
+def run(main: Callable[[Sequence[str]], int] = main) -> NoReturn:
+    """Run a command as this process and leave with its exit code.
+
+    Ctrl-C gives 130 whenever it comes: while modules are imported, while Ray starts, or where a library has
+    turned it into an error of its own. After it nothing more is interrupted, and the exit hooks of Python and
+    Ray, in which a half-started Ray can crash, are left out.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # not where a shell has it ignored
+        signal.signal(signal.SIGINT, _interrupt)
+    try:
+        exit_code = main(sys.argv[1:])
+        _shut_down_ray()  # here, where Ctrl-C is still expected, rather than in an exit hook
+    except BaseException:
+        if not _interrupted.is_set():
+            raise
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if not _interrupted.is_set():
+        sys.exit(exit_code)
+    shutdown = threading.Thread(target=_shut_down_ray, daemon=True)
+    shutdown.start()
+    shutdown.join(SHUTDOWN_SECONDS)
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(Exception):
+            stream.flush()
+    os._exit(130)
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    _interrupted.set()
+    raise KeyboardInterrupt
+
+
+def _shut_down_ray() -> None:
+    """End this process's part in Ray, if it has one."""
+    ray = sys.modules.get("ray")
+    if _interrupted.is_set():
+        with contextlib.suppress(BaseException):
+            ray.shutdown()  # type: ignore[union-attr]
+    elif ray is not None:
+        ray.shutdown()

@@ -1,10 +1,14 @@
-"""Configs from YAML and ``section.key=value`` overrides, for any dataclass whose fields are sections."""
+"""Configs from YAML and ``section.key=value`` overrides, for any dataclass whose fields are sections.
+
+A value ``package://demo/model`` is the path of that file in the installed package, from any folder.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import difflib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import NoneType
 from typing import Any, TypeVar, get_args, get_type_hints
@@ -14,33 +18,35 @@ from pydantic import TypeAdapter, ValidationError
 
 T = TypeVar("T")
 
+PACKAGE_SCHEME = "package://"
+_PACKAGE = Path(__file__).absolute().parent
+
 
 class ConfigError(ValueError):
     """A config that can't be used; one line names the key and what to give."""
 
 
-def asks_for_help(arguments: Sequence[str]) -> bool:
-    """Whether a job's arguments ask what it does, with ``-h`` or ``--help``."""
-    return bool({"-h", "--help"} & set(arguments))
-
-
-def config_from_arguments(kind: type[T], arguments: Sequence[str], default: Path | None = None) -> T:
-    """The config of a job, from its arguments: ``[CONFIG.yaml] [section.key=value ...]``.
+def config_from_arguments(config_class: type[T], arguments: Sequence[str], default: str | None = None) -> T:
+    """Read the config that a job's arguments name: ``[CONFIG.yaml] [section.key=value ...]``.
 
     Parameters
     ----------
-    kind
+    config_class
         Dataclass of the job's sections.
     arguments
         Of the command line, in any order.
     default
-        The config file where none is named; None if one must be.
+        Config file where none is named; None if one must be.
 
     Raises
     ------
     ConfigError
-        No config file or more than one, or see ``load_config``.
+        No config file or more than one, an unknown option, or see ``load_config``.
     """
+    if option := next((argument for argument in arguments if argument.startswith("-")), None):
+        raise ConfigError(
+            f"unknown option {option}: settings are written section.key=value, --help lists them"
+        )
     configs = [argument for argument in arguments if "=" not in argument]
     overrides = [argument for argument in arguments if "=" in argument]
     if len(configs) > 1:
@@ -50,18 +56,18 @@ def config_from_arguments(kind: type[T], arguments: Sequence[str], default: Path
     path = configs[0] if configs else default
     if path is None:
         raise ConfigError("give a config file: CONFIG.yaml [section.key=value ...]")
-    return load_config(kind, str(path), overrides)
+    return load_config(config_class, path, overrides)
 
 
-def load_config(kind: type[T], path: str, overrides: Sequence[str] = ()) -> T:
+def load_config(config_class: type[T], path: str, overrides: Sequence[str] = ()) -> T:
     """Read a config file and apply ``section.key=value`` overrides.
 
     Parameters
     ----------
-    kind
+    config_class
         Dataclass whose fields are sections, each a dataclass of settings.
     path
-        A YAML file.
+        A YAML file; ``package://configs/NAME.yaml`` is one that the package ships.
     overrides
         Read as YAML too; the last one of a key wins.
 
@@ -71,12 +77,14 @@ def load_config(kind: type[T], path: str, overrides: Sequence[str] = ()) -> T:
         The file, a key or a value is wrong; one line names it and, for a misspelt key, the nearest.
     """
     try:
-        values = yaml.safe_load(Path(path).read_text())
+        values = yaml.safe_load(Path(resolve_package_address(path)).read_text())
     except OSError as error:
-        raise ConfigError(f"config {path} can't be read: {error.strerror or error}") from error
+        shipped = f"{PACKAGE_SCHEME}configs/{Path(path).name}"
+        hint = f"; the package ships {shipped}" if _package_file(shipped).is_file() else ""
+        raise ConfigError(f"config {path} can't be read: {error.strerror or error}{hint}") from error
     except yaml.YAMLError as error:
         raise ConfigError(f"config {path} is not valid YAML: {' '.join(str(error).split())}") from error
-    sections = _sections(kind)
+    sections = _sections(config_class)
     if not isinstance(values, dict):
         some = " and ".join(", ".join(list(sections)[:3]).rsplit(", ", 1))
         raise ConfigError(f"config {path} must hold sections such as {some}")
@@ -85,10 +93,10 @@ def load_config(kind: type[T], path: str, overrides: Sequence[str] = ()) -> T:
             values[section] = {}
     for override in overrides:
         _apply_override(sections, values, override)
-    return parse_config(kind, values)
+    return parse_config(config_class, _resolve_package_addresses(values))
 
 
-def parse_config(kind: type[T], values: dict[str, Any]) -> T:
+def parse_config(config_class: type[T], values: dict[str, Any]) -> T:
     """Turn nested dicts into a config, refusing unknown keys.
 
     Sections with a default may be absent; of one without, the keys without a default are asked for.
@@ -98,35 +106,89 @@ def parse_config(kind: type[T], values: dict[str, Any]) -> T:
     ConfigError
         See ``load_config``.
     """
-    sections = _sections(kind)
+    sections = _sections(config_class)
     _refuse_unknown_keys(sections, values)
-    required: dict[str, Any] = {name: {} for name in sections if name in _required(kind)}
+    required: dict[str, Any] = {name: {} for name in sections if name in _required(config_class)}
     try:
-        return TypeAdapter(kind).validate_python(required | values)
+        return TypeAdapter(config_class).validate_python(required | values)
     except ValidationError as error:
         raise ConfigError(_first_problem(error)) from error
 
 
-def _sections(kind: Any) -> dict[str, dict[str, Any]]:
+def as_yaml(config: Any) -> str:
+    """Return a config as YAML that ``load_config`` reads back; sections that are None are left out."""
+    sections = {name: value for name, value in dataclasses.asdict(config).items() if value is not None}
+    text: str = yaml.safe_dump(_plain(sections), sort_keys=False, allow_unicode=True, width=100)
+    return text
+
+
+def _plain(value: Any) -> Any:
+    """Convert tuples, which YAML has no word for, to lists."""
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    return [_plain(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+def resolve_package_address(address: str) -> str:
+    """Return the path of a ``package://NAME`` address; all other text stays as it is.
+
+    The path is relative where the current folder holds the package, as in a checkout: rows then name the
+    model alike in every checkout, and a Ray worker finds it in its own copy of a job's working directory.
+
+    Raises
+    ------
+    ConfigError
+        The package has no such file.
+    """
+    if not address.startswith(PACKAGE_SCHEME):
+        return address
+    path = _package_file(address)
+    if not path.exists():
+        folder = next(parent for parent in path.parents if parent.is_dir())
+        names = ", ".join(sorted(file.name for file in folder.iterdir() if file.name[0] not in "._"))
+        raise ConfigError(f"{address} is not in the package: {folder.name}/ there holds {names}")
+    with contextlib.suppress(ValueError):
+        return str(path.relative_to(Path.cwd()))
+    return str(path)
+
+
+def _package_file(address: str) -> Path:
+    name = address.removeprefix(PACKAGE_SCHEME)
+    if name.startswith("configs/") and not (_PACKAGE / "configs").is_dir():
+        return _PACKAGE.parent / name  # beside the package in a checkout, inside it in a wheel
+    return _PACKAGE / name
+
+
+def _resolve_package_addresses(value: Any) -> Any:
+    """Resolve every text that is such an address as a whole; the arguments of a build are resolved there."""
+    if isinstance(value, dict):
+        return {key: _resolve_package_addresses(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_resolve_package_addresses(item) for item in value]
+    return resolve_package_address(value) if isinstance(value, str) and " " not in value else value
+
+
+def _sections(config_class: Any) -> dict[str, dict[str, Any]]:
     """Section -> key -> type of the setting."""
-    kinds = get_type_hints(kind)
+    hints = get_type_hints(config_class)
     sections = {}
-    for section in dataclasses.fields(kind):
-        owner = _section_class(kinds[section.name])
+    for section in dataclasses.fields(config_class):
+        owner = section_class(hints[section.name])
         types = get_type_hints(owner)
         sections[section.name] = {f.name: types[f.name] for f in dataclasses.fields(owner)}
     return sections
 
 
-def _section_class(hint: Any) -> Any:
-    """The dataclass of a section; one that a config may do without is ``X | None``."""
+def section_class(hint: Any) -> Any:
+    """Return the dataclass of a section; one that a config may do without is ``X | None``."""
     return next(part for part in get_args(hint) or (hint,) if part is not NoneType)
 
 
-def _required(kind: Any) -> set[str]:
+def _required(config_class: Any) -> set[str]:
     """Sections without a default."""
     missing = dataclasses.MISSING
-    return {f.name for f in dataclasses.fields(kind) if f.default is missing and f.default_factory is missing}
+    fields = dataclasses.fields(config_class)
+    return {f.name for f in fields if f.default is missing and f.default_factory is missing}
 
 
 def _refuse_unknown_keys(sections: dict[str, dict[str, Any]], values: dict[str, Any]) -> None:
@@ -165,18 +227,18 @@ def _apply_override(sections: dict[str, dict[str, Any]], values: dict[str, Any],
         value = yaml.safe_load(text)
     except yaml.YAMLError:
         value = text
-    kind = sections.get(section, {}).get(key)
-    if isinstance(value, dict | list) and _takes(kind, text) and not _takes(kind, value):
+    hint = sections.get(section, {}).get(key)
+    if isinstance(value, dict | list) and _takes(hint, text) and not _takes(hint, value):
         value = text  # with braces, such as a prompt
     settings = values.setdefault(section, {})
     if isinstance(settings, dict):  # if not, parse_config says so
         settings[key] = value
 
 
-def _takes(kind: Any, value: Any) -> bool:
+def _takes(hint: Any, value: Any) -> bool:
     """Whether a value is one of a setting's type."""
     try:
-        TypeAdapter(kind).validate_python(value)
+        TypeAdapter(hint).validate_python(value)
     except ValidationError:
         return False
     return True

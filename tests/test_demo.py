@@ -9,8 +9,9 @@ import torch
 from transformers import AutoProcessor, Qwen2AudioForConditionalGeneration
 
 from speechprune import SpeechLM, SpeechPrune
-from speechprune.audio import SAMPLE_RATE, WINDOW_SECONDS, decode_audio
+from speechprune.audio import SAMPLE_RATE, decode_audio
 from speechprune.inference.no_audio import answer_without_audio
+from speechprune.models.qwen2_audio import WINDOW_SECONDS
 from tests.helpers.tiny_models import DEMO
 
 ARCHIVE = DEMO / "archive"

@@ -1,4 +1,4 @@
-"""The code is linted, formatted and typed."""
+"""The code is linted, formatted and typed, and its rooms import only what lies below them."""
 
 import subprocess
 import sys
@@ -16,6 +16,13 @@ ROOT = Path(__file__).parents[1]
 )
 def test_clean(command):
     run = subprocess.run([sys.executable, "-m", *command], cwd=ROOT, capture_output=True, text=True)
+    assert run.returncode == 0, run.stdout + run.stderr
+
+
+def test_rooms_import_only_what_lies_below_them():
+    """The contracts are in pyproject.toml; imports inside functions count as well."""
+    command = Path(sys.executable).with_name("lint-imports")
+    run = subprocess.run([command, "--no-cache", "--no-logo"], cwd=ROOT, capture_output=True, text=True)
     assert run.returncode == 0, run.stdout + run.stderr
 
 

@@ -1,6 +1,6 @@
 """DREAM-TTS and CN-College-Listen: listening comprehension, as AudioBench publishes them.
 
-Hugging Face datasets with a split ``test`` and the columns ``context`` (audio), ``instruction`` (question),
+Hugging Face data sets with a split ``test`` and the columns ``context`` (audio), ``instruction`` (question),
 ``choices`` (all in one string) and ``answer``. The paper keeps the recordings longer than 60 s.
 """
 
@@ -12,43 +12,56 @@ from typing import Any
 import av
 import datasets
 
-from speechprune.benchmarks.choices import gold_letter, parse_choices
-from speechprune.benchmarks.rows import Benchmark, Row, read_rows
+from speechprune.benchmarks.choices import parse_choices, parse_gold_answer
+from speechprune.benchmarks.rows import Benchmark, read_rows
+from speechprune.data import Row
 
-HUB_SOURCES = {
-    "dream_tts": "AudioLLMs/dream_tts_mcq_test",
-    "cn_college_listen": "AudioLLMs/cn_college_listen_mcq_test",
-}
 COLUMNS = ("context", "instruction", "choices", "answer")
 
 
-def read_audiobench(
-    name: str, output_dir: Path, source: str | None = None, min_seconds: float = 60
+def read_dream_tts(
+    output_dir: Path, *, source: str = "AudioLLMs/dream_tts_mcq_test", min_seconds: float = 60
 ) -> Benchmark:
-    """Read an AudioBench multiple-choice set into manifest rows, its recordings into ``output_dir/audio``.
-
-    A recording with several questions is written once, so that the job encodes it once.
+    """Read DREAM-TTS: questions about spoken dialogues.
 
     Parameters
     ----------
-    name
-        One of `HUB_SOURCES`; the first part of every ``item_id``.
     output_dir
-        Folder of the manifest: the rows' ``audio`` is relative to it.
+        Folder of the manifest; the recordings go into ``output_dir/audio``.
     source
-        Dataset on the hub, or a local folder of the same layout (``data/test-*.parquet``).
-        Default: the one of `HUB_SOURCES`.
+        Data set on the Hugging Face hub, or a local folder of the same layout (``data/test-*.parquet``).
     min_seconds
         Only recordings longer than this are kept.
     """
-    source = source or HUB_SOURCES[name]
+    return _read("dream_tts", output_dir, source, min_seconds)
+
+
+def read_cn_college_listen(
+    output_dir: Path, *, source: str = "AudioLLMs/cn_college_listen_mcq_test", min_seconds: float = 60
+) -> Benchmark:
+    """Read CN-College-Listen: listening tests of Chinese colleges, in English.
+
+    Parameters
+    ----------
+    output_dir
+        Folder of the manifest; the recordings go into ``output_dir/audio``.
+    source
+        Data set on the Hugging Face hub, or a local folder of the same layout (``data/test-*.parquet``).
+    min_seconds
+        Only recordings longer than this are kept.
+    """
+    return _read("cn_college_listen", output_dir, source, min_seconds)
+
+
+def _read(name: str, output_dir: Path, source: str, min_seconds: float) -> Benchmark:
+    """Make the rows; a recording with several questions is written once, so that it is encoded once."""
     dataset = load_test_split(source)
     (output_dir / "audio").mkdir(parents=True, exist_ok=True)
 
     def make_row(numbered_record: tuple[int, dict[str, Any]]) -> Row | None:
         number, record = numbered_record
         choices = parse_choices(record["choices"])
-        answer = gold_letter(record["answer"], choices)
+        answer = parse_gold_answer(record["answer"], choices)
         audio_bytes = record["context"]["bytes"] or Path(record["context"]["path"]).read_bytes()
         seconds, suffix = duration_and_suffix(audio_bytes)
         if seconds <= min_seconds:

@@ -53,7 +53,7 @@ def _split_at_labels(text: str, label: str) -> list[str]:
     return [text[start:end].strip(" \t\r\n;,") for (_, start), end in zip(spans, ends, strict=True)]
 
 
-def gold_letter(answer: str, choices: list[str]) -> str:
+def parse_gold_answer(answer: str, choices: list[str]) -> str:
     """Return the letter of the gold answer, printed as a letter, as a choice's text, or as both."""
     same_text = [
         letter

@@ -2,9 +2,10 @@
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import TypeVar
 
-Row = dict[str, Any]
+from speechprune.data import Row
+
 Record = TypeVar("Record")
 
 

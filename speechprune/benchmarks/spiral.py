@@ -5,31 +5,37 @@ download of their own. Gold letters are far from even (B 59.6 %): see accuracy b
 """
 
 import json
-from os import PathLike
+import os
+from pathlib import Path
 
-from speechprune.benchmarks.choices import gold_letter, strip_labels
-from speechprune.benchmarks.rows import Benchmark, Row, read_rows
+from speechprune.benchmarks.choices import parse_gold_answer, strip_labels
+from speechprune.benchmarks.rows import Benchmark, read_rows
+from speechprune.data import Row
 
 
-def read_spiral(texts_path: str | PathLike[str], audio_root: str) -> Benchmark:
-    """Read SPIRAL's JSONL into manifest rows.
+def read_spiral(output_dir: Path, texts: str, *, audio_root: str) -> Benchmark:
+    """Read SPIRAL's or SPIRAL-H's JSONL into manifest rows.
 
     Parameters
     ----------
-    texts_path
+    output_dir
+        Folder of the manifest.
+    texts
         ``data.jsonl`` or ``data_h.jsonl``.
     audio_root
-        Folder or URL prefix that holds ``spiral/wavs``. It becomes the first part of every row's ``audio``;
-        a relative one is relative to the manifest.
+        Folder or URL prefix that holds ``spiral/wavs``: the first part of every row's ``audio``, written
+        relative to the manifest where it is a relative path.
     """
-    with open(texts_path, encoding="utf-8") as lines:
+    if "://" not in audio_root and not os.path.isabs(audio_root):
+        audio_root = os.path.relpath(audio_root, output_dir)
+    with open(texts, encoding="utf-8") as lines:
         numbered = [(number, line) for number, line in enumerate(lines, start=1) if line.strip()]
-    records = ((f"{texts_path}, line {number}", line) for number, line in numbered)
+    records = ((f"{texts}, line {number}", line) for number, line in numbered)
     return read_rows(records, lambda line: spiral_row(json.loads(line), audio_root))
 
 
 def spiral_row(record: Row, audio_root: str) -> Row:
-    """Turn one SPIRAL record into a manifest row."""
+    """Convert one SPIRAL record to a manifest row."""
     item = record["test_question"]
     choices = strip_labels(item["choices"])
     metadata = record["metadata"]
@@ -40,7 +46,7 @@ def spiral_row(record: Row, audio_root: str) -> Row:
         "audio": f"{audio_root.rstrip('/')}/{combined['audio_folder']}/{audio_file}",
         "question": item["question"],
         "choices": choices,
-        "answer": gold_letter(item["correct_answer"], choices),
+        "answer": parse_gold_answer(item["correct_answer"], choices),
         "transcript_type": metadata["transcript_type"],
         "main_topic": metadata["main_topic"],
         "subtopic": metadata["subtopic"],

@@ -1,11 +1,10 @@
-"""What an answer costs, in closed form and before the fact: the paper's account and the whole truth.
+"""What an answer costs, in closed form and before the fact: the paper's account and the actual FLOPs.
 
 ``python -m speechprune.cost`` prints both for any model configuration, without its weights.
 """
 
 from speechprune.cost.formulas import (
     Cost,
-    ModelShape,
     answer_cost,
     decode_flops,
     encode_flops,
@@ -17,12 +16,15 @@ from speechprune.cost.formulas import (
     phase1_flops,
     phase2_flops,
     prefill_flops,
-    project_flops,
 )
+from speechprune.cost.shapes import DecoderShape, EncoderShape, ModelShape, WhisperEncoderShape
 
 __all__ = [
     "Cost",
+    "DecoderShape",
+    "EncoderShape",
     "ModelShape",
+    "WhisperEncoderShape",
     "answer_cost",
     "decode_flops",
     "encode_flops",
@@ -34,5 +36,4 @@ __all__ = [
     "phase1_flops",
     "phase2_flops",
     "prefill_flops",
-    "project_flops",
 ]

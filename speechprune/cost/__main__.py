@@ -1,7 +1,7 @@
-"""``python -m speechprune.cost``: what an answer will cost, before any weight is loaded.
+"""``speechprune cost``, or ``python -m speechprune.cost``: the cost of an answer before any weight is loaded.
 
 Without arguments it prints the cost columns of the paper's Table I (to the paper's two decimals) beside the
-whole truth.
+actual FLOPs.
 """
 
 import argparse
@@ -19,20 +19,19 @@ from rich.text import Text
 
 from speechprune.cost.formulas import (
     FLOPS_PER_TFLOP,
-    ModelShape,
     answer_cost,
     decode_flops,
     encode_flops,
     phase1_flops,
     phase2_flops,
 )
+from speechprune.cost.shapes import DecoderShape, ModelShape
 
 TABLE_I_MODEL = "qwen2-audio-7b"
 TABLE_I_AUDIO_TOKENS = (750, 600, 450, 300, 150)
 TABLE_I_TEXT_TOKENS = 107
 SPIRAL_CLIP_SECONDS = 90.0
 PHASE1_BUDGET = 750
-WINDOW_SECONDS = 30
 BYTES_PER_GB = 10**9
 
 
@@ -40,7 +39,7 @@ BYTES_PER_GB = 10**9
 class CostRow:
     """One printed row: the cost of an answer over so many kept audio tokens, unrounded.
 
-    After the number of tokens, three figures of the paper's account, then the whole truth, whose total is
+    After the number of tokens, three figures of the paper's account, then the actual FLOPs, whose total is
     the sum of the four before it. The fields are the keys of ``--json`` and the table's columns in order.
     """
 
@@ -66,16 +65,17 @@ def cost_row(
 ) -> CostRow:
     """Account for one answer about a recording of which ``audio_tokens`` are kept."""
     num_recording_tokens = recording_tokens(shape, audio_seconds)
-    encoding = encode_flops(shape, math.ceil(audio_seconds / WINDOW_SECONDS)) / questions_per_recording
+    num_windows = math.ceil(audio_seconds / shape.encoder.window_seconds)
+    encoding = encode_flops(shape, num_windows) / questions_per_recording
     cost = answer_cost(
-        shape,
+        shape.decoder,
         num_audio_tokens_kept=audio_tokens,
         num_text_tokens=text_tokens,
         encode_flops=encoding,
-        prune_flops=pruning_flops(shape, num_recording_tokens, audio_tokens),
+        prune_flops=pruning_flops(shape.decoder, num_recording_tokens, audio_tokens),
         num_generated_tokens=generated_tokens,
     )
-    generate = decode_flops(shape, audio_tokens + text_tokens, generated_tokens) / FLOPS_PER_TFLOP
+    generate = decode_flops(shape.decoder, audio_tokens + text_tokens, generated_tokens) / FLOPS_PER_TFLOP
     return CostRow(
         audio_tokens=audio_tokens,
         tflops_prefill=cost.tflops_prefill,
@@ -91,10 +91,10 @@ def cost_row(
 
 def recording_tokens(shape: ModelShape, audio_seconds: float) -> int:
     """Audio tokens of a recording before pruning (25 a second for Qwen2-Audio), at least one."""
-    return max(1, round(audio_seconds * shape.num_window_tokens / WINDOW_SECONDS))
+    return max(1, round(audio_seconds * shape.token_rate))
 
 
-def pruning_flops(shape: ModelShape, num_recording_tokens: int, num_kept_tokens: int) -> int:
+def pruning_flops(shape: DecoderShape, num_recording_tokens: int, num_kept_tokens: int) -> int:
     """Both phases; zero where all tokens of the recording are kept, as there is nothing to prune.
 
     Phase 1 sees the whole recording, phase 2 the budget of 750 that phase 1 keeps (or more, where more are
@@ -107,11 +107,11 @@ def pruning_flops(shape: ModelShape, num_recording_tokens: int, num_kept_tokens:
 
 
 def cost_table(rows: Sequence[CostRow], title: str) -> Table:
-    """Table I's cost columns as the paper prints them, beside the whole truth."""
+    """Table I's cost columns as the paper prints them, beside the actual FLOPs."""
     table = Table(
         title=Text(title),
         caption="Paper's columns: as in its Table I (encoder and attention products left out). "
-        "The others: the whole truth, total = encode + prune + prefill + generate.",
+        "The others: actual FLOPs, total = encode + prune + prefill + generate.",
         box=SIMPLE,
         padding=0,
         title_justify="left",
@@ -171,9 +171,9 @@ def positive_seconds(text: str) -> float:
 def argument_parser() -> OneLineErrorParser:
     """Declare the command line."""
     parser = OneLineErrorParser(
-        prog="python -m speechprune.cost",
+        prog="speechprune cost",
         description="Cost of an answer in closed form, no weights needed: the paper's account (Table I) "
-        "beside the whole truth.",
+        "beside the actual FLOPs.",
     )
     parser.add_argument(
         "--model",
@@ -221,21 +221,20 @@ def argument_parser() -> OneLineErrorParser:
     return parser
 
 
-def main(argv: Sequence[str] | None = None) -> None:
-    """Read the command line, print the account."""
-    from speechprune.models.loading import ModelError, model_shape
+def main(arguments: Sequence[str]) -> int:
+    """Print the account that the command line asks for; returns the exit code."""
+    from speechprune.models.hub import ModelError
+    from speechprune.models.loading import model_shape
 
     parser = argument_parser()
-    arguments = parser.parse_args(argv)
+    options = parser.parse_args(arguments)
     try:
-        shape = model_shape(arguments.model)
+        shape = model_shape(options.model)
     except ModelError as error:
         parser.error(str(error))
 
-    most_kept = max(arguments.audio_tokens)
-    audio_seconds = arguments.audio_seconds or max(
-        SPIRAL_CLIP_SECONDS, most_kept * WINDOW_SECONDS / shape.num_window_tokens
-    )
+    most_kept = max(options.audio_tokens)
+    audio_seconds = options.audio_seconds or max(SPIRAL_CLIP_SECONDS, most_kept / shape.token_rate)
     if most_kept > recording_tokens(shape, audio_seconds):
         parser.error(
             f"--audio-tokens {most_kept} is more than the {recording_tokens(shape, audio_seconds)} tokens of "
@@ -246,24 +245,25 @@ def main(argv: Sequence[str] | None = None) -> None:
         cost_row(
             shape,
             audio_tokens,
-            text_tokens=arguments.text_tokens,
+            text_tokens=options.text_tokens,
             audio_seconds=audio_seconds,
-            generated_tokens=arguments.generated_tokens,
-            questions_per_recording=arguments.questions_per_recording,
+            generated_tokens=options.generated_tokens,
+            questions_per_recording=options.questions_per_recording,
         )
-        for audio_tokens in arguments.audio_tokens
+        for audio_tokens in options.audio_tokens
     ]
-    if arguments.json:
+    if options.json:
         json.dump([asdict(row) for row in rows], sys.stdout, indent=2)
         print()
     else:
         title = (
-            f"{arguments.model}: cost of one answer. Seconds of audio: {audio_seconds:g}, questions per "
-            f"recording: {arguments.questions_per_recording}, other prompt tokens: {arguments.text_tokens}, "
-            f"generated tokens: {arguments.generated_tokens}"
+            f"{options.model}: cost of one answer. Seconds of audio: {audio_seconds:g}, questions per "
+            f"recording: {options.questions_per_recording}, other prompt tokens: {options.text_tokens}, "
+            f"generated tokens: {options.generated_tokens}"
         )
         Console().print(cost_table(rows, title))
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main(sys.argv[1:]))

@@ -4,7 +4,7 @@ Two accounts, never mixed in one figure:
 
 - the paper's (``paper_*``), which reproduces the cost columns of its Table I: calflops, which does not see
   the attention products or the audio encoder, and LLM-Viewer in half precision;
-- the whole truth, which is what torch's ``FlopCounterMode`` counts: every matrix product and convolution,
+- the actual FLOPs, which are what torch's ``FlopCounterMode`` counts: every matrix product and convolution,
   attention dense (causal masks save nothing), elementwise work free.
 
 A product of (a x b) by (b x c) is ``2abc`` FLOPs. Symbols: h hidden size, I intermediate size, L layers,
@@ -13,73 +13,17 @@ H query heads and G key-value heads of d each, V vocabulary; n tokens of the pro
 
 from dataclasses import dataclass
 
+from speechprune.cost.shapes import DecoderShape, ModelShape
+
 HALF_PRECISION_BYTES = 2
-CONVOLUTION_KERNEL = 3  # both convolutions of a Whisper-type encoder
 FLOPS_PER_TFLOP = 10**12
-
-
-@dataclass(frozen=True, kw_only=True)
-class ModelShape:
-    """The sizes of a Speech LLM that its cost depends on, under Hugging Face's names.
-
-    Parameters
-    ----------
-    hidden_size, intermediate_size, num_hidden_layers : int
-        Of the language model: h, I and L.
-    num_attention_heads, num_key_value_heads, head_dim : int
-        Of the language model: H, G and d. G < H is grouped-query attention; H·d need not be h.
-    vocab_size : int
-        Rows of the language model's output layer, V.
-    encoder_hidden_size, encoder_layers, encoder_attention_heads, encoder_ffn_dim : int
-        Of the Whisper-type audio encoder.
-    num_mel_bins : int
-        Channels of its log-mel input.
-    encoder_positions : int
-        Positions of one 30 s window inside the encoder: half its mel frames, twice its audio tokens.
-    """
-
-    hidden_size: int
-    intermediate_size: int
-    num_hidden_layers: int
-    num_attention_heads: int
-    num_key_value_heads: int
-    head_dim: int
-    vocab_size: int
-    encoder_hidden_size: int
-    encoder_layers: int
-    encoder_attention_heads: int
-    encoder_ffn_dim: int
-    num_mel_bins: int
-    encoder_positions: int
-
-    @property
-    def queries_size(self) -> int:
-        """Width of a token's queries over all heads, H·d."""
-        return self.num_attention_heads * self.head_dim
-
-    @property
-    def keys_size(self) -> int:
-        """Width of a token's keys over all key-value heads, G·d (its values': the same)."""
-        return self.num_key_value_heads * self.head_dim
-
-    @property
-    def num_layer_weights(self) -> int:
-        """Matrix entries of one decoder layer: 2h(Hd + Gd) of attention, 3hI of the MLP."""
-        attention = 2 * self.hidden_size * (self.queries_size + self.keys_size)
-        mlp = 3 * self.hidden_size * self.intermediate_size
-        return attention + mlp
-
-    @property
-    def num_window_tokens(self) -> int:
-        """Audio tokens of one 30 s window, after the pooling of stride 2."""
-        return self.encoder_positions // 2
 
 
 # ------------------------------------------------------------------------------------------------------------
 # The paper's account (Table I)
 
 
-def paper_prefill_flops(shape: ModelShape, num_tokens: int) -> int:
+def paper_prefill_flops(shape: DecoderShape, num_tokens: int) -> int:
     """Prefill as calflops counts it: 2n [L (2h(Hd + Gd) + 3hI) + Vh] FLOPs.
 
     Column TF of Table I. With as many key-value heads as query heads and Hd = h it is the paper's
@@ -90,12 +34,12 @@ def paper_prefill_flops(shape: ModelShape, num_tokens: int) -> int:
     return 2 * num_tokens * (shape.num_hidden_layers * shape.num_layer_weights + output_layer)
 
 
-def paper_weights_bytes(shape: ModelShape) -> int:
+def paper_weights_bytes(shape: DecoderShape) -> int:
     """Weights as LLM-Viewer counts them: the decoder layers' matrices, no embeddings, no output layer."""
-    return HALF_PRECISION_BYTES * shape.num_hidden_layers * shape.num_layer_weights
+    return HALF_PRECISION_BYTES * shape.num_hidden_layers * shape.num_layer_weights_held
 
 
-def paper_kv_cache_bytes(shape: ModelShape, num_tokens: int) -> int:
+def paper_kv_cache_bytes(shape: DecoderShape, num_tokens: int) -> int:
     """Return keys and values of n tokens in half precision: 2 · 2nLGd bytes.
 
     Column TM of Table I is this plus ``paper_weights_bytes``, in GB of 10⁹ bytes.
@@ -103,7 +47,7 @@ def paper_kv_cache_bytes(shape: ModelShape, num_tokens: int) -> int:
     return HALF_PRECISION_BYTES * 2 * num_tokens * shape.num_hidden_layers * shape.keys_size
 
 
-def paper_activation_bytes(shape: ModelShape, num_tokens: int) -> int:
+def paper_activation_bytes(shape: DecoderShape, num_tokens: int) -> int:
     """One layer's prefill activations as LLM-Viewer counts them: 2 [n(7h + 2Hd + 2I) + 2Hn²] bytes.
 
     Column SA of Table I; with Hd = h it is the paper's 2 [n(9h + 2I) + 2Hn²]. Widths stored per token: h by
@@ -117,37 +61,23 @@ def paper_activation_bytes(shape: ModelShape, num_tokens: int) -> int:
 
 
 # ------------------------------------------------------------------------------------------------------------
-# The whole truth
+# Actual FLOPs
 
 
 def encode_flops(shape: ModelShape, num_windows: int) -> int:
-    """Encode 30 s windows: two convolutions, every encoder layer, the projector.
+    """Encode windows: the encoder and the whole projector.
 
-    A short recording's window is padded to 30 s and costs as much as a full one. With e the encoder's width,
-    F its MLP's, M mel bins and P positions, one window is
-    2·3·(2P)·Me + 2·3·Pe² + layers · [2P(4e² + 2eF) + 4P²e] + 2(P/2)eh FLOPs.
+    A short recording's window is padded to a full one and costs as much.
     """
-    width, positions = shape.encoder_hidden_size, shape.encoder_positions
-    num_mel_frames = 2 * positions
-    convolution_1 = 2 * CONVOLUTION_KERNEL * num_mel_frames * shape.num_mel_bins * width
-    convolution_2 = 2 * CONVOLUTION_KERNEL * positions * width**2  # stride 2: half the mel frames come out
-    projections_and_mlp = 2 * positions * (4 * width**2 + 2 * width * shape.encoder_ffn_dim)
-    attention = 4 * positions**2 * width
-    layers = shape.encoder_layers * (projections_and_mlp + attention)
-    return num_windows * (convolution_1 + convolution_2 + layers) + project_flops(shape, num_windows)
+    return shape.encoder.flops(num_windows) + shape.encoder.project_flops(num_windows)
 
 
-def project_flops(shape: ModelShape, num_windows: int) -> int:
-    """The projector on 30 s windows of n tokens, 2neh FLOPs each: all of encoding that an index leaves."""
-    return 2 * num_windows * shape.num_window_tokens * shape.encoder_hidden_size * shape.hidden_size
-
-
-def phase1_flops(shape: ModelShape, num_audio_tokens: int) -> int:
+def phase1_flops(shape: DecoderShape, num_audio_tokens: int) -> int:
     """Phase 1 (Eqs 4-9) for one question: the product of Ŝ (N x h) with the mean text embedding, 2Nh."""
     return 2 * num_audio_tokens * shape.hidden_size
 
 
-def phase2_flops(shape: ModelShape, num_tokens: int) -> int:
+def phase2_flops(shape: DecoderShape, num_tokens: int) -> int:
     """Phase 2 (Eqs 10-13) over the n audio tokens that phase 1 kept: 2nh(Hd + Gd) + 2n²Hd + 2n²H FLOPs.
 
     Binarized queries and keys, their product over all query heads (keys repeated where they are grouped),
@@ -159,7 +89,7 @@ def phase2_flops(shape: ModelShape, num_tokens: int) -> int:
     return projections + logits + attention_received
 
 
-def late_interaction_flops(shape: ModelShape, num_audio_tokens: int, num_query_tokens: int) -> int:
+def late_interaction_flops(shape: DecoderShape, num_audio_tokens: int, num_query_tokens: int) -> int:
     """Late interaction for one question: the product of Ŝ (N x h) with its L tokens, 2NhL FLOPs.
 
     A token that the query repeats is counted again, though it is multiplied once.
@@ -167,13 +97,13 @@ def late_interaction_flops(shape: ModelShape, num_audio_tokens: int, num_query_t
     return 2 * num_audio_tokens * shape.hidden_size * num_query_tokens
 
 
-def prefill_flops(shape: ModelShape, num_tokens: int, num_logit_positions: int = 1) -> int:
+def prefill_flops(shape: DecoderShape, num_tokens: int, num_logit_positions: int = 1) -> int:
     """Prefill of n tokens with its attention: 2nL (2h(Hd + Gd) + 3hI) + 4n²LHd + 2Vh · logit positions.
 
     Parameters
     ----------
-    shape : ModelShape
-        The model.
+    shape : DecoderShape
+        The language model.
     num_tokens : int
         Length of the prompt, audio and other tokens together.
     num_logit_positions : int
@@ -189,7 +119,7 @@ def prefill_flops(shape: ModelShape, num_tokens: int, num_logit_positions: int =
     return layers + attention + _logits_flops(shape, num_logit_positions)
 
 
-def decode_flops(shape: ModelShape, num_prompt_tokens: int, num_generated_tokens: int) -> int:
+def decode_flops(shape: DecoderShape, num_prompt_tokens: int, num_generated_tokens: int) -> int:
     """Decode behind a prefill: one step per token after the first, against the growing cache.
 
     The first token comes from the prefill's own logits, so g generated tokens take g - 1 steps; step i
@@ -201,12 +131,12 @@ def decode_flops(shape: ModelShape, num_prompt_tokens: int, num_generated_tokens
     return layers + _attention_flops(shape, num_attended_keys) + _logits_flops(shape, num_steps)
 
 
-def _attention_flops(shape: ModelShape, num_keys: int) -> int:
+def _attention_flops(shape: DecoderShape, num_keys: int) -> int:
     """One query token's attention to so many keys in every layer: scores and weighted values, 4LHd a key."""
     return 4 * shape.num_hidden_layers * shape.queries_size * num_keys
 
 
-def _logits_flops(shape: ModelShape, num_positions: int) -> int:
+def _logits_flops(shape: DecoderShape, num_positions: int) -> int:
     """Logits at so many positions, 2Vh each."""
     return 2 * num_positions * shape.vocab_size * shape.hidden_size
 
@@ -224,11 +154,11 @@ class Cost:
     tflops_prefill : float
         The paper's account of the prefill (``paper_prefill_flops``). No part of ``tflops_total``.
     tflops_encode : float
-        Whole truth: this answer's share of encoding its recording.
+        Actual FLOPs: this answer's share of encoding its recording.
     tflops_prune : float
-        Whole truth: both pruning phases.
+        Actual FLOPs: both pruning phases.
     tflops_total : float
-        Whole truth: encoding, pruning, prefill with attention, decoding.
+        Actual FLOPs: encoding, pruning, prefill with attention, decoding.
     weights_bytes, kv_cache_bytes, activation_bytes : int
         LLM-Viewer's account of memory, in half precision (``paper_*_bytes``).
     """
@@ -243,7 +173,7 @@ class Cost:
 
 
 def answer_cost(
-    shape: ModelShape,
+    shape: DecoderShape,
     *,
     num_audio_tokens_kept: int,
     num_text_tokens: int,
@@ -256,8 +186,8 @@ def answer_cost(
 
     Parameters
     ----------
-    shape : ModelShape
-        The model.
+    shape : DecoderShape
+        The language model.
     num_audio_tokens_kept : int
         Audio tokens in the prompt, after pruning.
     num_text_tokens : int
@@ -267,8 +197,7 @@ def answer_cost(
     prune_flops : float
         FLOPs of pruning for this question; zero where nothing is pruned.
     num_generated_tokens : int
-        Zero for an answer scored by its choices' letters: its prefill forms the last position's
-        logits only. Hugging Face's ``generate`` forms those of the whole prompt.
+        Zero for an answer scored by its choices' letters.
     num_prefills : int
         Prompts over the same pruned audio, one per order of permuted choices. Each costs a prefill, in both
         accounts; memory is that of one, and so is decoding, as permuted choices are scored without it.
@@ -282,7 +211,7 @@ def answer_cost(
     total_flops = (
         encode_flops
         + prune_flops
-        + num_prefills * prefill_flops(shape, num_tokens, num_tokens if num_generated_tokens else 1)
+        + num_prefills * prefill_flops(shape, num_tokens)
         + decode_flops(shape, num_tokens, num_generated_tokens)
     )
     return Cost(

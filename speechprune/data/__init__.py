@@ -1,1 +1,5 @@
-"""Rows in and out: answer columns, manifests, and the files of an index."""
+"""Manifest reader, answer table schema, and index files."""
+
+from typing import Any
+
+Row = dict[str, Any]  # one row of a manifest or table, by column name

@@ -1,123 +1,232 @@
-"""Rows out: the schema of an answers file, one comment and a unit per column."""
+"""The one list of answer columns: schema, rows, summaries, points, reports and docs derive from it.
+
+To add a column, add one entry to ``COLUMNS`` and run ``python -m speechprune.reports.columns_page``.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+from functools import partial
 
 import pyarrow as pa
 
-EVIDENCE = pa.list_(pa.struct([("start", pa.float64()), ("end", pa.float64()), ("score", pa.float64())]))
+from speechprune.data.column import FLOAT, INT, TEXT, Column, ReportCell
+from speechprune.data.formats import percent
 
+EVIDENCE = pa.list_(pa.struct([("start", FLOAT), ("end", FLOAT), ("score", FLOAT)]))
+# headings of a sweep's report
+TOKENS, PAPER, ACTUAL = "audio tokens", "the paper's account", "actual TFLOPs"
 
-def described_column(name: str, kind: pa.DataType, comment: str, unit: str = "") -> pa.Field:
-    """A column that says in the file what it holds, and in which unit."""
-    return pa.field(name, kind, metadata={"comment": comment, "unit": unit})
-
-
-# what the manifest says of an item
-ITEM_COLUMNS: tuple[pa.Field, ...] = (
-    described_column("item_id", pa.string(), "the manifest's, or a hash of the row"),
-    described_column("audio", pa.string(), "URI of the recording"),
-    described_column("question", pa.string(), "as asked"),
-    described_column(
-        "choices", pa.list_(pa.string()), "texts of the choices; null for an open-ended question"
-    ),
-    described_column("answer", pa.string(), "gold: letter of the choice, or free text"),
-    described_column("start", pa.float64(), "begin of the slice of the recording that was asked about", "s"),
-    described_column("end", pa.float64(), "end of that slice", "s"),
+# families of columns that differ in little but what they count
+_item = partial(Column, section="item", status="both")
+_provenance = partial(Column, section="provenance", status="both")
+_judged = partial(Column, type=pa.bool_(), section="accuracy")
+_tokens = partial(Column, type=INT, unit="tokens", section="tokens")
+_mean_tokens = partial(_tokens, sweep="mean")
+_paper_bytes = partial(Column, type=INT, unit="bytes", section="paper")
+_actual_tflops = partial(
+    Column, type=FLOAT, unit="10^12 FLOPs", section="actual", summary="sum", sweep="mean"
 )
+_seconds = partial(Column, type=FLOAT, unit="s", section="measured", summary="sum", sweep="mean")
 
-ANSWER_COLUMNS: tuple[pa.Field, ...] = (
-    described_column("prediction", pa.string(), "letter of the choice, or generated text"),
-    described_column("prediction_text", pa.string(), "text of the choice, or generated text"),
-    described_column(
-        "choice_probabilities", pa.list_(pa.float64()), "next-token probabilities over the letters"
+COLUMNS: tuple[Column, ...] = (
+    _item("item_id", "the manifest's, or a hash of the row"),
+    _item("audio", "URI of the recording"),
+    _item("question", "as asked"),
+    _item("choices", "texts of the choices; null for an open-ended question", type=pa.list_(TEXT)),
+    _item("answer", "gold: letter of the choice, or free text"),
+    _item("start", "start of the slice of the recording that was asked about", type=FLOAT, unit="s"),
+    _item("end", "end of that slice", type=FLOAT, unit="s"),
+    Column("prediction", "letter of the choice, or generated text", lambda r: r.answer.prediction),
+    Column("prediction_text", "text of the choice, or generated text", lambda r: r.answer.prediction_text),
+    Column(
+        "choice_probabilities",
+        "next-token probabilities over the letters",
+        lambda r: r.answer.choice_probabilities,
+        type=pa.list_(FLOAT),
     ),
-    described_column(
-        "correct", pa.bool_(), "prediction is the gold letter; null without one, and for free text"
+    _judged(
+        "correct",
+        "prediction is the gold letter; null without one, and for free text",
+        lambda r: r.is_gold(r.answer.prediction),
     ),
-    described_column(
+    _judged(
         "correct_permuted",
-        pa.bool_(),
         "the same, asked with every choice at another letter; null unless answering.permuted_check",
+        lambda r: r.is_gold(r.answer.permuted_prediction),
     ),
-    described_column(
+    _judged(
         "correct_without_audio",
-        pa.bool_(),
         "the same, asked without any audio; null unless answering.no_audio_baseline",
+        lambda r: r.is_gold(r.no_audio_prediction),
     ),
-    described_column(
-        "evidence", EVIDENCE, "spans that phase 1 ranked highest and that survived, best first", "s"
+    Column(
+        "evidence",
+        "spans that phase 1 ranked highest and that survived, best first",
+        lambda r: [vars(span) for span in r.answer.evidence],
+        type=EVIDENCE,
+        unit="s",
     ),
-    described_column(
+    Column(
         "evidence_recall",
-        pa.float64(),
         "share of the gold span's audio tokens that were kept; null without one in the slice",
+        lambda r: r.evidence_recall,
+        "mean share of the gold span's audio tokens that were kept",
+        ReportCell(TOKENS, "of gold span, %", percent, place=1),
+        type=FLOAT,
+        section="accuracy",
+        summary="mean",
+        sweep="mean",
     ),
-    described_column("audio_seconds", pa.float64(), "length of the audio that was encoded", "s"),
-    described_column("method", pa.string(), "pruning method"),
-    described_column("pruning_rate", pa.float64(), "null for methods without one"),
-    described_column("num_audio_tokens", pa.int64(), "N, before pruning", "tokens"),
-    described_column("num_phase1_tokens", pa.int64(), "left by phase 1; null without one", "tokens"),
-    described_column("num_kept_tokens", pa.int64(), "k, in the prompt", "tokens"),
-    described_column("num_text_tokens", pa.int64(), "the prompt's other tokens", "tokens"),
-    described_column(
-        "num_generated_tokens", pa.int64(), "0 where the choices' letters were scored", "tokens"
+    Column(
+        "audio_seconds",
+        "length of the audio that was encoded",
+        lambda r: None if r.audio is None else r.audio.seconds,
+        type=FLOAT,
+        unit="s",
+        section="tokens",
+        status="both",
     ),
-    described_column(
-        "tflops_prefill", pa.float64(), "the paper's account: LLM prefill without attention", "10^12 FLOPs"
+    _provenance("method", "pruning method", lambda r: r.point.method.name),
+    _provenance("pruning_rate", "null for methods without one", lambda r: r.point.method.rate, type=FLOAT),
+    _mean_tokens(
+        "num_audio_tokens", "N, before pruning", lambda r: r.answer.num_audio_tokens, "mean before pruning"
     ),
-    described_column(
-        "tflops_encode", pa.float64(), "this item's even share of encoding its recording", "10^12 FLOPs"
+    _tokens("num_phase1_tokens", "left by phase 1; null without one", lambda r: r.answer.num_phase1_tokens),
+    _mean_tokens(
+        "num_kept_tokens",
+        "k, in the prompt",
+        lambda r: r.answer.num_kept_tokens,
+        "mean in the prompt",
+        ReportCell(TOKENS, "kept", "{:,.0f}".format),
     ),
-    described_column("tflops_prune", pa.float64(), "both phases", "10^12 FLOPs"),
-    described_column(
-        "tflops_total", pa.float64(), "whole truth: encode, prune, prefill, decode", "10^12 FLOPs"
+    _mean_tokens(
+        "num_text_tokens",
+        "the prompt's other tokens",
+        lambda r: r.answer.num_text_tokens,
+        "mean of the prompt's other tokens",
     ),
-    described_column(
-        "weights_bytes", pa.int64(), "the paper's account: decoder layers in half precision", "bytes"
+    _tokens(
+        "num_generated_tokens",
+        "0 where the choices' letters were scored",
+        lambda r: r.answer.num_generated_tokens,
     ),
-    described_column("kv_cache_bytes", pa.int64(), "the paper's account: of the prompt", "bytes"),
-    described_column(
-        "activation_bytes", pa.int64(), "the paper's account: one layer's in the prefill", "bytes"
+    Column(
+        "tflops_prefill",
+        "the paper's account: LLM prefill without attention",
+        lambda r: r.answer.cost.tflops_prefill,
+        "the paper's account, mean an answer",
+        ReportCell(PAPER, "TFLOPs"),
+        type=FLOAT,
+        unit="10^12 FLOPs",
+        section="paper",
+        summary="mean",
+        sweep="mean",
     ),
-    described_column(
-        "peak_memory_bytes", pa.int64(), "peak of the batch: device on CUDA, process on CPU", "bytes"
+    _actual_tflops(
+        "tflops_encode",
+        "this item's even share of encoding its recording",
+        lambda r: r.answer.cost.tflops_encode,
+        "actual FLOPs: share of encoding, mean an answer",
+        ReportCell(ACTUAL, "encode"),
     ),
-    described_column("seconds_decode_audio", pa.float64(), "even share of its recording's", "s"),
-    described_column("seconds_encode", pa.float64(), "even share of its recording's", "s"),
-    described_column("seconds_prune", pa.float64(), "even share of its recording's questions'", "s"),
-    described_column("seconds_prefill", pa.float64(), "even share of its batch's", "s"),
-    described_column(
-        "seconds_generate", pa.float64(), "even share of its batch's, after the first token", "s"
+    _actual_tflops(
+        "tflops_prune",
+        "both phases",
+        lambda r: r.answer.cost.tflops_prune,
+        "actual FLOPs: pruning",
+        ReportCell(ACTUAL, "prune"),
     ),
-    described_column("model", pa.string(), "model.path"),
-    described_column("error_type", pa.string(), "kind of failure; null where answered"),
-    described_column("error", pa.string(), "what was wrong and what to do; null where answered"),
-    described_column("finished_at", pa.timestamp("us", tz="UTC"), "when the row was made"),
+    _actual_tflops(
+        "tflops_total",
+        "actual FLOPs: encode, prune, prefill, decode",
+        lambda r: r.answer.cost.tflops_total,
+        "actual FLOPs with encoding",
+        ReportCell(ACTUAL, "total", place=2),
+    ),
+    _paper_bytes(
+        "weights_bytes",
+        "the paper's account: decoder layers in half precision",
+        lambda r: r.answer.cost.weights_bytes,
+    ),
+    _paper_bytes(
+        "kv_cache_bytes", "the paper's account: of the prompt", lambda r: r.answer.cost.kv_cache_bytes
+    ),
+    _paper_bytes(
+        "activation_bytes",
+        "the paper's account: one layer's in the prefill",
+        lambda r: r.answer.cost.activation_bytes,
+        "the paper's account, mean",
+        ReportCell(PAPER, "activations, GB", "{:.2g}".format, 1e-9, place=2),
+        sweep="mean",
+    ),
+    Column(
+        "peak_memory_bytes",
+        "peak of the batch: device on CUDA, process on CPU",
+        lambda r: r.answer.peak_memory_bytes,
+        "largest",
+        type=INT,
+        unit="bytes",
+        section="measured",
+        summary="max",
+        sweep="max",
+    ),
+    _seconds(
+        "seconds_decode_audio",
+        "even share of its recording's",
+        lambda r: r.seconds_decode_audio,
+        "mean an answer, its share",
+        status="both",
+    ),
+    _seconds(
+        "seconds_encode",
+        "even share of its recording's",
+        lambda r: r.answer.seconds_encode,
+        "mean an answer, its share",
+    ),
+    _seconds(
+        "seconds_prune",
+        "even share of its recording's questions'",
+        lambda r: r.answer.seconds_prune,
+        "mean an answer",
+    ),
+    _seconds(
+        "seconds_prefill",
+        "even share of its batch's",
+        lambda r: r.answer.seconds_prefill,
+        "mean an answer",
+        ReportCell(PAPER, "prefill, ms", scale=1e3),
+    ),
+    _seconds(
+        "seconds_generate",
+        "even share of its batch's, after the first token",
+        lambda r: r.answer.seconds_generate,
+        "mean an answer",
+    ),
+    _provenance("model", "model.path", lambda r: r.model_name),
+    Column(
+        "error_type", "kind of failure; null where answered", lambda r: r.failure.error_type, status="failed"
+    ),
+    Column(
+        "error",
+        "what was wrong and what to do; null where answered",
+        lambda r: r.failure.error,
+        status="failed",
+    ),
+    _provenance(
+        "finished_at", "when the row was made", lambda r: r.finished_at, type=pa.timestamp("us", tz="UTC")
+    ),
 )
 
 # carried columns with a meaning, where the manifest has them: seconds of the recording, float64, between
-# which the critical fact is told; both null where that is not known
+# which the critical fact is spoken; both null where that is not known
 GOLD_SPAN_COLUMNS = ("evidence_start", "evidence_end")
 
-COLUMN_NAMES = frozenset(field.name for field in (*ITEM_COLUMNS, *ANSWER_COLUMNS))
+ITEM_COLUMNS = tuple(column.field for column in COLUMNS if column.section == "item")
+ANSWER_COLUMNS = tuple(column.field for column in COLUMNS if column.section != "item")
+COLUMN_NAMES = frozenset(column.name for column in COLUMNS)
 RESERVED_NAMES = COLUMN_NAMES | {"status"}  # status is the partition: answers/status=ok, status=failed
 
 
-def answers_table(rows: list[dict[str, Any]], items: pa.Table) -> pa.Table:
-    """Rows of answers joined to their items, item columns first, carried columns last.
-
-    Parameters
-    ----------
-    rows
-        One dict of ``ANSWER_COLUMNS`` an item, in the items' order; absent columns become null.
-    items
-        ``ITEM_COLUMNS`` and whatever other columns the manifest had.
-    """
-    made = pa.Table.from_pylist(rows, schema=pa.schema(ANSWER_COLUMNS))
-    own = items.select([field.name for field in ITEM_COLUMNS]).cast(pa.schema(ITEM_COLUMNS))
-    carried = [name for name in items.column_names if name not in COLUMN_NAMES]
-    columns = [*own.columns, *made.columns, *(items.column(name) for name in carried)]
-    fields = [*own.schema, *made.schema, *(items.schema.field(name) for name in carried)]
-    return pa.table(columns, schema=pa.schema(fields))
+def aggregated(*, summary: str | None = None, sweep: str | None = None) -> list[str]:
+    """Names of the columns that a run's summary, or a sweep, aggregates in this way."""
+    return [c.name for c in COLUMNS if summary in (None, c.summary) and sweep in (None, c.sweep)]

@@ -1,56 +1,55 @@
-"""Rows of the index: one a 30 s window, one comment and a unit per column."""
+"""Rows of the index: one per window, with a comment and a unit per column."""
 
 from __future__ import annotations
 
 import pyarrow as pa
 
-from speechprune.data.columns import described_column
+from speechprune.data.column import arrow_field
 
 WINDOWS_SCHEMA = pa.schema(
     [
-        described_column("recording", pa.string(), "URI, as the archive lists it"),
-        described_column(
-            "version", pa.string(), "of its content: the store's ETag and size, or size and time"
-        ),
-        described_column(
-            "shard", pa.int32(), "number of the part that was decoded and encoded as one, from 0"
-        ),
-        described_column("num_shards", pa.int32(), "a recording is complete with all of them"),
-        described_column("window", pa.int32(), "number of the 30 s window in the recording, from 0"),
-        described_column("start_seconds", pa.float64(), "begin of the window in the recording", "s"),
-        described_column("end_seconds", pa.float64(), "end of its sound", "s"),
-        described_column(
+        arrow_field("recording", pa.string(), "URI, as the archive lists it"),
+        arrow_field("version", pa.string(), "of its content: the store's ETag and size, or size and time"),
+        arrow_field("shard", pa.int32(), "number of the part that was decoded and encoded as one, from 0"),
+        arrow_field("num_shards", pa.int32(), "a recording is complete with all of them"),
+        arrow_field("window", pa.int32(), "number of the window in the recording, from 0"),
+        arrow_field("start_seconds", pa.float64(), "begin of the window in the recording", "s"),
+        arrow_field("end_seconds", pa.float64(), "end of its sound", "s"),
+        arrow_field(
             "num_tokens", pa.int32(), "0 where a header promises sound that isn't there", "audio tokens"
         ),
-        described_column("peak", pa.int32(), "of its samples", "int16 steps"),
-        described_column(
+        arrow_field("peak", pa.int32(), "of its samples", "int16 steps"),
+        arrow_field(
             "states",
             pa.large_binary(),
             "the encoder's states before the projector: num_tokens x width numbers of dtype, row by row",
         ),
-        described_column("dtype", pa.string(), "float16 or int8, little-endian"),
-        described_column("width", pa.int32(), "d, numbers a token"),
-        described_column(
+        arrow_field("dtype", pa.string(), "float16 or int8, little-endian"),
+        arrow_field("width", pa.int32(), "d, numbers a token"),
+        arrow_field(
             "scales", pa.list_(pa.float32()), "int8: a token's states are scale x stored; null for float16"
         ),
-        described_column(
-            "norms", pa.list_(pa.float32()), "of each token's audio embedding, behind the projector"
+        arrow_field("norms", pa.list_(pa.float32()), "of each token's audio embedding, behind the projector"),
+        arrow_field(
+            "token_times",
+            pa.large_binary(),
+            "start and end of each token in seconds of the recording: float64, little-endian, token by token",
         ),
-        described_column("audio_bytes", pa.int64(), "size of the recording's file", "bytes"),
-        described_column("seconds_decode_audio", pa.float64(), "even share of its shard's", "s"),
-        described_column("seconds_encode", pa.float64(), "even share of its batch's", "s"),
-        described_column("tflops_encode", pa.float64(), "even share of its batch's", "10^12 FLOPs"),
-        described_column("model", pa.string(), "model.path"),
-        described_column("revision", pa.string(), "fingerprint of the model's content"),
-        described_column("node", pa.string(), "id of the cluster's node that encoded it"),
-        described_column("indexed_at", pa.timestamp("us", tz="UTC"), "when the row was made"),
+        arrow_field("audio_bytes", pa.int64(), "size of the recording's file", "bytes"),
+        arrow_field("seconds_decode_audio", pa.float64(), "even share of its shard's", "s"),
+        arrow_field("seconds_encode", pa.float64(), "even share of its batch's", "s"),
+        arrow_field("tflops_encode", pa.float64(), "even share of its batch's", "10^12 FLOPs"),
+        arrow_field("model", pa.string(), "model.path"),
+        arrow_field("revision", pa.string(), "fingerprint of the model's content"),
+        arrow_field("node", pa.string(), "id of the cluster's node that encoded it"),
+        arrow_field("indexed_at", pa.timestamp("us", tz="UTC"), "when the row was made"),
     ]
 )
 
 # of which a window is one; a shard's rows are written together
 SHARD_COLUMNS = ("recording", "version", "shard")
 # all that must be known of every row to say what is there
-KEY_COLUMNS = (*SHARD_COLUMNS, "num_shards", "window")
+WINDOW_KEY_COLUMNS = (*SHARD_COLUMNS, "num_shards", "window")
 # numbers of the account, small beside the states
 ACCOUNT_COLUMNS = (
     "recording",
@@ -74,4 +73,5 @@ STATE_COLUMNS = (
     "width",
     "scales",
     "norms",
+    "token_times",
 )

@@ -1,7 +1,7 @@
-"""Where an index lies: one folder a model, in it Parquet files of windows, which are all of its state.
+"""Files of an index: one folder per model with Parquet files of windows, which are its only state.
 
-``windows/*.parquet`` hold ``WINDOWS_SCHEMA``, a row group a shard of a recording, ``run.json`` what made
-them, ``summary.json`` what the last run did, ``set_aside/`` files that can't be read.
+``windows/*.parquet`` hold ``WINDOWS_SCHEMA`` with one row group per shard of a recording, ``run.json``
+settings and versions, ``summary.json`` the counts of the last run, ``set_aside/`` files that can't be read.
 """
 
 from __future__ import annotations
@@ -20,10 +20,8 @@ import pyarrow.parquet as pq
 from loguru import logger
 
 from speechprune import storage
-from speechprune.data.index_columns import KEY_COLUMNS, SHARD_COLUMNS, WINDOWS_SCHEMA
-
-NUM_READERS = 16  # files read at a time
-READ_BLOCK_BYTES = 1 << 20
+from speechprune.data.index_columns import ACCOUNT_COLUMNS, SHARD_COLUMNS, WINDOW_KEY_COLUMNS, WINDOWS_SCHEMA
+from speechprune.data.parquet_files import BLOCK_BYTES, NUM_READERS, DamagedFileError, read_parquet
 
 Shard = tuple[str, str, int]  # recording, version, number
 # a file with its shards: which, out of how many, and the number of its row group
@@ -141,16 +139,12 @@ class WindowsDirectory:
                     logger.warning("{} is not a whole file of the index: passed over", file)
 
     def _shards_of(self, file: str) -> list[tuple[Shard, int, int]] | None:
+        """Shards of a file, None if it is damaged."""
         try:
-            with storage.open_binary(file, block_bytes=READ_BLOCK_BYTES) as handle:
-                parquet = pq.ParquetFile(handle)
-                sizes = [parquet.metadata.row_group(i).num_rows for i in range(parquet.num_row_groups)]
-                keys = parquet.read(list(KEY_COLUMNS))
+            sizes, keys = read_parquet(file, _sizes_and_keys, in_parts=True)
         except FileNotFoundError:  # compacted meanwhile
             return []
-        except (pa.ArrowException, OSError):
-            if not self._fs.exists(file):
-                return []
+        except DamagedFileError:
             return None
         firsts = np.concatenate([[0], np.cumsum(sizes)[:-1]]).astype(int)
         rows = keys.take(pa.array(firsts, pa.int64())).to_pylist()
@@ -167,8 +161,7 @@ class WindowsDirectory:
         """Some columns of all windows."""
 
         def read(file: str) -> pa.Table:
-            with storage.open_binary(file, block_bytes=READ_BLOCK_BYTES) as handle:
-                return pq.ParquetFile(handle).read(list(columns))
+            return read_parquet(file, lambda parquet: parquet.read(list(columns)), in_parts=True)
 
         with ThreadPoolExecutor(NUM_READERS) as pool:
             empty = pa.schema([WINDOWS_SCHEMA.field(name) for name in columns]).empty_table()
@@ -208,6 +201,12 @@ class WindowsDirectory:
             return {}
         sizes = {info["name"]: int(info["size"]) for info in infos}
         return {file: sizes[storage.filesystem(file)[1]] for file in self.files()}
+
+
+def _sizes_and_keys(parquet: pq.ParquetFile) -> tuple[list[int], pa.Table]:
+    """Rows of each row group, and the key columns; the account's are read for their checksums."""
+    sizes = [parquet.metadata.row_group(i).num_rows for i in range(parquet.num_row_groups)]
+    return sizes, parquet.read([*WINDOW_KEY_COLUMNS, *ACCOUNT_COLUMNS])
 
 
 def _chosen_cuts(files: Sequence[FileShards]) -> dict[tuple[str, str], int]:
@@ -251,7 +250,7 @@ def read_parts(parts: Sequence[Part], columns: Sequence[str] | None = None) -> p
         by_file[part.file].append(part.row_group)
     tables = {}
     for file, groups in by_file.items():
-        with storage.open_binary(file, block_bytes=READ_BLOCK_BYTES) as handle:
+        with storage.open_binary(file, block_bytes=BLOCK_BYTES) as handle:
             parquet = pq.ParquetFile(handle, page_checksum_verification=True)
             names = None if columns is None else list(columns)
             for group in groups:

@@ -40,7 +40,7 @@ class Manifest:
     num_repeated: int
 
 
-def manifest_of(rows: list[Row], carried: Sequence[pa.Field] = ()) -> Manifest:
+def make_manifest(rows: list[Row], carried: Sequence[pa.Field] = ()) -> Manifest:
     """Items that a job makes itself, with the columns that they carry beside ``ITEM_COLUMNS``."""
     fields = [*(pa.field(field.name, field.type) for field in ITEM_COLUMNS), *carried]
     return Manifest(pa.Table.from_pylist(rows, schema=pa.schema(fields)), {}, 0)

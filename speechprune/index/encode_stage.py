@@ -1,4 +1,4 @@
-"""The middle stage of the nightly job, where the model is: parts of recordings to windows of the index."""
+"""Model stage of the index job: encodes parts of recordings to windows of the index."""
 
 from __future__ import annotations
 
@@ -11,13 +11,14 @@ import numpy as np
 import pyarrow as pa
 import torch
 
-from speechprune.audio import SAMPLE_RATE, WINDOW_SECONDS, AudioTooShort, split_windows
+from speechprune.audio import SAMPLE_RATE, AudioTooShort
 from speechprune.cost import encode_flops
 from speechprune.data.index_columns import WINDOWS_SCHEMA
-from speechprune.inference.encode import in_encoder_batches
-from speechprune.inference.states import StatesDType, store_states
-from speechprune.inference.timing import Stopwatch
-from speechprune.models.loading import ModelOptions
+from speechprune.inference.encode import cut_windows, in_encoder_batches
+from speechprune.inference.states import StatesDType, store_states, store_times
+from speechprune.inference.timing import Timer
+from speechprune.models.base import Window
+from speechprune.models.options import ModelOptions
 from speechprune.pipeline.answer_stage import load_in_worker, task_rows
 from speechprune.pipeline.failures import FailureLog, failure_sentence
 
@@ -28,16 +29,16 @@ ENCODED_SCHEMA = pa.schema(
 
 
 class EncodeStage:
-    """The stage with the model: encode, store.
+    """The stage with the model: encodes parts of recordings.
 
     Parameters
     ----------
     model, num_threads, failures
         See ``Stages.model``.
     labels
-        What rows say of the model: ``model`` and ``revision``.
+        Columns that name the model: ``model`` and ``revision``.
     states
-        How states are stored.
+        Type of the stored states.
     """
 
     def __init__(
@@ -55,54 +56,60 @@ class EncodeStage:
         self._states = states
 
     def __call__(self, decoded: pa.Table) -> pa.Table:
-        """Windows of some parts of recordings; of a part that failed, one row that says so."""
+        """Return the windows of some parts of recordings, and one row per failed part."""
         return self._encode(task_rows(decoded))
 
     def _encode(self, tasks: list[Row]) -> pa.Table:
-        heard = [task for task in tasks if task["error"] is None]
+        decoded_tasks = [task for task in tasks if task["error"] is None]
         failed = [_failed(task, None) for task in tasks if task["error"] is not None]
         error: Exception | None = None
         try:
-            self._refuse_too_short(heard)
-            rows = self._encode_windows(heard)
+            self._refuse_too_short(decoded_tasks)
+            rows = self._encode_windows(decoded_tasks)
         except Exception as caught:
             error = caught
-        if error is not None and len(heard) > 1:
-            return pa.concat_tables([*failed, *(self._encode([task]) for task in heard)])
-        for task in heard:
+        if error is not None and len(decoded_tasks) > 1:
+            return pa.concat_tables([*failed, *(self._encode([task]) for task in decoded_tasks)])
+        for task in decoded_tasks:
             self._failures.note("encoding", task["task_id"], [error])
         if error is not None:
-            return pa.concat_tables([*failed, _failed(heard[0], error)])
+            return pa.concat_tables([*failed, _failed(decoded_tasks[0], error)])
         return pa.concat_tables([*failed, pa.Table.from_pylist(rows, ENCODED_SCHEMA)])
 
     def _refuse_too_short(self, tasks: list[Row]) -> None:
         for task in tasks:
             is_whole = task["start"] is None and task["end"] is None
-            if is_whole and not self._model.num_audio_tokens(len(task["pcm"]) // 2):
+            if is_whole and len(task["pcm"]) // 2 < self._model.min_window_samples:
                 raise AudioTooShort(f"{task['audio']} is shorter than one audio token")
 
     def _encode_windows(self, tasks: list[Row]) -> list[Row]:
-        """Rows of all windows of some parts, encoded together."""
+        """Encode all windows of some parts together; returns their rows."""
         if not tasks:
             return []
-        watch = Stopwatch(self._model.device)
+        watch = Timer(self._model.device)
         places = []
         for task in tasks:
-            cut = split_windows(np.frombuffer(task["pcm"], np.int16)) or [np.zeros(0, np.int16)]
-            begin = round((task["start"] or 0.0) / WINDOW_SECONDS)
-            places += [(task, begin + i, window) for i, window in enumerate(cut)]
-        audible = [i for i, (_, _, window) in enumerate(places) if self._model.num_audio_tokens(len(window))]
-        windows = [places[i][2] for i in audible]
+            start = task["start"] or 0.0
+            cut = cut_windows(self._model, np.frombuffer(task["pcm"], np.int16), start)
+            first = round(start / self._model.window_seconds)
+            empty = Window(np.zeros(0, np.int16), first * self._model.window_seconds)
+            places += [(task, first + i, window) for i, window in enumerate(cut or [empty])]
+        encodable = [
+            i
+            for i, (_, _, window) in enumerate(places)
+            if len(window.samples) >= self._model.min_window_samples
+        ]
+        windows = [places[i][2] for i in encodable]
         made, num_encoded = in_encoder_batches(self._model, windows, self._store_batch)
-        by_place = dict(zip(audible, made, strict=True))
+        by_place = dict(zip(encodable, made, strict=True))
         share = 1 / max(1, len(windows))
         seconds, tflops = watch.seconds() * share, encode_flops(self._model.shape, num_encoded) / 1e12 * share
         num_windows = {id(task): sum(owner is task for owner, _, _ in places) for task in tasks}
         return [
             _row(task, number, window, num_windows[id(task)])
             | self._labels
-            | {"dtype": self._states, "width": self._model.shape.encoder_hidden_size}
-            | by_place.get(i, {"num_tokens": 0, "states": b"", "norms": []})
+            | {"dtype": self._states, "width": self._model.shape.encoder.states_size}
+            | by_place.get(i, {"num_tokens": 0, "states": b"", "norms": [], "token_times": b""})
             | {
                 "seconds_encode": seconds if i in by_place else 0.0,
                 "tflops_encode": tflops if i in by_place else 0.0,
@@ -110,46 +117,52 @@ class EncodeStage:
             for i, (task, number, window) in enumerate(places)
         ]
 
-    def _store_batch(self, windows: list[np.ndarray]) -> list[Row]:
-        """What is stored of a batch of windows."""
-        states = self._model.encode_states(windows)
-        norms = torch.linalg.vector_norm(self._model.project(states).float(), dim=-1).cpu().numpy()
+    def _store_batch(self, windows: list[Window]) -> list[Row]:
+        """Return the stored columns of a batch of windows."""
+        encoded = self._model.encode_windows(windows)
+        norms = torch.linalg.vector_norm(self._model.project(encoded.states).float(), dim=-1).cpu().numpy()
         made = []
-        for i, window in enumerate(windows):
-            num_tokens = self._model.num_audio_tokens(len(window))
-            stored, scales = store_states(states[i, :num_tokens].float().cpu().numpy(), self._states)
+        for states, own_norms, times in zip(encoded.states, norms, encoded.times, strict=True):
+            num_tokens = len(times)
+            stored, scales = store_states(states[:num_tokens].float().cpu().numpy(), self._states)
             made.append(
-                {"num_tokens": num_tokens, "states": stored, "scales": scales, "norms": norms[i, :num_tokens]}
+                {
+                    "num_tokens": num_tokens,
+                    "states": stored,
+                    "scales": scales,
+                    "norms": own_norms[:num_tokens],
+                    "token_times": store_times(times),
+                }
             )
         return made
 
 
 def node_name() -> str:
-    """Id of the Ray node that this process works on; without Ray the machine's name."""
+    """Return the id of the Ray node that this process works on; without Ray the machine's name."""
     ray = sys.modules.get("ray")  # never imported here: the stage runs without it too
     if ray is not None and ray.is_initialized():
         return str(ray.get_runtime_context().get_node_id())
     return socket.gethostname()
 
 
-def _row(task: Row, number: int, window: np.ndarray, num_windows: int) -> Row:
-    """What a row says of a window apart from what the model made of it."""
+def _row(task: Row, number: int, window: Window, num_windows: int) -> Row:
+    """Return the columns of a window that don't come from the model."""
     (shard,) = task["items"].to_pylist()
-    start = number * WINDOW_SECONDS
+    samples = window.samples
     return {
         "recording": task["audio"],
         **shard,
         "window": number,
-        "start_seconds": float(start),
-        "end_seconds": start + len(window) / SAMPLE_RATE,
-        "peak": max(int(window.max()), -int(window.min())) if len(window) else 0,
+        "start_seconds": float(window.start_seconds),
+        "end_seconds": window.start_seconds + len(samples) / SAMPLE_RATE,
+        "peak": max(int(samples.max()), -int(samples.min())) if len(samples) else 0,
         "seconds_decode_audio": task["seconds_decode_audio"] / num_windows,
         "indexed_at": datetime.now(UTC),
     }
 
 
 def _failed(task: Row, error: Exception | None) -> pa.Table:
-    """One row of a part that could not be encoded; without an error it was not even decoded."""
+    """Return the row of a part that failed; without ``error`` it failed in decoding."""
     (shard,) = task["items"].to_pylist()
     row = {"recording": task["audio"], **shard, "error_type": task["error_type"], "error": task["error"]}
     if error is not None:

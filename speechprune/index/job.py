@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from collections.abc import Sequence
 from dataclasses import replace
@@ -11,8 +12,9 @@ from typing import Any
 import pyarrow as pa
 from loguru import logger
 
+from speechprune import storage
 from speechprune.data.index_files import Contents, WindowsDirectory
-from speechprune.data.index_models import folder_of
+from speechprune.data.index_models import index_dir
 from speechprune.index.compaction import compact
 from speechprune.index.config import IndexConfig
 from speechprune.index.encode_stage import EncodeStage
@@ -22,13 +24,13 @@ from speechprune.index.questions import read_questions
 from speechprune.index.standing_questions import ask_standing_questions
 from speechprune.index.summary import IndexSummary, summarise_index
 from speechprune.index.write_windows import write_windows
-from speechprune.models.loading import check_model, fingerprint
-from speechprune.pipeline.directories.claim import claim_index
-from speechprune.pipeline.directories.run_directory import JobDirectory
+from speechprune.models.fingerprint import fingerprint
+from speechprune.models.loading import check_model
 from speechprune.pipeline.executor import Executor, Stages, make_executor
 from speechprune.pipeline.lease import Lease
 from speechprune.pipeline.preview import recording_lengths
 from speechprune.pipeline.progress import Progress
+from speechprune.pipeline.settings import check_settings, model_settings, output_path_errors
 from speechprune.pipeline.stages import decode_recording
 from speechprune.pipeline.tasks import TASK_SCHEMA, pack_items
 
@@ -52,9 +54,12 @@ def run_index(config: IndexConfig) -> IndexSummary:
     shape = check_model(config.model)
     questions = [] if config.questions.path is None else read_questions(config.questions.path)
     archive = list_archive(config.archive.path)
-    directory = WindowsDirectory(folder_of(config.index.path, config.model))
-    with Lease(directory.path, config.index.lease_minutes) as lease:
-        claim_index(directory.path, config, holds="windows" if directory.files() else None)
+    directory = WindowsDirectory(index_dir(config.index.path, config.model))
+    with contextlib.ExitStack() as stack:
+        with output_path_errors("index.path"):
+            lease = stack.enter_context(Lease(directory.path, config.index.lease_minutes))
+            holds = "windows" if directory.files() else None
+        check_settings(directory.path, _settings(config), config, holds=holds, place="index.path")
         contents = directory.settle()
         current = by_version(archive)
         plan = make_plan(archive, contents)
@@ -65,7 +70,8 @@ def run_index(config: IndexConfig) -> IndexSummary:
         progress = Progress(0, doing="encoding", items="parts", failures_in="summary.json")
         reports: list[dict[str, Any]] = []
         if plan.encode:
-            progress, reports = _encode(config, directory, plan.encode, contents)
+            shard_seconds = config.index.shard_seconds(shape.encoder.window_seconds)
+            progress, reports = _encode(config, directory, plan.encode, contents, shard_seconds)
             lease.check()
             contents = directory.settle()
         num_copied = _copy(directory, plan, contents)
@@ -80,13 +86,22 @@ def run_index(config: IndexConfig) -> IndexSummary:
         complete = {uri: version for (uri, version), there in contents.items() if there.is_complete}
         failures = [part for report in reports for part in report["failed_parts"]]
         summary = summarise_index(directory, plan, num_copied, complete, failures, progress.throughput())
-        job = JobDirectory(directory.path)
-        job.write_summary(summary.values)
+        lease.check()
+        storage.write_json(storage.join(directory.path, "summary.json"), summary.values)
         if questions:
             asked = ask_standing_questions(config, shape, questions, complete, contents)
             summary = replace(summary, values=summary.values | {"questions": asked})
-            job.write_summary(summary.values)
+            lease.check()
+            storage.write_json(storage.join(directory.path, "summary.json"), summary.values)
     return summary
+
+
+def _settings(config: IndexConfig) -> dict[str, Any]:
+    """All that can change the windows of one model, by dotted name."""
+    return model_settings(config.model) | {
+        "index.states": config.index.states,
+        "index.shard_minutes": config.index.shard_minutes,
+    }
 
 
 def _announce(config: IndexConfig, archive: Sequence[Recording], plan: Plan) -> None:
@@ -110,11 +125,15 @@ def _announce(config: IndexConfig, archive: Sequence[Recording], plan: Plan) -> 
 
 
 def _encode(
-    config: IndexConfig, directory: WindowsDirectory, recordings: Sequence[Recording], contents: Contents
+    config: IndexConfig,
+    directory: WindowsDirectory,
+    recordings: Sequence[Recording],
+    contents: Contents,
+    shard_seconds: float,
 ) -> tuple[Progress, list[dict[str, Any]]]:
     """Encode what the index lacks of some recordings."""
     executor = make_executor(config.ray, config.model)
-    tasks = _make_tasks(executor, config, recordings, contents)
+    tasks = _make_tasks(executor, recordings, contents, shard_seconds)
     logger.info("to do: {:,} recordings in {:,} parts", len(recordings), len(tasks))
     progress = Progress(len(tasks), doing="encoding", items="parts", failures_in="summary.json")
     labels = {"model": config.model.path, "revision": fingerprint(config.model)}
@@ -128,12 +147,11 @@ def _encode(
 
 
 def _make_tasks(
-    executor: Executor, config: IndexConfig, recordings: Sequence[Recording], contents: Contents
+    executor: Executor, recordings: Sequence[Recording], contents: Contents, seconds: float
 ) -> pa.Table:
     """The parts that are missing, in order."""
     rows = []
     lengths = recording_lengths(executor, [recording.uri for recording in recordings])
-    seconds = config.index.shard_minutes * 60
     for recording, length in zip(recordings, lengths, strict=True):
         num_shards = 1 if length is None else max(1, -int(-length // seconds))
         for shard in missing_shards(recording, contents, num_shards):

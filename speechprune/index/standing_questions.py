@@ -6,20 +6,21 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+import pyarrow as pa
 from loguru import logger
 
 from speechprune import storage
 from speechprune.cost import ModelShape
 from speechprune.data.index_files import Contents, stored_parts
 from speechprune.index.config import IndexConfig
-from speechprune.index.questions import Question, as_items
+from speechprune.index.questions import StandingQuestion, as_items
 from speechprune.inference.point import Point
 from speechprune.pipeline.answer_stage import answer_stages
-from speechprune.pipeline.directories.claim import claim_answers
-from speechprune.pipeline.directories.run_directory import RunDirectory
 from speechprune.pipeline.executor import make_executor
 from speechprune.pipeline.preview import warn_of_unknown_words
 from speechprune.pipeline.progress import Progress
+from speechprune.pipeline.run_store import RunStore
+from speechprune.pipeline.settings import answer_settings
 from speechprune.pipeline.summary import summarise
 from speechprune.pipeline.tasks import make_tasks
 
@@ -27,7 +28,7 @@ from speechprune.pipeline.tasks import make_tasks
 def ask_standing_questions(
     config: IndexConfig,
     shape: ModelShape,
-    questions: Sequence[Question],
+    questions: Sequence[StandingQuestion],
     complete: Mapping[str, str],
     contents: Contents,
 ) -> dict[str, Any]:
@@ -54,37 +55,42 @@ def ask_standing_questions(
     """
     output = str(config.questions.output)
     manifest = as_items(questions, complete)
-    run = RunDirectory(storage.join(output, f"date={datetime.now(UTC).date().isoformat()}"))
-    answered = {item_id for (item_id,) in run.settle()}
+    answered: set[str] = set()
     for day in storage.folders_in(output):
-        answered |= set(RunDirectory(day).read_answers("ok", ["item_id"]).column("item_id").to_pylist())
-    todo = [item_id for item_id in manifest.items.column("item_id").to_pylist() if item_id not in answered]
+        answered.update(RunStore(day).read_answers("ok", ["item_id"]).column("item_id").to_pylist())
+    wanted = [item_id for item_id in manifest.items.column("item_id").to_pylist() if item_id not in answered]
     logger.info(
         "standing questions: {:,} about {:,} recordings, {:,} answers to make",
         len(questions),
         len(complete),
-        len(todo),
+        len(wanted),
     )
-    if not todo:
+    if not wanted:
         return {"num_items": 0, "num_ok": 0, "num_failed": 0, "answers": output}
-    claim_answers(run, config, config.index.states, place="questions.output")
-    warn_of_unknown_words(config.model, manifest.items)
-    run.forget_failures((item_id,) for item_id in todo)
-    executor = make_executor(config.ray, config.model)
-    progress = Progress(len(todo))
-    point = Point(method=config.pruning.build(), query_text=config.answering.query_text)
-    tasks = make_tasks(manifest, answered, stored_parts(contents))
-    executor.run(answer_stages(config.model, [point], config.answering, run), tasks, progress)
-    run.settle()
-    values = summarise(run, set(todo), shape, progress.throughput()).values
-    run.write_summary(values)
+    today = storage.join(output, f"date={datetime.now(UTC).date().isoformat()}")
+    store = RunStore(today, place="questions.output")
+    keys = [(item_id,) for item_id in wanted]
+    progress = Progress(len(keys))
+    with store.launch(answer_settings(config, config.index.states), config):
+        with store.answering(manifest.items, keys) as todo:
+            if todo:
+                warn_of_unknown_words(config.model, manifest.items)
+                _ask(config, make_tasks(manifest, answered, stored_parts(contents)), store, progress)
+        values = summarise(store, set(wanted), shape, progress.throughput()).values
+        store.finish(values)
     work = ("seconds_encode", "seconds_prune", "seconds_prefill", "seconds_generate")
     num_ok = max(1, values["num_ok"])
     return {
-        "num_items": len(todo),
+        "num_items": len(wanted),
         "num_ok": values["num_ok"],
         "num_failed": values["num_failed"],
-        "answers": f"{run.path}/answers",
+        "answers": f"{store.path}/answers",
         "tflops_per_question": values["totals"]["tflops_total"] / num_ok,
         "seconds_per_question": sum(values["totals"][name] for name in work) / num_ok,
     }
+
+
+def _ask(config: IndexConfig, tasks: pa.Table, store: RunStore, progress: Progress) -> None:
+    executor = make_executor(config.ray, config.model)
+    point = Point(method=config.pruning.build(), query_text=config.answering.query_text)
+    executor.run(answer_stages(config.model, [point], config.answering, store), tasks, progress)

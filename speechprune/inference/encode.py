@@ -1,4 +1,4 @@
-"""Recordings to audio embeddings: once per recording, windows of several recordings in one batch."""
+"""Encode recordings to audio embeddings: once per recording, windows of several recordings in one batch."""
 
 from __future__ import annotations
 
@@ -9,20 +9,13 @@ from typing import TypeVar
 import numpy as np
 import torch
 
-from speechprune.audio import (
-    SAMPLE_RATE,
-    WINDOW_SAMPLES,
-    WINDOW_SECONDS,
-    AudioTooShort,
-    split_windows,
-)
+from speechprune.audio import SAMPLE_RATE, AudioTooShort, split_windows
 from speechprune.cost import encode_flops
 from speechprune.inference.batching import run_in_batches
-from speechprune.inference.timing import Stopwatch
-from speechprune.models.qwen2_audio import Qwen2Audio
+from speechprune.inference.timing import Timer
+from speechprune.models.base import SpeechModel, Window
 
 Encoded = TypeVar("Encoded")
-_FILL = np.zeros(WINDOW_SAMPLES, np.int16)  # stands in for a window in an encoder batch
 
 
 @dataclass(frozen=True)
@@ -34,7 +27,9 @@ class EncodedAudio:
     embeds
         S, shape ``(N, D)``, on the model's device.
     times
-        Begin and end of each token in seconds of the recording, float64, shape ``(N, 2)``.
+        Start and end of each token in seconds of the recording, float64, shape ``(N, 2)``.
+    frame_starts
+        Budget frames of phase 1, see ``SpeechModel.frame_starts``.
     seconds
         Length of the audio that was encoded.
     num_encoder_flops
@@ -45,80 +40,109 @@ class EncodedAudio:
 
     embeds: torch.Tensor
     times: np.ndarray
+    frame_starts: np.ndarray
     seconds: float
     num_encoder_flops: float
     seconds_encode: float
 
+    def __repr__(self) -> str:
+        return (
+            f"EncodedAudio({self.seconds:.1f} s, {len(self.embeds):,} audio tokens of {self.embeds.shape[1]})"
+        )
+
+    def _repr_html_(self) -> str:
+        """Show the recording in a notebook."""
+        return (
+            f"<b>Encoded audio</b>: {self.seconds:.1f} s, {len(self.embeds):,} audio tokens, encoded in "
+            f"{self.seconds_encode:.2f} s for {self.num_encoder_flops / 1e12:.3g} TFLOPs"
+        )
+
+
+def cut_windows(model: SpeechModel, samples: np.ndarray, start_seconds: float) -> list[Window]:
+    """Cut a recording into the model's windows; the last may be short.
+
+    Parameters
+    ----------
+    samples
+        int16 at 16 kHz.
+    start_seconds
+        Where in its file the recording starts.
+    """
+    return [
+        Window(window, start_seconds + number * model.window_seconds)
+        for number, window in enumerate(split_windows(samples, model.window_samples))
+    ]
+
 
 def encode_recordings(
-    model: Qwen2Audio, recordings: Sequence[np.ndarray], start_seconds: Sequence[float]
+    model: SpeechModel, recordings: Sequence[np.ndarray], start_seconds: Sequence[float]
 ) -> list[EncodedAudio]:
     """Encode recordings together.
 
-    Every recording is cut into 30 s windows; each window is encoded on its own and its tokens
-    follow one another in one audio span, the padded tail dropped.
+    Every recording is cut into windows; each window is encoded on its own and its tokens follow one another
+    in one audio span, the padded tail dropped.
 
     Parameters
     ----------
     model
-        The adapter.
+        A loaded model.
     recordings
         int16 samples at 16 kHz of each recording.
     start_seconds
-        Where in its file each recording begins: ``times`` count from the file's beginning.
+        Where in its file each recording starts: ``times`` count from the file's beginning.
 
     Raises
     ------
     AudioTooShort
-        A recording is too short for a single token.
+        A recording gives not a single token.
     torch.cuda.OutOfMemoryError
         One window alone does not fit.
     """
     if not recordings:
         return []
-    watch = Stopwatch(model.device)
+    timer = Timer(model.device)
     windows = [
         (i, window)
-        for i, samples in enumerate(recordings)
-        for window in split_windows(samples)
-        if model.num_audio_tokens(len(window)) > 0
+        for i, (samples, start) in enumerate(zip(recordings, start_seconds, strict=True))
+        for window in cut_windows(model, samples, start)
+        if len(window.samples) >= model.min_window_samples
     ]
+    made, num_encoded = in_encoder_batches(model, [window for _, window in windows], model.embed_windows)
     for i, samples in enumerate(recordings):
-        if not any(owner == i for owner, _ in windows):
+        if not any(owner == i and len(S) for (owner, _), (S, _) in zip(windows, made, strict=True)):
             raise AudioTooShort(
                 f"{len(samples) / SAMPLE_RATE * 1000:.0f} ms of sound are less than one audio token"
             )
-    embeds, num_encoded = in_encoder_batches(model, [window for _, window in windows], model.encode_windows)
-    seconds_per_window = watch.seconds() / len(windows)
+    seconds_per_window = timer.seconds() / len(windows)
     flops_per_window = encode_flops(model.shape, num_encoded) / len(windows)
     encoded = []
-    for i, (samples, start) in enumerate(zip(recordings, start_seconds, strict=True)):
-        parts = [S for (owner, _), S in zip(windows, embeds, strict=True) if owner == i]
+    for i, samples in enumerate(recordings):
+        own = [part for (owner, _), part in zip(windows, made, strict=True) if owner == i]
+        times = np.concatenate([part_times for _, part_times in own])
         encoded.append(
             EncodedAudio(
-                embeds=torch.cat(parts),
-                times=token_times([len(part) for part in parts], model.frame_tokens, start),
+                embeds=torch.cat([S for S, _ in own]),
+                times=times,
+                frame_starts=model.frame_starts(times),
                 seconds=len(samples) / SAMPLE_RATE,
-                num_encoder_flops=len(parts) * flops_per_window,
-                seconds_encode=len(parts) * seconds_per_window,
+                num_encoder_flops=len(own) * flops_per_window,
+                seconds_encode=len(own) * seconds_per_window,
             )
         )
     return encoded
 
 
 def in_encoder_batches(
-    model: Qwen2Audio,
-    windows: Sequence[np.ndarray],
-    encode: Callable[[list[np.ndarray]], Iterable[Encoded]],
+    model: SpeechModel, windows: Sequence[Window], encode: Callable[[list[Window]], Iterable[Encoded]]
 ) -> tuple[list[Encoded], int]:
-    """Windows through the encoder in batches of one shape, so that none depends on its company.
+    """Run windows through the encoder in batches of one shape, so that none depends on the others.
 
     Parameters
     ----------
     windows
-        int16 samples, each of 30 s at most.
+        Each of at most ``window_samples``.
     encode
-        What is made of each window of a batch, such as ``model.encode_windows``.
+        What is made of each window of a batch, such as ``model.embed_windows``.
 
     Returns
     -------
@@ -133,12 +157,13 @@ def in_encoder_batches(
     """
     outputs: dict[int, Encoded] = {}
     num_encoded = 0
-    size = model.encoder_batch_size
+    fill = Window(np.zeros(model.window_samples, np.int16), 0.0)
     # full windows need no mask and short ones do: in separate batches neither depends on the other
-    is_full = [model.num_audio_tokens(len(window)) == model.window_tokens for window in windows]
+    is_full = [len(window.samples) >= model.full_window_samples for window in windows]
     for kind in (True, False):
+        size = model.encoder_batch_size if kind or model.short_windows_share_batches else 1
         indices = [i for i, full in enumerate(is_full) if full == kind]
-        padded = [windows[i] for i in indices] + [_FILL] * (-len(indices) % size)
+        padded = [windows[i] for i in indices] + [fill] * (-len(indices) % size)
         batches = [padded[k : k + size] for k in range(0, len(padded), size)]
         for i, output in zip(indices, run_in_batches(batches, lambda b: list(encode(b))), strict=False):
             if isinstance(output, Exception):
@@ -146,11 +171,3 @@ def in_encoder_batches(
             outputs[i] = output
         num_encoded += len(padded)
     return [outputs[i] for i in range(len(windows))], num_encoded
-
-
-def token_times(window_tokens: list[int], frame_tokens: int, start: float) -> np.ndarray:
-    """Begin and end in seconds of every token: windows are 30 s apart, tokens 1 / f."""
-    begins = np.concatenate(
-        [start + i * WINDOW_SECONDS + np.arange(n) / frame_tokens for i, n in enumerate(window_tokens)]
-    )
-    return np.stack([begins, begins + 1 / frame_tokens], axis=1)

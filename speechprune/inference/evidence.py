@@ -22,7 +22,7 @@ class EvidenceSpan:
 
 
 def find_evidence(
-    scores: np.ndarray, kept_indices: np.ndarray, times: np.ndarray, frame_tokens: int
+    scores: np.ndarray, kept_indices: np.ndarray, times: np.ndarray, frame_starts: np.ndarray
 ) -> list[EvidenceSpan]:
     """The best budget frames by phase 1 that still have tokens, neighbours joined, best first.
 
@@ -34,18 +34,18 @@ def find_evidence(
         Tokens that survived.
     times
         Begin and end of every token, shape ``(N, 2)``.
-    frame_tokens
-        f.
+    frame_starts
+        Boundaries of the budget frames, shape ``(m + 1,)``.
     """
-    frames = frame_scores(scores, frame_tokens)
-    alive = np.unique(kept_indices // frame_tokens)
+    frames = frame_scores(scores, frame_starts)
+    alive = np.unique(np.searchsorted(frame_starts, kept_indices, side="right") - 1)
     best = np.sort(alive[np.argsort(-frames[alive], kind="stable")[:NUM_EVIDENCE_SECONDS]])
     spans: list[EvidenceSpan] = []
     for run in np.split(best, np.flatnonzero(np.diff(best) > 1) + 1):
         if len(run) == 0:
             continue
-        first, last = run[0] * frame_tokens, min((run[-1] + 1) * frame_tokens, len(scores))
-        score = max(float(scores[i * frame_tokens : (i + 1) * frame_tokens].mean()) for i in run)
+        first, last = frame_starts[run[0]], frame_starts[run[-1] + 1]
+        score = max(float(scores[frame_starts[i] : frame_starts[i + 1]].mean()) for i in run)
         spans.append(EvidenceSpan(float(times[first, 0]), float(times[last - 1, 1]), score))
     return sorted(spans, key=lambda span: -span.score)
 

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
+import torch
 
 from speechprune.inference.answer import answer_items
 from speechprune.inference.encode import EncodedAudio
 from speechprune.inference.types import Answer, AnsweringOptions, Item
-from speechprune.models.qwen2_audio import Qwen2Audio
+from speechprune.models.base import SpeechModel
 from speechprune.pruning import PruningInputs, PruningMethod, PruningResult
 
 
@@ -33,7 +34,7 @@ class NoAudio(PruningMethod):
 
 
 def answer_without_audio(
-    model: Qwen2Audio,
+    model: SpeechModel,
     questions: Sequence[tuple[str, Sequence[str]]],
     options: AnsweringOptions | None = None,
 ) -> list[Answer | Exception]:
@@ -51,8 +52,15 @@ def answer_without_audio(
     list
         One per question, in order: an ``Answer``, or the exception that it alone met.
     """
-    unheard = model.embed_tokens([model.audio_token_id])  # stands for a recording: none of it is kept
-    audio = EncodedAudio(unheard, np.zeros((1, 2)), seconds=0.0, num_encoder_flops=0.0, seconds_encode=0.0)
+    hidden_size = model.shape.decoder.hidden_size
+    audio = EncodedAudio(  # stands for a recording: none of it is kept
+        embeds=torch.zeros(1, hidden_size, dtype=model.dtype, device=model.device),
+        times=np.zeros((1, 2)),
+        frame_starts=np.array([0, 1]),
+        seconds=0.0,
+        num_encoder_flops=0.0,
+        seconds_encode=0.0,
+    )
     items = [
         Item(item_id=str(number), audio=audio, question=question, choices=tuple(choices))
         for number, (question, choices) in enumerate(questions)

@@ -35,7 +35,7 @@ class Point:
         return {
             "method": self.method.name,
             **dataclasses.asdict(self.method),
-            **({"query_text": self.query_text} if self.method.uses_query else {}),
+            **({"query_text": self.query_text} if self.method.features else {}),
         }
 
     @property

@@ -1,48 +1,50 @@
-"""Questions put to encoded recordings: all that is the same whichever method prunes.
+"""Prepare questions about encoded recordings: prompts, query embeddings, and the features that methods need.
 
-A sweep answers one question by many methods; prompts and phase 1's scores are made here, once.
+All that is the same whichever method prunes is made here, once: a sweep answers one question by many methods.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-import numpy as np
 import torch
 
-from speechprune.inference.prompts import Prompt, build_prompt, choice_orders, letter_token_ids, moved_order
-from speechprune.inference.timing import Stopwatch
+from speechprune.inference.prompts import (
+    Prompt,
+    build_prompt,
+    choice_orders,
+    letter_token_ids,
+    moved_order,
+)
+from speechprune.inference.timing import Timer
 from speechprune.inference.types import AnsweringOptions, Item
-from speechprune.models.qwen2_audio import Qwen2Audio
-from speechprune.pruning import PruningMethod, WordMatches
-from speechprune.pruning.late_interaction import match_words
-from speechprune.pruning.phase1 import token_scores
+from speechprune.models.base import SpeechModel
+from speechprune.pruning import FeatureInputs, PruningMethod
 
 
 @dataclass(frozen=True)
-class AskedQuestion:
+class PreparedQuery:
     """An item as it is put to the model.
 
     Parameters
     ----------
     item
-        What is asked of what.
+        The question, its choices and the encoded recording.
     prompts
         One, or one per order of the choices.
     orders
         Of each prompt: entry j is the choice that stands at letter j; empty for an open-ended question.
     check_order
-        Number of the order that only checks whether the answer hangs on the letters; None without.
+        Number of the order that only checks whether the answer depends on the letters; None without.
     query_embeds
         T, shape ``(L, D)``.
-    token_scores
-        Phase 1's, see ``PruningInputs``; None where no method looks at the query.
-    word_matches
-        Late interaction's; None where no method looks at words.
-    seconds_scores, seconds_words
-        This question's even share of the time that its recording's scores and word matches took.
+    features
+        Values of all features that the methods need, by name.
+    feature_seconds
+        This question's even share of the time that each feature took, by name.
     """
 
     item: Item
@@ -50,39 +52,37 @@ class AskedQuestion:
     orders: list[list[int]]
     check_order: int | None
     query_embeds: torch.Tensor
-    token_scores: np.ndarray | None
-    word_matches: WordMatches | None
-    seconds_scores: float
-    seconds_words: float
+    features: Mapping[str, Any]
+    feature_seconds: Mapping[str, float]
 
     @property
-    def asking_orders(self) -> list[int]:
+    def answer_orders(self) -> list[int]:
         """Numbers of the orders that make the answer."""
         return [number for number in range(len(self.orders)) if number != self.check_order]
 
 
-def ask(
-    model: Qwen2Audio, items: Sequence[Item], methods: Sequence[PruningMethod], options: AnsweringOptions
-) -> list[AskedQuestion | Exception]:
-    """Put items to their recordings.
+def prepare_queries(
+    model: SpeechModel, items: Sequence[Item], methods: Sequence[PruningMethod], options: AnsweringOptions
+) -> list[PreparedQuery | Exception]:
+    """Prepare items for any of the methods.
 
     Parameters
     ----------
     model
-        The adapter.
+        A loaded model.
     items
-        Any mix; items whose ``audio`` is the same object share one product.
+        Any mix; items whose ``audio`` is the same object share the features' computation.
     methods
-        All that will prune for these questions: what they look at is made.
+        All that will prune for these questions: the features that they need are computed.
     options
         Wording, query, orders of the choices.
 
     Returns
     -------
     list
-        One per item, in order: the question, or the exception that it met.
+        One per item, in order: the prepared query, or the exception that it raised.
     """
-    asked: dict[int, AskedQuestion | Exception] = {}
+    prepared: dict[int, PreparedQuery | Exception] = {}
     by_recording: dict[int, list[int]] = defaultdict(list)
     for index, item in enumerate(items):
         by_recording[id(item.audio)].append(index)
@@ -92,53 +92,49 @@ def ask(
             try:
                 prompts[index] = _build_prompts(model, items[index], options)
             except Exception as error:  # a PromptError, or text that the tokenizer refuses
-                asked[index] = error
+                prepared[index] = error
         try:
-            asked |= _put(model, {index: items[index] for index in prompts}, prompts, methods, options)
+            own = {index: items[index] for index in prompts}
+            prepared |= _prepare_recording(model, own, prompts, methods, options)
         except Exception as error:  # out of memory, say: this recording's questions fail, the others go on
-            asked |= dict.fromkeys(prompts, error)
-    return [asked[index] for index in range(len(items))]
+            prepared |= dict.fromkeys(prompts, error)
+    return [prepared[index] for index in range(len(items))]
 
 
-def _put(
-    model: Qwen2Audio,
+def _prepare_recording(
+    model: SpeechModel,
     items: dict[int, Item],
     prompts: dict[int, list[Prompt]],
     methods: Sequence[PruningMethod],
     options: AnsweringOptions,
-) -> dict[int, AskedQuestion]:
-    """Questions of one recording, whose scores are one product."""
+) -> dict[int, PreparedQuery]:
+    """Prepare the questions of one recording, whose features are computed together."""
     if not items:
         return {}
-    watch = Stopwatch(model.device)
     audio = next(iter(items.values())).audio
     queries = [model.embed_tokens(prompts[index][0].query_ids(options.query_text)) for index in items]
-    scores: Sequence[np.ndarray | None] = [None] * len(queries)
-    if any(method.uses_query for method in methods):
-        scores = list(token_scores(audio.embeds, queries))
-    seconds_scores = watch.seconds() / len(items)
-    matches: Sequence[WordMatches | None] = [None] * len(queries)
-    watch = Stopwatch(model.device)
-    if any(method.uses_words for method in methods):
-        matches = match_words(audio.embeds, queries, model.frame_tokens)
-    seconds_words = watch.seconds() / len(items)
+    inputs = FeatureInputs(audio.embeds, queries, model.shape.token_rate)
+    values: dict[str, Sequence[Any]] = {}
+    seconds: dict[str, float] = {}
+    for feature in dict.fromkeys(feature for method in methods for feature in method.features):
+        timer = Timer(model.device)
+        values[feature.name] = feature.compute(inputs)
+        seconds[feature.name] = timer.seconds() / len(items)
     return {
-        index: AskedQuestion(
+        index: PreparedQuery(
             item=item,
             prompts=prompts[index],
             orders=_orders(item, options),
             check_order=options.permute_choices if item.choices and options.permuted_check else None,
             query_embeds=T,
-            token_scores=s,
-            word_matches=words,
-            seconds_scores=seconds_scores,
-            seconds_words=seconds_words,
+            features={name: own[number] for name, own in values.items()},
+            feature_seconds=seconds,
         )
-        for (index, item), T, s, words in zip(items.items(), queries, scores, matches, strict=True)
+        for number, ((index, item), T) in enumerate(zip(items.items(), queries, strict=True))
     }
 
 
-def _build_prompts(model: Qwen2Audio, item: Item, options: AnsweringOptions) -> list[Prompt]:
+def _build_prompts(model: SpeechModel, item: Item, options: AnsweringOptions) -> list[Prompt]:
     if item.choices is not None:
         letter_token_ids(model.tokenizer, len(item.choices))  # or this item can't be scored
     return [
@@ -148,7 +144,7 @@ def _build_prompts(model: Qwen2Audio, item: Item, options: AnsweringOptions) -> 
             wording=options,
             render_chat=model.render_chat,
             tokenizer=model.tokenizer,
-            audio_token_id=model.audio_token_id,
+            audio_token_id=model.language_model.audio_token_id,
         )
         for order in _orders(item, options)
     ]

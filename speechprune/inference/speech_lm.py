@@ -12,11 +12,12 @@ from speechprune.inference.answer import answer_items
 from speechprune.inference.encode import EncodedAudio, encode_recordings
 from speechprune.inference.prompts import MAX_CHOICES
 from speechprune.inference.types import Answer, AnsweringOptions, Item
-from speechprune.models.loading import ModelOptions, load_model
-from speechprune.models.qwen2_audio import Qwen2Audio
-from speechprune.pruning import PruningMethod, SpeechPrune
+from speechprune.models.base import SpeechModel
+from speechprune.models.loading import load_model
+from speechprune.models.options import ModelOptions
+from speechprune.pruning import PruningMethod, SpeechPrune, method_class
 
-Question = tuple[EncodedAudio | AudioSource, str, Sequence[str] | None]
+AudioQuestion = tuple[EncodedAudio | AudioSource, str, Sequence[str] | None]
 
 
 class SpeechLM:
@@ -25,7 +26,7 @@ class SpeechLM:
     Parameters
     ----------
     model
-        The adapter of a loaded model; ``from_pretrained`` makes one.
+        A loaded model; ``from_pretrained`` makes one.
 
     Examples
     --------
@@ -34,7 +35,7 @@ class SpeechLM:
     >>> answer = lm.answer(audio, "When is the review?", choices=["Monday", "Friday"])  # doctest: +SKIP
     """
 
-    def __init__(self, model: Qwen2Audio) -> None:
+    def __init__(self, model: SpeechModel) -> None:
         self.model = model
 
     @classmethod
@@ -91,7 +92,7 @@ class SpeechLM:
         question: str,
         choices: Sequence[str] | None = None,
         *,
-        method: PruningMethod | None = None,
+        method: PruningMethod | str = SpeechPrune.name,
         options: AnsweringOptions | None = None,
     ) -> Answer:
         """Answer one question: by its choices' letters, or in free text without choices.
@@ -103,7 +104,8 @@ class SpeechLM:
         question, choices
             2 to 26 choices, or none.
         method
-            Default: ``SpeechPrune()``, pruning rate 0.2.
+            A method; or the name of one in ``METHODS``, or the import path of a class of your own, with its
+            default settings.
         options
             Wording, permuted choices, limit of generated tokens.
 
@@ -116,9 +118,9 @@ class SpeechLM:
 
     def answer_many(
         self,
-        questions: Sequence[Question],
+        questions: Sequence[AudioQuestion],
         *,
-        method: PruningMethod | None = None,
+        method: PruningMethod | str = SpeechPrune.name,
         options: AnsweringOptions | None = None,
     ) -> list[Answer]:
         """Answer ``(audio, question, choices)`` triples in batches: the same answers as one by one.
@@ -143,9 +145,8 @@ class SpeechLM:
                 )
             )
         answers = []
-        for outcome in answer_items(
-            self.model, items, method or SpeechPrune(), options or AnsweringOptions()
-        ):
+        rule = method_class(method)() if isinstance(method, str) else method
+        for outcome in answer_items(self.model, items, rule, options or AnsweringOptions()):
             if isinstance(outcome, Exception):
                 raise outcome
             answers.append(outcome)

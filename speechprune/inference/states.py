@@ -10,10 +10,9 @@ import pyarrow as pa
 import torch
 
 from speechprune.audio import SILENCE_PEAK, AudioSilent, AudioTooShort
-from speechprune.cost import project_flops
-from speechprune.inference.encode import EncodedAudio, token_times
-from speechprune.inference.timing import Stopwatch
-from speechprune.models.qwen2_audio import Qwen2Audio
+from speechprune.inference.encode import EncodedAudio
+from speechprune.inference.timing import Timer
+from speechprune.models.base import SpeechModel
 
 StatesDType = Literal["float16", "int8"]
 INT8_STEPS = 127
@@ -52,7 +51,17 @@ def load_states(window: dict[str, Any]) -> np.ndarray:
     return states
 
 
-def embed_stored(model: Qwen2Audio, recordings: Sequence[pa.Table]) -> list[EncodedAudio]:
+def store_times(times: np.ndarray) -> bytes:
+    """Start and end of a window's tokens, ``(tokens, 2)``, as bytes: little-endian float64."""
+    return times.astype("<f8").tobytes()
+
+
+def load_times(window: dict[str, Any]) -> np.ndarray:
+    """The inverse of ``store_times``, of a row of the index."""
+    return np.frombuffer(window["token_times"], "<f8").reshape(-1, 2)
+
+
+def embed_stored(model: SpeechModel, recordings: Sequence[pa.Table]) -> list[EncodedAudio]:
     """Stored windows to what the LLM takes: the projector's part of ``encode_recordings``.
 
     Parameters
@@ -69,7 +78,7 @@ def embed_stored(model: Qwen2Audio, recordings: Sequence[pa.Table]) -> list[Enco
     """
     encoded = []
     for table in recordings:
-        watch = Stopwatch(model.device)
+        timer = Timer(model.device)
         windows = [window for window in table.to_pylist() if window["num_tokens"]]
         if not windows:
             raise AudioTooShort(f"{table['recording'][0]} has not a single audio token in the index")
@@ -79,28 +88,30 @@ def embed_stored(model: Qwen2Audio, recordings: Sequence[pa.Table]) -> list[Enco
                 "taken from"
             )
         embeds, num_projected = _project(model, windows)
-        counts = [len(S) for S in embeds]
+        times = np.concatenate([load_times(window) for window in windows])
         encoded.append(
             EncodedAudio(
                 embeds=torch.cat(embeds),
-                times=token_times(counts, model.frame_tokens, windows[0]["start_seconds"]),
+                times=times,
+                frame_starts=model.frame_starts(times),
                 seconds=windows[-1]["end_seconds"] - windows[0]["start_seconds"],
-                num_encoder_flops=project_flops(model.shape, num_projected),
-                seconds_encode=watch.seconds(),
+                num_encoder_flops=model.shape.encoder.project_flops(num_projected),
+                seconds_encode=timer.seconds(),
             )
         )
     return encoded
 
 
-def _project(model: Qwen2Audio, windows: Sequence[dict[str, Any]]) -> tuple[list[torch.Tensor], int]:
+def _project(model: SpeechModel, windows: Sequence[dict[str, Any]]) -> tuple[list[torch.Tensor], int]:
     """S of each window, and how many windows were projected, those that filled up a batch included.
 
     Padded to full windows in batches of one shape: the same numbers as straight from the encoder.
     """
     size = model.encoder_batch_size
     embeds = []
-    # behind a window's end lies what was there before: no token's embedding hangs on another's states
-    states = torch.zeros(size, model.window_tokens, windows[0]["width"])
+    # behind a window's end lies what was there before: no embedding depends on another token's states
+    most = max(model.shape.encoder.window_tokens, max(window["num_tokens"] for window in windows))
+    states = torch.zeros(size, most, windows[0]["width"])
     for begin in range(0, len(windows), size):
         batch = windows[begin : begin + size]
         for i, window in enumerate(batch):

@@ -9,7 +9,7 @@ import time
 import torch
 
 
-class Stopwatch:
+class Timer:
     """Seconds since it was made; on a GPU the queued work is waited for first."""
 
     def __init__(self, device: torch.device) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 from dataclasses import dataclass
 
 import numpy as np
@@ -116,3 +117,24 @@ class Answer:
     def num_kept_tokens(self) -> int:
         """Tokens in ``kept_indices``."""
         return len(self.kept_indices)
+
+    def __repr__(self) -> str:
+        kept = f"{self.num_kept_tokens:,} of {self.num_audio_tokens:,} audio tokens"
+        tflops = f"{self.cost.tflops_total:.3g} TFLOPs"
+        return f"Answer({self.prediction!r}: {self.prediction_text!r}, {kept}, {tflops})"
+
+    def _repr_html_(self) -> str:
+        """Show the answer in a notebook."""
+        spans = ", ".join(f"{span.start:.1f}-{span.end:.1f} s" for span in self.evidence)
+        chances = ", ".join(f"{probability:.0%}" for probability in self.choice_probabilities or [])
+        rows = {
+            "answer": self.prediction_text,
+            "choices": chances,
+            "evidence": spans,
+            "audio tokens": f"{self.num_kept_tokens:,} of {self.num_audio_tokens:,}",
+            "TFLOPs": f"{self.cost.tflops_total:.3g}",
+        }
+        cells = (
+            f"<tr><th>{name}</th><td>{html.escape(text)}</td></tr>" for name, text in rows.items() if text
+        )
+        return f"<table>{''.join(cells)}</table>"

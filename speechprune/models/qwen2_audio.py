@@ -1,28 +1,38 @@
 """Qwen2-Audio: a Whisper-large-v3 encoder, a linear projector, Qwen2 7B.
 
-Everything that knows Hugging Face's internals of this family is in this file; the modules
-themselves run unpatched.
+Everything that knows Hugging Face's internals of this family is in this file; the modules themselves run
+unpatched.
 """
 
 from __future__ import annotations
 
-import copy
-import time
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
 from transformers import PreTrainedConfig
 
-from speechprune.audio import MEL_HOP_SAMPLES, SAMPLE_RATE, WINDOW_SAMPLES, WINDOW_SECONDS
-from speechprune.cost import ModelShape
+from speechprune.audio import MEL_HOP_SAMPLES, SAMPLE_RATE
+from speechprune.cost import DecoderShape, ModelShape, WhisperEncoderShape
+from speechprune.models.base import EncodedWindows, LanguageModel, SpeechModel, Window
+from speechprune.models.source import ModelSource, end_token_ids
 from speechprune.pruning import FirstLayerProjections
 
-_MEL_FRAMES = WINDOW_SAMPLES // MEL_HOP_SAMPLES  # 3,000, the only length the encoder takes
+WINDOW_SECONDS = 30
+WINDOW_SAMPLES = WINDOW_SECONDS * SAMPLE_RATE
+TOKENS_PER_SECOND = 25  # two mel frames of 10 ms a position, two positions a token
 
 
-class Qwen2Audio:
-    """Encode windows, embed text, prefill, generate.
+def num_audio_tokens(num_samples: int) -> int:
+    """Count the audio tokens of a window: mel frames halved by a convolution, halved again by pooling."""
+    num_mel_frames = -(-num_samples // MEL_HOP_SAMPLES)
+    after_convolution = (num_mel_frames - 1) // 2 + 1
+    return max(0, (after_convolution - 2) // 2 + 1)
+
+
+class Qwen2Audio(SpeechModel):
+    """Qwen2-Audio behind the contract of ``SpeechModel``.
 
     Parameters
     ----------
@@ -30,47 +40,50 @@ class Qwen2Audio:
         A loaded ``Qwen2AudioForConditionalGeneration`` in eval mode.
     processor
         Its ``Qwen2AudioProcessor``.
-    name
-        What the model is called in rows and messages.
-    encoder_batch_size
-        Windows in one encoder batch; ``encoding`` keeps to this one shape.
-    prefill_batch_tokens
-        Padded tokens in one prefill batch (at least one prompt).
+    name, encoder_batch_size, prefill_batch_tokens
+        See ``SpeechModel``.
     """
 
-    @staticmethod
-    def model_class() -> Any:
-        """Hugging Face's own; imported here: it takes seconds, which a driver, that never loads it, saves."""
-        from transformers import Qwen2AudioForConditionalGeneration
-
-        return Qwen2AudioForConditionalGeneration
+    model_types: ClassVar[tuple[str, ...]] = ("qwen2_audio",)
+    min_window_samples: ClassVar[int] = 2 * MEL_HOP_SAMPLES + 1  # the third mel frame starts
+    full_window_samples: ClassVar[int] = 2998 * MEL_HOP_SAMPLES + 1  # 2,999 mel frames: 1,500 positions
 
     def __init__(
         self, model: Any, processor: Any, *, name: str, encoder_batch_size: int, prefill_batch_tokens: int
     ) -> None:
         self.model = model
         self.processor = processor
-        self.name = name
-        self.encoder_batch_size = encoder_batch_size
-        self.prefill_batch_tokens = prefill_batch_tokens
-        self.shape = self.shape_of(model.config)
-        self.frame_tokens = self.num_audio_tokens(SAMPLE_RATE * WINDOW_SECONDS) // WINDOW_SECONDS
-        self.audio_token_id: int = model.config.audio_token_id
-        self.max_prompt_tokens: int = model.config.text_config.max_position_embeddings
+        shape = self.shape_of(model.config)
         attention = model.model.language_model.layers[0].self_attn
-        self.projections = FirstLayerProjections(
-            attention.q_proj.weight,
-            attention.k_proj.weight,
-            self.shape.num_attention_heads,
-            self.shape.num_key_value_heads,
+        language_model = LanguageModel(
+            tokenizer=processor.tokenizer,
+            decoder=model.model.language_model,
+            head=model.lm_head,
+            embedding=model.get_input_embeddings(),
+            projections=FirstLayerProjections(
+                attention.q_proj.weight,
+                attention.k_proj.weight,
+                shape.decoder.num_attention_heads,
+                shape.decoder.num_key_value_heads,
+            ),
+            audio_token_id=model.config.audio_token_id,
+            end_token_ids=end_token_ids(model.generation_config, processor.tokenizer),
+            max_prompt_tokens=model.config.text_config.max_position_embeddings,
+        )
+        super().__init__(
+            name=name,
+            shape=shape,
+            language_model=language_model,
+            encoder_batch_size=encoder_batch_size,
+            prefill_batch_tokens=prefill_batch_tokens,
         )
 
-    @staticmethod
-    def shape_of(config: PreTrainedConfig) -> ModelShape:
-        """The sizes that the cost account needs."""
+    @classmethod
+    def shape_of(cls, config: PreTrainedConfig) -> ModelShape:
+        """Read the sizes of both parts from config.json."""
         text, audio = config.text_config, config.audio_config
         head_dim = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
-        return ModelShape(
+        decoder = DecoderShape(
             hidden_size=text.hidden_size,
             intermediate_size=text.intermediate_size,
             num_hidden_layers=text.num_hidden_layers,
@@ -78,38 +91,28 @@ class Qwen2Audio:
             num_key_value_heads=text.num_key_value_heads,
             head_dim=head_dim,
             vocab_size=text.vocab_size,
-            encoder_hidden_size=audio.d_model,
-            encoder_layers=audio.encoder_layers,
-            encoder_attention_heads=audio.encoder_attention_heads,
-            encoder_ffn_dim=audio.encoder_ffn_dim,
-            num_mel_bins=audio.num_mel_bins,
-            encoder_positions=audio.max_source_positions,
         )
+        encoder = WhisperEncoderShape(
+            hidden_size=audio.d_model,
+            num_layers=audio.encoder_layers,
+            ffn_size=audio.encoder_ffn_dim,
+            num_mel_bins=audio.num_mel_bins,
+            num_positions=audio.max_source_positions,
+            projected_size=text.hidden_size,
+        )
+        return ModelShape(decoder=decoder, encoder=encoder)
 
-    @property
-    def device(self) -> torch.device:
-        """Where prompts are embedded; with sharded weights the first device."""
-        return self.model.get_input_embeddings().weight.device
+    @classmethod
+    def load(cls, source: ModelSource) -> Self:
+        """Load one folder or hub repository."""
+        from transformers import AutoProcessor, Qwen2AudioForConditionalGeneration
 
-    @property
-    def dtype(self) -> torch.dtype:
-        """Of weights and embeddings."""
-        return self.model.get_input_embeddings().weight.dtype
-
-    @property
-    def tokenizer(self) -> Any:
-        """The processor's fast tokenizer."""
-        return self.processor.tokenizer
-
-    @staticmethod
-    def num_audio_tokens(num_samples: int) -> int:
-        """Audio tokens of a window: mel frames halved by a convolution, halved again by pooling."""
-        num_mel_frames = -(-num_samples // MEL_HOP_SAMPLES)
-        after_convolution = (num_mel_frames - 1) // 2 + 1
-        return max(0, (after_convolution - 2) // 2 + 1)
+        processor = AutoProcessor.from_pretrained(**source.location)
+        model = source.load_weights(Qwen2AudioForConditionalGeneration)
+        return cls(model, processor, **source.batches)
 
     def render_chat(self, user_text: str) -> str:
-        """The model's own chat template around one recording and the user's words."""
+        """Render the processor's chat template: the audio, then the user's words."""
         content = [{"type": "audio", "audio_url": "recording"}, {"type": "text", "text": user_text}]
         conversation = [{"role": "user", "content": content}]
         rendered = self.processor.apply_chat_template(
@@ -118,71 +121,37 @@ class Qwen2Audio:
         assert isinstance(rendered, str)
         return rendered
 
-    @property
-    def window_tokens(self) -> int:
-        """Audio tokens of a full window."""
-        return self.frame_tokens * WINDOW_SECONDS
-
     @torch.inference_mode()
-    def encode_windows(self, windows: list[np.ndarray]) -> list[torch.Tensor]:
-        """Encode and project one batch of windows.
+    def encode_windows(self, windows: Sequence[Window]) -> EncodedWindows:
+        """Encode a batch of windows of at most 30 s, 25 tokens a second.
 
-        Parameters
-        ----------
-        windows
-            See ``encode_states``.
-
-        Returns
-        -------
-        list of torch.Tensor
-            S of each window, ``(tokens, D)``, without the padded tail.
+        Full windows and short ones use different attention kernels: only where a batch holds one kind, a
+        window's states don't depend on the others.
         """
-        embeds = self.project(self.encode_states(windows))
-        # clone: a view would keep the whole batch alive for as long as one short window is kept
-        return [embeds[i, : self.num_audio_tokens(len(window))].clone() for i, window in enumerate(windows)]
-
-    @torch.inference_mode()
-    def encode_states(self, windows: list[np.ndarray]) -> torch.Tensor:
-        """Encode one batch of windows, up to the projector.
-
-        Parameters
-        ----------
-        windows
-            Arrays of int16, each of 30 s at most. Full windows and short ones use different
-            attention kernels: to be independent of what else is in the batch, put only one kind in it.
-
-        Returns
-        -------
-        torch.Tensor
-            The encoder's states, ``(windows, tokens of a full window, d)``; behind a window's own tokens
-            they mean nothing.
-        """
+        tower = self.model.model.audio_tower
         features = self.processor.feature_extractor(
-            [window.astype(np.float32) / 32768.0 for window in windows],
+            [window.samples.astype(np.float32) / 32768.0 for window in windows],
             sampling_rate=SAMPLE_RATE,
             padding="max_length",
             return_attention_mask=True,
             return_tensors="pt",
-            device=str(self.model.model.audio_tower.device),
+            device=str(tower.device),
         )
-        tower = self.model.model.audio_tower
         mask = self._encoder_mask(features["attention_mask"].to(tower.device))
-        states: torch.Tensor = tower(
-            features["input_features"].to(tower.device), attention_mask=mask
-        ).last_hidden_state
-        return states
+        states = tower(features["input_features"].to(tower.device), attention_mask=mask).last_hidden_state
+        return EncodedWindows(states, [_token_times(window) for window in windows])
 
     @torch.inference_mode()
     def project(self, states: torch.Tensor) -> torch.Tensor:
-        """Encoder states to audio embeddings, S = x Pᵀ + b: ``(..., d)`` to ``(..., D)``, on ``device``."""
+        """Apply the linear projector."""
         projector = self.model.model.multi_modal_projector
         like = projector.linear.weight
         embeds: torch.Tensor = projector(states.to(like.device, like.dtype))
         return embeds.to(self.device)
 
     @property
-    def projector(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """P, ``(D, d)``, and b, ``(D,)``."""
+    def projector(self) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """P and b of the linear projector."""
         linear = self.model.model.multi_modal_projector.linear
         return linear.weight, linear.bias
 
@@ -192,107 +161,13 @@ class Qwen2Audio:
 
         tower = self.model.model.audio_tower
         num_positions, _ = tower._get_feat_extract_output_lengths(mel_mask.sum(-1))
-        positions = torch.arange(self.shape.encoder_positions, device=mel_mask.device)
+        positions = torch.arange(tower.config.max_source_positions, device=mel_mask.device)
         valid = (positions[None, :] < num_positions[:, None]).long()
         like = torch.zeros(*valid.shape, 1, dtype=self.dtype, device=mel_mask.device)
         return create_bidirectional_mask(config=tower.config, inputs_embeds=like, attention_mask=valid)
 
-    @torch.inference_mode()
-    def embed_tokens(self, token_ids: list[int]) -> torch.Tensor:
-        """Text embeddings, ``(L, D)``."""
-        return self.model.get_input_embeddings()(torch.tensor(token_ids, device=self.device))
 
-    @torch.inference_mode()
-    def next_token_logits(self, prompts: list[torch.Tensor]) -> torch.Tensor:
-        """Logits of the token that follows each prompt, from one prefill.
-
-        Prompts are padded on the right: causal attention never looks there, so no mask is needed,
-        and only the last position's logits are formed.
-
-        Parameters
-        ----------
-        prompts
-            ``inputs_embeds`` of each prompt, ``(tokens, D)``.
-
-        Returns
-        -------
-        torch.Tensor
-            float32, shape ``(len(prompts), V)``.
-        """
-        inputs_embeds = torch.nn.utils.rnn.pad_sequence(prompts, batch_first=True)
-        states = self.model.model(inputs_embeds=inputs_embeds, use_cache=False).last_hidden_state
-        last = torch.tensor([len(prompt) - 1 for prompt in prompts], device=states.device)
-        rows = torch.arange(len(prompts), device=states.device)
-        return self.model.lm_head(states[rows, last]).float()
-
-    @torch.inference_mode()
-    def generate(self, prompts: list[torch.Tensor], max_new_tokens: int) -> tuple[list[list[int]], float]:
-        """Greedy continuation of each prompt, by Hugging Face's ``generate``.
-
-        Parameters
-        ----------
-        prompts
-            ``inputs_embeds`` of each prompt, ``(tokens, D)``.
-        max_new_tokens
-            Limit, the closing token included.
-
-        Returns
-        -------
-        tuple
-            Token ids of each answer, up to and without padding, and the time (``perf_counter``
-            seconds) at which the first tokens were there.
-        """
-        inputs_embeds = torch.nn.utils.rnn.pad_sequence(prompts, batch_first=True, padding_side="left")
-        lengths = torch.tensor([len(prompt) for prompt in prompts], device=self.device)
-        positions = torch.arange(inputs_embeds.shape[1], device=self.device)
-        mask = (positions[None, :] >= inputs_embeds.shape[1] - lengths[:, None]).long()
-        config = copy.deepcopy(self.model.generation_config)
-        config.update(
-            max_new_tokens=max_new_tokens,
-            max_length=None,
-            do_sample=False,
-            num_beams=1,
-            temperature=None,
-            top_k=None,
-            top_p=None,
-            repetition_penalty=1.0,  # it would see the generated tokens only: the prompt has no ids
-        )
-        if config.pad_token_id is None:
-            config.pad_token_id = self.tokenizer.pad_token_id or 0
-        first_token = _FirstToken()
-        output = self.model.generate(
-            inputs_embeds=inputs_embeds,
-            attention_mask=mask,
-            generation_config=config,
-            stopping_criteria=[first_token],
-        )
-        closing = _as_list(config.eos_token_id)
-        return [_up_to_closing(row, closing) for row in output.tolist()], first_token.seconds
-
-
-class _FirstToken:
-    """Never stops; notes when it was first asked, which is when the prefill was done."""
-
-    def __init__(self) -> None:
-        self.seconds = 0.0
-
-    def __call__(self, input_ids: torch.Tensor, scores: Any, **kwargs: Any) -> torch.Tensor:
-        """All sequences go on."""
-        if not self.seconds:
-            if input_ids.is_cuda:
-                torch.cuda.synchronize(input_ids.device)
-            self.seconds = time.perf_counter()
-        return torch.zeros(len(input_ids), dtype=torch.bool, device=input_ids.device)
-
-
-def _as_list(token_ids: int | list[int] | None) -> list[int]:
-    if token_ids is None:
-        return []
-    return token_ids if isinstance(token_ids, list) else [token_ids]
-
-
-def _up_to_closing(token_ids: list[int], closing: list[int]) -> list[int]:
-    for i, token_id in enumerate(token_ids):
-        if token_id in closing:
-            return token_ids[: i + 1]
-    return token_ids
+def _token_times(window: Window) -> np.ndarray:
+    num_tokens = num_audio_tokens(len(window.samples))
+    starts = window.start_seconds + np.arange(num_tokens) / TOKENS_PER_SECOND
+    return np.stack([starts, starts + 1 / TOKENS_PER_SECOND], axis=1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -13,19 +13,20 @@ import numpy as np
 import pyarrow as pa
 from loguru import logger
 
-from speechprune.inference.answer import answer_questions
+from speechprune.data import answer_rows as data
+from speechprune.inference.answer import answer_prepared
 from speechprune.inference.encode import EncodedAudio, encode_recordings
 from speechprune.inference.no_audio import answer_without_audio
 from speechprune.inference.point import Point
-from speechprune.inference.prepare import ask
+from speechprune.inference.prepare import prepare_queries
 from speechprune.inference.states import embed_stored
 from speechprune.inference.types import Answer, AnsweringOptions, Item
-from speechprune.models.loading import ModelOptions, load_model
-from speechprune.models.qwen2_audio import Qwen2Audio
-from speechprune.pipeline.answer_rows import answer_rows
-from speechprune.pipeline.directories.run_directory import RunDirectory
+from speechprune.models.base import SpeechModel
+from speechprune.models.loading import load_model
+from speechprune.models.options import ModelOptions
 from speechprune.pipeline.executor import Stages
-from speechprune.pipeline.failures import FailureLog
+from speechprune.pipeline.failures import FailureLog, failure_sentence
+from speechprune.pipeline.run_store import RunStore
 from speechprune.pipeline.stages import decode_recording, write_answers
 from speechprune.pipeline.tasks import unpack_items
 
@@ -34,7 +35,7 @@ BINARY_COLUMNS = ("pcm", "windows")
 
 
 def answer_stages(
-    model: ModelOptions, points: Sequence[Point], options: AnsweringOptions, run: RunDirectory
+    model: ModelOptions, points: Sequence[Point], options: AnsweringOptions, run: RunStore
 ) -> Stages:
     """The stages of every job that answers questions.
 
@@ -99,7 +100,7 @@ class AnswerStage:
             for task in tasks
             if isinstance(audio := encoded.get(task["task_id"]), EncodedAudio)
         }
-        blind = {task_id: self._blind_predictions(some) for task_id, some in items.items()}
+        no_audio = {task_id: self._no_audio_predictions(some) for task_id, some in items.items()}
         outcomes = self._outcomes(tasks, items)
         tables = []
         for task in tasks:
@@ -107,15 +108,7 @@ class AnswerStage:
             audio = encoded.get(task_id)
             if isinstance(audio, EncodedAudio):
                 tables += [
-                    answer_rows(
-                        task,
-                        point,
-                        rows,
-                        outcomes[task_id, point.name],
-                        self._model_name,
-                        audio,
-                        blind[task_id],
-                    )
+                    self._rows(task, point, rows, outcomes[task_id, point.name], audio, no_audio[task_id])
                     for point, rows in self._points_of(task)
                 ]
             else:  # not decoded, or not encoded
@@ -140,13 +133,15 @@ class AnswerStage:
                 (task_id, row): question
                 for (task_id, row), question in zip(
                     [(task_id, row) for task_id, some in items.items() for row in range(len(some))],
-                    ask(self._model, [item for some in items.values() for item in some], methods, options),
+                    prepare_queries(
+                        self._model, [item for some in items.values() for item in some], methods, options
+                    ),
                     strict=True,
                 )
             }
             for point in points:
                 questions = [asked[place] for place in places[point]]
-                answers = answer_questions(self._model, questions, point.method, options)
+                answers = answer_prepared(self._model, questions, point.method, options)
                 for (task_id, _), answer in zip(places[point], answers, strict=True):
                     outcomes[task_id, point.name].append(answer)
         for (task_id, name), some in outcomes.items():
@@ -166,11 +161,35 @@ class AnswerStage:
     def _failed(self, task: Row, error: Exception | None) -> pa.Table:
         """Rows of a recording that could not be encoded; without an error it was not even decoded."""
         return pa.concat_tables(
-            answer_rows(task, point, rows, [error] * len(rows), self._model_name, None, {})
+            self._rows(task, point, rows, [error] * len(rows), None, {})
             for point, rows in self._points_of(task)
         )
 
-    def _blind_predictions(self, items: Sequence[Item]) -> dict[str, str]:
+    def _rows(
+        self,
+        task: Row,
+        point: Point,
+        rows: Sequence[int],
+        outcomes: Sequence[Answer | Exception | None],
+        audio: EncodedAudio | None,
+        no_audio_predictions: Mapping[str, str],
+    ) -> pa.Table:
+        """Rows of some of a task's items at one point, ``status`` last; in a sweep they name the point."""
+        items: pa.Table = task["items"]
+        if task["missing_points"] is not None:
+            items = items.take(pa.array(rows, pa.int64()))
+            items = items.append_column("point", pa.array([point.name] * len(items), pa.string()))
+        return data.answer_rows(
+            items,
+            [outcome if isinstance(outcome, Answer) else _failure(task, outcome) for outcome in outcomes],
+            point=point,
+            model_name=self._model_name,
+            audio=audio,
+            seconds_decode_audio=task["seconds_decode_audio"],
+            no_audio_predictions=no_audio_predictions,
+        )
+
+    def _no_audio_predictions(self, items: Sequence[Item]) -> dict[str, str]:
         """Letters that the model gives without audio, by item id; none unless asked for."""
         if not self._options.no_audio_baseline:
             return {}
@@ -197,15 +216,21 @@ class AnswerStage:
         return {task_id: audio for task in tasks for task_id, audio in self._encode([task]).items()}
 
     def _encode_all(self, tasks: Sequence[Row]) -> list[EncodedAudio]:
-        heard = [task for task in tasks if task["pcm"]]
-        samples = [np.frombuffer(task["pcm"], np.int16) for task in heard]
-        encoded = encode_recordings(self._model, samples, [task["start"] or 0.0 for task in heard])
+        decoded = [task for task in tasks if task["pcm"]]
+        samples = [np.frombuffer(task["pcm"], np.int16) for task in decoded]
+        encoded = encode_recordings(self._model, samples, [task["start"] or 0.0 for task in decoded])
         stored = [task for task in tasks if task["windows"]]
         encoded += embed_stored(
             self._model, [pa.ipc.open_stream(task["windows"]).read_all() for task in stored]
         )
-        by_id = dict(zip((task["task_id"] for task in [*heard, *stored]), encoded, strict=True))
+        by_id = dict(zip((task["task_id"] for task in [*decoded, *stored]), encoded, strict=True))
         return [by_id[task["task_id"]] for task in tasks]
+
+
+def _failure(task: Row, error: Exception | None) -> data.Failure:
+    if error is None:
+        return data.Failure(task["error_type"], task["error"])
+    return data.Failure(type(error).__name__, failure_sentence(error))
 
 
 def _items_of(task: Row, audio: EncodedAudio) -> list[Item]:
@@ -221,7 +246,7 @@ def _items_of(task: Row, audio: EncodedAudio) -> list[Item]:
     ]
 
 
-def load_in_worker(model: ModelOptions, num_threads: int | None) -> Qwen2Audio:
+def load_in_worker(model: ModelOptions, num_threads: int | None) -> SpeechModel:
     """Load the model without the chatter of its libraries.
 
     Parameters

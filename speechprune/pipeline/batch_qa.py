@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 import pyarrow as pa
 from loguru import logger
 
 from speechprune import storage
-from speechprune.data.index_files import stored_parts
-from speechprune.data.index_models import windows_of
-from speechprune.data.manifest import read_manifest
+from speechprune.data.index_files import Part, stored_parts
+from speechprune.data.index_models import open_index
+from speechprune.data.manifest import Manifest, read_manifest
 from speechprune.inference.point import Point
 from speechprune.models.loading import check_model
 from speechprune.pipeline.answer_stage import answer_stages
 from speechprune.pipeline.config import BatchQAConfig
-from speechprune.pipeline.directories.asked_items import refuse_other_items
-from speechprune.pipeline.directories.claim import claim_answers
-from speechprune.pipeline.directories.run_directory import RunDirectory
 from speechprune.pipeline.executor import make_executor
 from speechprune.pipeline.preview import preview, warn_of_unknown_words
 from speechprune.pipeline.progress import Progress
+from speechprune.pipeline.run_store import RunStore
+from speechprune.pipeline.settings import answer_settings
 from speechprune.pipeline.summary import Summary, summarise
 from speechprune.pipeline.tasks import make_tasks
 
@@ -45,37 +46,31 @@ def run_batch_qa(config: BatchQAConfig) -> Summary:
         The workers can't load the model.
     """
     shape = check_model(config.model)
-    run = RunDirectory(config.output.path)
-    manifest = read_manifest(config.input, storage.join(run.path, "audio"))
-    windows = None if config.input.index is None else windows_of(config.input.index, config.model)
-    claim_answers(run, config, None if windows is None else windows.states())
-    stored = {} if windows is None else stored_parts(windows.contents())
-    answered = {item_id for (item_id,) in run.settle()}
-    if answered:
-        refuse_other_items(run, manifest.items)
-    tasks = make_tasks(manifest, answered, stored)
+    store = RunStore(config.output.path)
+    manifest = read_manifest(config.input, storage.join(store.path, "audio"))
     item_ids = manifest.items.column("item_id").to_pylist()
-    todo = [item_id for item_id in item_ids if item_id not in answered]
-    _announce(config, manifest.items, manifest.num_repeated, num_done=len(item_ids) - len(todo))
-    if windows is not None:
-        recordings = set(tasks.column("audio").to_pylist())
-        logger.info(
-            "{:,} of {:,} recordings to ask are in the index", len(recordings & set(stored)), len(recordings)
-        )
-    progress = Progress(num_items=len(todo))
-    if todo:
-        run.forget_failures((item_id,) for item_id in todo)
-        executor = make_executor(config.ray, config.model)
-        logger.info("to do: {}", preview(executor, tasks))
-        point = Point(method=config.pruning.build(), query_text=config.answering.query_text)
-        executor.run(answer_stages(config.model, [point], config.answering, run), tasks, progress)
-        run.settle()
-    summary = summarise(run, set(item_ids), shape, progress.throughput())
-    run.write_summary(summary.values)
+    windows = None if config.input.index is None else open_index(config.input.index, config.model)
+    stored = {} if windows is None else stored_parts(windows.contents())
+    settings = answer_settings(config, None if windows is None else windows.states())
+    with store.launch(settings, config):
+        with store.answering(manifest.items) as todo:
+            tasks = make_tasks(manifest, {item_id for (item_id,) in store.answered}, stored)
+            _announce(config, manifest, num_done=len(item_ids) - len(todo))
+            if windows is not None:
+                _announce_index(tasks, stored)
+            progress = Progress(num_items=len(todo))
+            if todo:
+                executor = make_executor(config.ray, config.model)
+                logger.info("to do: {}", preview(executor, tasks))
+                point = Point(method=config.pruning.build(), query_text=config.answering.query_text)
+                executor.run(answer_stages(config.model, [point], config.answering, store), tasks, progress)
+        summary = summarise(store, set(item_ids), shape, progress.throughput())
+        store.finish(summary.values)
     return summary
 
 
-def _announce(config: BatchQAConfig, items: pa.Table, num_repeated: int, num_done: int) -> None:
+def _announce(config: BatchQAConfig, manifest: Manifest, num_done: int) -> None:
+    items = manifest.items
     num_recordings = len(
         set(zip(*(items.column(n).to_pylist() for n in ("audio", "start", "end")), strict=True))
     )
@@ -86,8 +81,8 @@ def _announce(config: BatchQAConfig, items: pa.Table, num_repeated: int, num_don
         len(items),
         num_done,
     )
-    if num_repeated:
-        logger.info("{:,} rows of the manifest repeat an earlier one and count once", num_repeated)
+    if manifest.num_repeated:
+        logger.info("{:,} rows of the manifest repeat an earlier one and count once", manifest.num_repeated)
     random = ", RANDOM WEIGHTS: the answers mean nothing" if config.model.random_weights else ""
     logger.info(
         "model {} ({}{}), pruning by {}",
@@ -97,3 +92,10 @@ def _announce(config: BatchQAConfig, items: pa.Table, num_repeated: int, num_don
         config.pruning.build(),
     )
     warn_of_unknown_words(config.model, items)
+
+
+def _announce_index(tasks: pa.Table, stored: Mapping[str, Sequence[Part]]) -> None:
+    recordings = set(tasks.column("audio").to_pylist())
+    logger.info(
+        "{:,} of {:,} recordings to ask are in the index", len(recordings & set(stored)), len(recordings)
+    )

@@ -8,7 +8,7 @@ from typing import ClassVar, Literal
 
 from speechprune.data.sources import InputOptions
 from speechprune.inference.types import AnsweringOptions
-from speechprune.models.loading import ModelOptions
+from speechprune.models.options import ModelOptions
 from speechprune.pruning.options import PruningOptions
 
 

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import pyarrow as pa
 from loguru import logger
 
-from speechprune.models.loading import ModelOptions
+from speechprune.models.options import ModelOptions
 from speechprune.pipeline.config import RayOptions
 from speechprune.pipeline.failures import FailureLog, UnexpectedErrors
 from speechprune.pipeline.progress import Activity, Progress

@@ -1,7 +1,7 @@
-"""Who may write to an index: one run at a time, and not for ever if it dies.
+"""Exclusive access to a directory: one launch at a time may write, and a dead one does not block the next.
 
-A lease is a file that only one process can create, as every store promises for "create if there is none".
-Leases are numbered: whoever finds the highest one expired creates the next, and only one can.
+A lease is a numbered file, created with "create if there is none", so that only one process can create it,
+and renewed by its holder. A launch that finds the lease of a dead holder creates the next number.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import os
 import socket
 import threading
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any
@@ -21,26 +22,36 @@ from loguru import logger
 from speechprune import storage
 
 RENEWALS = 5  # within the time after which a lease expires
+LOOKS = 12  # at another's lease, within that time
+SAME_START_SECONDS = 2.0  # a process's start, read twice, moves with corrections of the clock
 
 
 class LeaseError(ValueError):
-    """Another run holds the index; the sentence says who, since when and until when."""
+    """Another launch writes to the directory; the sentence says which."""
 
 
 class Lease:
-    """``with Lease(folder, minutes): ...`` around all that writes to an index.
+    """``with Lease(folder, minutes): ...`` around everything that writes to a folder.
+
+    A holder that is a dead process of this machine is replaced at once. One on another machine is watched, by
+    this process's own clock, for as long as its lease lasts: if it renews its lease it is alive, else it is
+    replaced.
 
     Parameters
     ----------
     folder
-        Of the index, local or any fsspec URL.
+        Local folder or any fsspec URL.
     minutes
-        After so long without a sign of life a holder counts as dead.
+        A lease that is not renewed for this long expires.
+    wait
+        Waits for a number of seconds.
     """
 
-    def __init__(self, folder: str, minutes: float) -> None:
-        self._folder = storage.join(storage.absolute(folder), "leases")
+    def __init__(self, folder: str, minutes: float, wait: Callable[[float], None] = time.sleep) -> None:
+        self._place = storage.absolute(folder)
+        self._folder = storage.join(self._place, "leases")
         self._minutes = minutes
+        self._wait = wait
         self._number = 0
         self._since = ""
         self._ended = threading.Event()
@@ -48,26 +59,33 @@ class Lease:
         self._lost = False
 
     def __enter__(self) -> Lease:
-        """Take the index.
+        """Take the lease.
 
         Raises
         ------
         LeaseError
-            Another run holds it.
+            Another launch holds it.
+        StorageError
+            The folder can't be written to.
         """
-        held = self._highest()
-        if held is not None:
-            self._refuse_if_alive(held)
-        self._number = 1 if held is None else held + 1
+        dead = self._dead_leases()
+        self._number = max(dead, default=0) + 1
         self._since = datetime.now(UTC).isoformat(timespec="seconds")
+        content = self._content()
         try:
-            storage.create_bytes(self._file(self._number), self._content())
+            storage.create_bytes(self._file(self._number), content)
         except FileExistsError:
-            self._refuse_if_alive(self._number)
-            raise LeaseError(f"{self._folder}: another run was faster just now: start again") from None
-        for number in self._numbers():
-            if number < self._number:
-                storage.remove(self._file(number))
+            # the store's client may have tried again after an answer that was lost: then the file is ours
+            if (found := self._read(self._number)) != content:
+                raise self._refusal(found) from None
+        # a launch that saw the folder at another moment may have taken another number
+        now = self._read_all()
+        rivals = [number for number in now if number != self._number and now[number] != dead.get(number)]
+        if rivals:
+            storage.remove(self._file(self._number))
+            raise self._refusal(now[rivals[-1]])
+        for number in dead:
+            storage.remove(self._file(number))
         self._renewal.start()
         return self
 
@@ -75,23 +93,26 @@ class Lease:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self._ended.set()
-        self._renewal.join()  # or what it is just writing would stay behind
+        self._renewal.join()  # a renewal that is being written would stay behind
         if not self._lost:
-            storage.remove(self._file(self._number))
+            try:
+                storage.remove(self._file(self._number))
+            except storage.StorageError as failure:
+                logger.warning("the lease stays until it expires in {:g} min: {}", self._minutes, failure)
 
     def check(self) -> None:
-        """Stop what is about to write if another run has taken the index meanwhile.
+        """Stop a launch whose lease another has taken.
 
         Raises
         ------
         LeaseError
-            This process was out of reach for longer than a lease lasts.
+            This process did not renew its lease in time.
         """
-        if self._lost or self._highest() != self._number:
+        if self._lost or max(self._numbers(), default=0) != self._number:
             self._lost = True
             raise LeaseError(
-                f"{self._folder}: another run has taken the index, as this one gave no sign of life for "
-                f"{self._minutes:g} minutes: start again when it is done"
+                f"{self._place}: another run writes there now, as this one could not renew its lease for "
+                f"{self._minutes:g} minutes: give the same command again when the other has ended"
             )
 
     def _renew(self) -> None:
@@ -101,24 +122,63 @@ class Lease:
                 storage.write_bytes(self._file(self._number), self._content())
             except LeaseError:
                 return
-            except (OSError, storage.StorageError) as error:  # the next try may get through
+            except (OSError, storage.StorageError) as error:  # the next try may succeed
                 logger.debug("the lease could not be renewed: {}", error)
 
-    def _refuse_if_alive(self, number: int) -> None:
-        holder = self._read(number)
-        if holder is None or _is_dead_here(holder):  # gone, or its process is: no need to wait
-            return
-        left = self._minutes * 60 - (time.time() - holder["renewed"])
-        if left > 0:
-            raise LeaseError(
-                f"another run writes to this index: process {holder['pid']} on {holder['host']}, since "
-                f"{holder['since']}. Wait for its end; if it is dead, its claim expires in "
-                f"{max(1, round(left / 60))} min"
-            )
+    def _dead_leases(self) -> dict[int, bytes]:
+        """Leases that are there, if all of their holders are dead; else a refusal."""
+        held = self._read_all()
+        unknown = set()
+        for number, content in held.items():
+            is_alive = _is_alive_here(_holder(content))
+            if is_alive:
+                raise self._refusal(content)
+            if is_alive is None:
+                unknown.add(number)
+        if unknown:
+            self._watch(held, unknown)
+        return held
+
+    def _watch(self, held: dict[int, bytes], unknown: set[int]) -> None:
+        """Refuse if a lease is renewed before it expires, or another is created.
+
+        Parameters
+        ----------
+        held
+            What the leases' files hold.
+        unknown
+            Those whose holder may be alive.
+        """
+        last = _holder(held[max(unknown)])
+        minutes = max(_holder(held[number]).get("minutes", self._minutes) for number in unknown)
+        logger.info(
+            "{} has a lease of process {} on {}: waiting up to {:g} min to see whether it is renewed",
+            self._place,
+            last.get("pid"),
+            last.get("host"),
+            minutes,
+        )
+        for _ in range(LOOKS):
+            self._wait(minutes * 60 / LOOKS)
+            now = self._read_all()
+            for number, content in now.items():
+                if content != held.get(number):
+                    raise self._refusal(content)
+            if unknown.isdisjoint(now):  # they ended
+                return
         logger.warning(
-            "process {} on {} holds the index but gives no sign of life: taken over",
-            holder["pid"],
-            holder["host"],
+            "process {} on {} did not renew its lease: taken over", last.get("pid"), last.get("host")
+        )
+
+    def _refusal(self, content: bytes | None) -> LeaseError:
+        if content is None:
+            return LeaseError(
+                f"another run took {self._place} at the same moment: give the same command again"
+            )
+        holder = _holder(content)
+        return LeaseError(
+            f"another run writes to {self._place}: process {holder.get('pid')} on {holder.get('host')} since "
+            f"{holder.get('since')}. Wait until it ends, or stop it, then give the same command again"
         )
 
     def _content(self) -> bytes:
@@ -129,16 +189,21 @@ class Lease:
                 "pid": me.pid,
                 "started": me.create_time(),
                 "since": self._since,
+                "minutes": self._minutes,
                 "renewed": time.time(),
             }
         ).encode()
 
-    def _read(self, number: int) -> dict[str, Any] | None:
+    def _read_all(self) -> dict[int, bytes]:
+        """What all leases hold, by number."""
+        contents = {number: self._read(number) for number in self._numbers()}
+        return {number: content for number, content in contents.items() if content is not None}
+
+    def _read(self, number: int) -> bytes | None:
         try:
-            holder: dict[str, Any] = json.loads(storage.read_text(self._file(number)))
+            return storage.read_bytes(self._file(number))
         except FileNotFoundError:
             return None
-        return holder
 
     def _file(self, number: int) -> str:
         return storage.join(self._folder, f"lease-{number:09}.json")
@@ -147,16 +212,25 @@ class Lease:
         names = (os.path.basename(file) for file in storage.files_in(self._folder, ".json"))
         return sorted(int(name.removeprefix("lease-").removesuffix(".json")) for name in names)
 
-    def _highest(self) -> int | None:
-        numbers = self._numbers()
-        return numbers[-1] if numbers else None
 
-
-def _is_dead_here(holder: dict[str, Any]) -> bool:
-    """Whether the holder was a process of this machine and is no more."""
-    if holder["host"] != socket.gethostname():
-        return False
+def _holder(content: bytes) -> dict[str, Any]:
+    """The process that wrote a lease; empty where it is only half-written."""
     try:
-        return bool(psutil.Process(holder["pid"]).create_time() != holder["started"])
+        holder: dict[str, Any] = json.loads(content)
+    except ValueError:
+        return {}
+    return holder
+
+
+def _is_alive_here(holder: dict[str, Any]) -> bool | None:
+    """Whether the holder is a living process of this machine; None if it is not of this machine."""
+    if holder.get("host") != socket.gethostname():
+        return None
+    try:
+        process = psutil.Process(holder["pid"])
+        return bool(
+            process.status() != psutil.STATUS_ZOMBIE
+            and abs(process.create_time() - holder["started"]) < SAME_START_SECONDS
+        )
     except psutil.NoSuchProcess:
-        return True
+        return False

@@ -14,7 +14,7 @@ from speechprune.audio import header_seconds
 from speechprune.models.vocabulary import unknown_share
 
 if TYPE_CHECKING:
-    from speechprune.models.loading import ModelOptions
+    from speechprune.models.options import ModelOptions
     from speechprune.pipeline.executor import Executor
 
 NUM_QUESTIONS = 200  # whose words are looked up in the model's vocabulary

@@ -14,7 +14,7 @@ from ray.exceptions import GetTimeoutError, RayError, RayTaskError
 
 from speechprune import storage
 from speechprune.config import ConfigError
-from speechprune.models.loading import ModelOptions
+from speechprune.models.options import ModelOptions
 from speechprune.pipeline.cluster import num_alive_actors, root_cause, start_ray
 from speechprune.pipeline.config import RayOptions
 from speechprune.pipeline.executor import Stages

@@ -35,7 +35,7 @@ from speechprune.pipeline.progress import Activity
 from speechprune.pipeline.stages import failed_recording
 
 if TYPE_CHECKING:
-    from speechprune.models.loading import ModelOptions
+    from speechprune.models.options import ModelOptions
 
 
 class AttemptTracker:

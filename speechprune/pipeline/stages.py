@@ -15,8 +15,8 @@ from loguru import logger
 from speechprune.audio import decode_audio
 from speechprune.data.index_columns import STATE_COLUMNS
 from speechprune.data.index_files import Part, read_parts
-from speechprune.pipeline.directories.run_directory import RunDirectory
 from speechprune.pipeline.failures import FailureLog, MalformedRow, TooMuchMemory, failure_sentence
+from speechprune.pipeline.run_store import RunStore
 from speechprune.pipeline.tasks import TASK_SCHEMA, pack_items
 
 DECODED_SCHEMA = pa.schema(
@@ -154,7 +154,7 @@ def memory_limit(gigabytes: float | None, audio: str) -> Iterator[None]:
 
 def write_answers(rows: pa.Table, *, run_path: str, key_columns: Sequence[str]) -> pa.Table:
     """Publish a block of answers, and report them in one row for the driver's progress."""
-    run = RunDirectory(run_path, key_columns)
+    run = RunStore(run_path, key_columns)
     recordings = {
         (row["audio"], row["start"], row["end"]): row["audio_seconds"] or 0.0
         for row in rows.select(["audio", "start", "end", "audio_seconds"]).to_pylist()

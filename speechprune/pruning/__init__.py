@@ -1,7 +1,7 @@
 """Which audio tokens to keep for a question. Sees embeddings and weights, nothing else."""
 
 from speechprune.pruning.base import PruningInputs, PruningMethod, PruningResult
-from speechprune.pruning.late_interaction import WordMatches
+from speechprune.pruning.features import TOKEN_SCORES, WORD_MATCHES, Feature, FeatureInputs
 from speechprune.pruning.methods import (
     METHODS,
     FirstPhase,
@@ -12,11 +12,16 @@ from speechprune.pruning.methods import (
     SecondPhase,
     SpeechPrune,
     Truncate,
+    method_class,
 )
 from speechprune.pruning.phase2 import FirstLayerProjections
 
 __all__ = [
     "METHODS",
+    "TOKEN_SCORES",
+    "WORD_MATCHES",
+    "Feature",
+    "FeatureInputs",
     "FirstLayerProjections",
     "FirstPhase",
     "LateInteraction",
@@ -29,5 +34,5 @@ __all__ = [
     "SecondPhase",
     "SpeechPrune",
     "Truncate",
-    "WordMatches",
+    "method_class",
 ]

@@ -1,16 +1,17 @@
-"""What every pruning method is: inputs, result, settings."""
+"""The contract of a pruning method: inputs, result, settings."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
-from typing import ClassVar, Literal, get_args, get_origin, get_type_hints
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal, get_args, get_origin, get_type_hints
 
 import numpy as np
 import torch
 
-from speechprune.cost import ModelShape
-from speechprune.pruning.late_interaction import WordMatches
+from speechprune.cost import DecoderShape
+from speechprune.pruning.features import Feature, Value
 from speechprune.pruning.phase2 import FirstLayerProjections
 
 
@@ -18,50 +19,42 @@ from speechprune.pruning.phase2 import FirstLayerProjections
 class PruningInputs:
     """What a method may look at: one recording and one question.
 
+    ``inputs[TOKEN_SCORES]`` is the value of a feature that the method lists.
+
     Parameters
     ----------
     audio_embeds
         S, shape ``(N, D)``.
     query_embeds
         T, shape ``(L, D)``: the query's own tokens.
-    token_scores
-        s, float32, shape ``(N,)``: phase 1's mean similarity, made for all questions of a recording
-        at once. Methods with ``uses_query = False`` get none.
     projections
         W_Q and W_K of the first decoder layer.
-    frame_tokens
-        f, audio tokens a second.
+    frame_starts
+        Boundaries of the m budget frames (seconds), int64, shape ``(m + 1,)``: frame i holds the tokens from
+        ``frame_starts[i]`` up to ``frame_starts[i + 1]``, at least one.
     item_id
         Seeds the random methods, so that an item keeps its tokens on any worker.
-    word_matches
-        Where the query's words are matched, made for all questions of a recording at once. Methods with
-        ``uses_words = False`` get none.
+    features
+        Values of the method's features for this question, by name.
     """
 
     audio_embeds: torch.Tensor
     query_embeds: torch.Tensor
-    token_scores: np.ndarray | None
     projections: FirstLayerProjections
-    frame_tokens: int
+    frame_starts: np.ndarray
     item_id: str
-    word_matches: WordMatches | None = None
+    features: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def num_tokens(self) -> int:
         """N."""
         return len(self.audio_embeds)
 
-    @property
-    def similarity(self) -> np.ndarray:
-        """The token scores, for the methods that declared to need them."""
-        assert self.token_scores is not None
-        return self.token_scores
-
-    @property
-    def words(self) -> WordMatches:
-        """The word matches, for the methods that declared to need them."""
-        assert self.word_matches is not None
-        return self.word_matches
+    def __getitem__(self, feature: Feature[Value]) -> Value:
+        if feature.name not in self.features:
+            raise KeyError(f"the feature {feature.name} is not listed in the method's features")
+        value: Value = self.features[feature.name]
+        return value
 
 
 @dataclass(frozen=True)
@@ -76,16 +69,19 @@ class PruningResult:
 class PruningMethod(ABC):
     """A rule that chooses the audio tokens an answer is made from.
 
+    A subclass is a frozen dataclass of its settings, with a ``name``, the ``features`` that it needs, and
+    ``keep``; its line in ``METHODS`` makes it known to jobs, sweeps and notebooks. A class of the user's own
+    is named by its import path instead.
+
     Parameters
     ----------
     phase1_budget
-        K, tokens that phase 1 leaves and that the pruning rate refers to; 750 is the native
-        30 s of Qwen2-Audio.
+        K, tokens that phase 1 leaves and that the pruning rate refers to; 750 is the native 30 s of
+        Qwen2-Audio.
     """
 
     name: ClassVar[str]
-    uses_query: ClassVar[bool] = False
-    uses_words: ClassVar[bool] = False
+    features: ClassVar[tuple[Feature[Any], ...]] = ()
 
     phase1_budget: int = 750
 
@@ -99,18 +95,18 @@ class PruningMethod(ABC):
 
     @abstractmethod
     def num_kept(self, num_tokens: int) -> int:
-        """How many of ``num_tokens`` audio tokens this method keeps with its settings."""
+        """Return how many of ``num_tokens`` audio tokens this method keeps with its settings."""
 
     @abstractmethod
     def keep(self, inputs: PruningInputs, num_kept: int) -> PruningResult:
         """Choose exactly ``num_kept`` tokens, 1 to N (``allocation: floor`` may find fewer)."""
 
     def flops(
-        self, shape: ModelShape, num_tokens: int, num_query_tokens: int, num_phase1_tokens: int | None
+        self, shape: DecoderShape, num_tokens: int, num_query_tokens: int, num_phase1_tokens: int | None
     ) -> int:
-        """FLOPs of choosing; none for methods that look at nothing."""
-        del shape, num_tokens, num_query_tokens, num_phase1_tokens
-        return 0
+        """Count the FLOPs of choosing for one question: here those of the features."""
+        del num_phase1_tokens
+        return sum(feature.flops(shape, num_tokens, num_query_tokens) for feature in self.features)
 
     def prune(self, inputs: PruningInputs) -> PruningResult:
         """Choose as many tokens as the settings say."""

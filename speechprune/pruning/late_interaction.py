@@ -19,7 +19,7 @@ import torch
 
 from speechprune.pruning.phase2 import keep_highest
 
-WINDOW_SECONDS = 5  # about a sentence
+SENTENCE_SECONDS = 5  # a window of two blocks: about a sentence
 NEARLY_BEST = 0.8  # share of the best window's score that makes another one worth keeping
 _ROWS_PER_CHUNK = 2048  # float32 copies of S are made about this many rows at a time: whole blocks
 _SMALLEST = 1e-12
@@ -42,9 +42,9 @@ class WordMatches:
     block_tokens: int
 
 
-def block_tokens(frame_tokens: int) -> int:
-    """Tokens in half a window, at least 1."""
-    return max(1, WINDOW_SECONDS * frame_tokens // 2)
+def block_tokens(token_rate: float) -> int:
+    """Tokens in half a window at f tokens a second, at least 1."""
+    return max(1, int(SENTENCE_SECONDS * token_rate / 2))
 
 
 def directions(embeds: torch.Tensor) -> torch.Tensor:
@@ -60,7 +60,7 @@ def directions(embeds: torch.Tensor) -> torch.Tensor:
 
 
 def match_words(
-    audio_embeds: torch.Tensor, queries: Sequence[torch.Tensor], frame_tokens: int
+    audio_embeds: torch.Tensor, queries: Sequence[torch.Tensor], token_rate: float
 ) -> list[WordMatches]:
     """Best match of each word in each block, max over tokens i of cos(S_i, T_v), for all queries at once.
 
@@ -72,7 +72,7 @@ def match_words(
         S, shape ``(N, D)``, N at least 1.
     queries
         Q tensors T, each ``(L, D)``; a token that is repeated counts once.
-    frame_tokens
+    token_rate
         f.
 
     Returns
@@ -85,7 +85,7 @@ def match_words(
     device = audio_embeds.device
     words, word_of_token = torch.unique(torch.cat(list(queries)).to(device), dim=0, return_inverse=True)
     word_directions = directions(words).T.contiguous()
-    size = block_tokens(frame_tokens)
+    size = block_tokens(token_rate)
     chunks = []
     for rows in audio_embeds.split(max(1, _ROWS_PER_CHUNK // size) * size):
         cosines = directions(rows) @ word_directions / _STEPS**2

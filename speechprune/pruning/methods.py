@@ -1,19 +1,23 @@
 """Pruning methods: each a frozen dataclass of its own settings, by name in ``METHODS``.
 
-A new method is one class here, one line in ``METHODS``, one line in the tests' list of methods.
+A new method is one class and one line in ``METHODS``: configs, the command line, sweeps, notebooks and tests
+know it from there.
 """
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 
-from speechprune.cost import ModelShape, late_interaction_flops, phase1_flops, phase2_flops
+from speechprune.cost import DecoderShape, phase2_flops
+from speechprune.plugins import import_class, is_import_path
 from speechprune.pruning.base import PruningInputs, PruningMethod, PruningResult, RatedMethod
+from speechprune.pruning.features import TOKEN_SCORES, WORD_MATCHES, Feature
 from speechprune.pruning.late_interaction import (
     choose_windows,
     distance_to_chosen,
@@ -35,20 +39,14 @@ class FirstPhase(RatedMethod):
     """
 
     name: ClassVar[str] = "first_phase"
-    uses_query: ClassVar[bool] = True
+    features: ClassVar[tuple[Feature[Any], ...]] = (TOKEN_SCORES,)
 
     allocation: Allocation = "fill"
 
     def keep(self, inputs: PruningInputs, num_kept: int) -> PruningResult:
         """Keep what phase 1 ranks highest within its frames (Eqs 4 to 9)."""
-        kept = first_phase(inputs.similarity, num_kept, inputs.frame_tokens, self.allocation)
+        kept = first_phase(inputs[TOKEN_SCORES], num_kept, inputs.frame_starts, self.allocation)
         return PruningResult(kept, num_phase1_tokens=len(kept))
-
-    def flops(
-        self, shape: ModelShape, num_tokens: int, num_query_tokens: int, num_phase1_tokens: int | None
-    ) -> int:
-        """One (N, D) by (D,) product."""
-        return phase1_flops(shape, num_tokens)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,7 +69,7 @@ class SecondPhase(RatedMethod):
         return PruningResult(keep_highest(num_kept, scores))
 
     def flops(
-        self, shape: ModelShape, num_tokens: int, num_query_tokens: int, num_phase1_tokens: int | None
+        self, shape: DecoderShape, num_tokens: int, num_query_tokens: int, num_phase1_tokens: int | None
     ) -> int:
         """The binarized attention of all N tokens."""
         return phase2_flops(shape, num_tokens)
@@ -94,21 +92,22 @@ class SpeechPrune(FirstPhase):
     def keep(self, inputs: PruningInputs, num_kept: int) -> PruningResult:
         """Survivors of phase 1 that receive most attention; ties go by phase 1's score."""
         budget = max(self.phase1_budget, num_kept)
-        survivors = first_phase(inputs.similarity, budget, inputs.frame_tokens, self.allocation)
+        similarity = inputs[TOKEN_SCORES]
+        survivors = first_phase(similarity, budget, inputs.frame_starts, self.allocation)
         if num_kept >= len(survivors):
             return PruningResult(survivors, num_phase1_tokens=len(survivors))
         S_p1 = inputs.audio_embeds[torch.from_numpy(survivors).to(inputs.audio_embeds.device)]
         scores = second_phase_scores(S_p1, inputs.projections, self.scale)
-        kept = survivors[keep_highest(num_kept, scores, inputs.similarity[survivors])]
+        kept = survivors[keep_highest(num_kept, scores, similarity[survivors])]
         return PruningResult(kept, num_phase1_tokens=len(survivors))
 
     def flops(
-        self, shape: ModelShape, num_tokens: int, num_query_tokens: int, num_phase1_tokens: int | None
+        self, shape: DecoderShape, num_tokens: int, num_query_tokens: int, num_phase1_tokens: int | None
     ) -> int:
         """Phase 1 over N tokens, phase 2 over the survivors where it has something to drop."""
         num_survivors = num_phase1_tokens or 0
         second = phase2_flops(shape, num_survivors) if self.num_kept(num_tokens) < num_survivors else 0
-        return phase1_flops(shape, num_tokens) + second
+        return super().flops(shape, num_tokens, num_query_tokens, num_phase1_tokens) + second
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,20 +115,14 @@ class LateInteraction(RatedMethod):
     """Ours: what stands in and around the windows in which most different words of the query are matched."""
 
     name: ClassVar[str] = "late_interaction"
-    uses_query: ClassVar[bool] = True
-    uses_words: ClassVar[bool] = True
+    features: ClassVar[tuple[Feature[Any], ...]] = (TOKEN_SCORES, WORD_MATCHES)
 
     def keep(self, inputs: PruningInputs, num_kept: int) -> PruningResult:
         """Keep the tokens nearest to the best windows; inside of them phase 1's score decides."""
-        scores = window_scores(inputs.words.best_cosines)
-        chosen = choose_windows(scores, inputs.words.block_tokens, inputs.num_tokens, num_kept)
-        return PruningResult(keep_nearest(distance_to_chosen(chosen), inputs.similarity, num_kept))
-
-    def flops(
-        self, shape: ModelShape, num_tokens: int, num_query_tokens: int, num_phase1_tokens: int | None
-    ) -> int:
-        """Phase 1's scores, and one (N, D) by (D, L) product."""
-        return phase1_flops(shape, num_tokens) + late_interaction_flops(shape, num_tokens, num_query_tokens)
+        words = inputs[WORD_MATCHES]
+        scores = window_scores(words.best_cosines)
+        chosen = choose_windows(scores, words.block_tokens, inputs.num_tokens, num_kept)
+        return PruningResult(keep_nearest(distance_to_chosen(chosen), inputs[TOKEN_SCORES], num_kept))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -230,3 +223,20 @@ METHODS: dict[str, type[PruningMethod]] = {
         NoPruning,
     )
 }
+
+
+def method_class(name: str) -> type[PruningMethod]:
+    """Find a method by its name in ``METHODS``, or a class of the user's own by import path.
+
+    Raises
+    ------
+    ValueError
+        Unknown; the sentence names the nearest.
+    """
+    if name in METHODS:
+        return METHODS[name]
+    if is_import_path(name):
+        return import_class(name, PruningMethod, "method")  # type: ignore[type-abstract]
+    close = difflib.get_close_matches(name, METHODS, n=1)
+    hint = f"did you mean {close[0]}?" if close else f"give {', '.join(METHODS)}, or package.module:Class"
+    raise ValueError(f"unknown method {name!r}: {hint}")

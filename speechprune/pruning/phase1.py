@@ -1,7 +1,7 @@
 """Phase 1 of SpeechPrune: token-text similarity (section III-B, Eqs 4 to 9).
 
-Shapes: S (N, D) audio embeddings, T (L, D) embeddings of the query's own tokens, f tokens in a
-budget frame (one second), m = ceil(N / f) frames.
+Shapes: S (N, D) audio embeddings, T (L, D) embeddings of the query's own tokens, m budget frames of one
+second each; the paper's frames hold f tokens, those of other models may differ in size.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ Allocation = Literal["fill", "floor"]
 
 _ROWS_PER_CHUNK = 8192  # float64 copies of S are made this many rows at a time
 _SMALLEST_NORM = 1e-12
+_ROUNDING_SECONDS = 1e-6  # of token times
 _SCORE_STEP = 2.0**-24  # scores lie in [-1, 1]: float32 holds every multiple of this exactly
 
 
@@ -67,30 +68,55 @@ def token_scores(audio_embeds: torch.Tensor, queries: Sequence[torch.Tensor]) ->
     return torch.cat(chunks).T.float().cpu().numpy()
 
 
-def _as_frames(values: np.ndarray, frame_tokens: int, fill: float) -> np.ndarray:
-    """(N,) as (m, f), the short last frame filled up."""
-    num_frames = -(-len(values) // frame_tokens)
-    frames = np.full(num_frames * frame_tokens, fill, np.float64)
-    frames[: len(values)] = values
-    return frames.reshape(num_frames, frame_tokens)
+def frame_boundaries(start_seconds: np.ndarray) -> np.ndarray:
+    """Group tokens to budget frames: the tokens that start within one second of the recording.
+
+    Seconds are counted from the first token; a second in which no token starts makes no frame.
+
+    Parameters
+    ----------
+    start_seconds
+        Start of every token, ascending, shape ``(N,)``, N at least 1.
+
+    Returns
+    -------
+    numpy.ndarray
+        ``frame_starts``: int64 token indices, ascending from 0 to N, shape ``(m + 1,)``.
+    """
+    seconds = np.floor(start_seconds - start_seconds[0] + _ROUNDING_SECONDS)
+    return np.concatenate([[0], np.flatnonzero(np.diff(seconds) > 0) + 1, [len(seconds)]]).astype(np.int64)
 
 
-def frame_scores(scores: np.ndarray, frame_tokens: int) -> np.ndarray:
+def _as_frames(values: np.ndarray, frame_starts: np.ndarray, fill: float) -> np.ndarray:
+    """(N,) as (m, largest frame), shorter frames filled up at their end."""
+    sizes = np.diff(frame_starts)
+    frames = np.full((len(sizes), sizes.max()), fill, np.float64)
+    frames[_is_token(sizes)] = values
+    return frames
+
+
+def _is_token(sizes: np.ndarray) -> np.ndarray:
+    """Which places of the (m, largest frame) array hold a token."""
+    is_token: np.ndarray = np.arange(sizes.max()) < sizes[:, None]
+    return is_token
+
+
+def frame_scores(scores: np.ndarray, frame_starts: np.ndarray) -> np.ndarray:
     """Sum of the token scores of each budget frame, F̂_i = Σ_{j in frame i} s_j (Eq 5).
 
     Parameters
     ----------
     scores
-        s, shape ``(N,)``; the last frame may be short.
-    frame_tokens
-        f, tokens in one second.
+        s, shape ``(N,)``.
+    frame_starts
+        See ``frame_boundaries``, shape ``(m + 1,)``.
 
     Returns
     -------
     numpy.ndarray
         float64, shape ``(m,)``.
     """
-    return _as_frames(scores, frame_tokens, 0.0).sum(axis=1)
+    return _as_frames(scores, frame_starts, 0.0).sum(axis=1)
 
 
 def frame_probabilities(frame_scores: np.ndarray) -> np.ndarray:
@@ -169,7 +195,7 @@ def frame_budgets(
     return budgets
 
 
-def keep_by_frame(scores: np.ndarray, budgets: np.ndarray, frame_tokens: int) -> np.ndarray:
+def keep_by_frame(scores: np.ndarray, budgets: np.ndarray, frame_starts: np.ndarray) -> np.ndarray:
     """The n_i highest-scoring tokens of every frame i, in the order of time (Eqs 8, 9).
 
     Parameters
@@ -178,28 +204,27 @@ def keep_by_frame(scores: np.ndarray, budgets: np.ndarray, frame_tokens: int) ->
         s, shape ``(N,)``.
     budgets
         n, shape ``(m,)``, none above what its frame holds.
-    frame_tokens
-        f.
+    frame_starts
+        See ``frame_boundaries``, shape ``(m + 1,)``.
 
     Returns
     -------
     numpy.ndarray
         int64 token indices, ascending; equal scores go to the earlier token.
     """
-    frames = _as_frames(scores, frame_tokens, -np.inf)
+    frames = _as_frames(scores, frame_starts, -np.inf)
     order = np.argsort(-frames, axis=1, kind="stable")
     chosen = np.zeros(frames.shape, bool)
-    np.put_along_axis(chosen, order, np.arange(frame_tokens) < budgets[:, None], axis=1)
-    return np.flatnonzero(chosen.ravel()[: len(scores)])
+    np.put_along_axis(chosen, order, np.arange(frames.shape[1]) < budgets[:, None], axis=1)
+    return np.flatnonzero(chosen[_is_token(np.diff(frame_starts))])
 
 
-def first_phase(scores: np.ndarray, budget: int, frame_tokens: int, allocation: Allocation) -> np.ndarray:
+def first_phase(
+    scores: np.ndarray, budget: int, frame_starts: np.ndarray, allocation: Allocation
+) -> np.ndarray:
     """Phase 1 whole: token scores (N,) to the indices of the survivors, ascending (Eqs 5 to 9)."""
-    num_tokens = len(scores)
-    if num_tokens == 0:
+    if len(scores) == 0:
         return np.zeros(0, np.int64)
-    frame_starts = np.arange(0, num_tokens, frame_tokens)
-    capacities = np.minimum(frame_tokens, num_tokens - frame_starts)
-    probabilities = frame_probabilities(frame_scores(scores, frame_tokens))
-    budgets = frame_budgets(probabilities, budget, capacities, allocation)
-    return keep_by_frame(scores, budgets, frame_tokens)
+    probabilities = frame_probabilities(frame_scores(scores, frame_starts))
+    budgets = frame_budgets(probabilities, budget, np.diff(frame_starts), allocation)
+    return keep_by_frame(scores, budgets, frame_starts)

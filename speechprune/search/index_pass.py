@@ -40,7 +40,7 @@ class ScannedBlock:
 
 
 def search_pass(
-    executor: Executor, stored: Mapping[str, Sequence[Part]], words: QueryWords, frame_tokens: int
+    executor: Executor, stored: Mapping[str, Sequence[Part]], words: QueryWords, token_rate: float
 ) -> tuple[dict[str, list[Score]], dict[str, str]]:
     """Score every recording for every question of a pass.
 
@@ -52,7 +52,7 @@ def search_pass(
         Where the windows of each recording are, by address.
     words
         Of the questions.
-    frame_tokens
+    token_rate
         f.
 
     Returns
@@ -66,7 +66,7 @@ def search_pass(
         for i in range(0, len(uris), RECORDINGS_PER_BLOCK)
     ]
     shared_words = executor.put(words)
-    scans = [executor.submit(scan_block, block, shared_words, frame_tokens) for block in blocks]
+    scans = [executor.submit(scan_block, block, shared_words, token_rate) for block in blocks]
     read = [executor.submit(statistics_of, scanned) for scanned in scans]
     by_recording: dict[str, WordStatistics] = {}
     unreadable: dict[str, str] = {}
@@ -79,19 +79,19 @@ def search_pass(
     # in the order of addresses: sums of floats depend on it
     ordered = [by_recording[uri] for uri in sorted(by_recording) if by_recording[uri].num_windows]
     statistics = executor.put(functools.reduce(operator.add, ordered))
-    scoring = [executor.submit(score_block, one, shared_words, statistics, frame_tokens) for one in scans]
+    scoring = [executor.submit(score_block, one, shared_words, statistics) for one in scans]
     scores = {uri: some for handle in scoring for uri, some in executor.get(handle).items()}
     return scores, unreadable
 
 
-def scan_block(block: Mapping[str, Sequence[Part]], words: QueryWords, frame_tokens: int) -> ScannedBlock:
+def scan_block(block: Mapping[str, Sequence[Part]], words: QueryWords, token_rate: float) -> ScannedBlock:
     """Scan the recordings of a block, a shard in memory at a time."""
     scans: dict[str, Scan] = {}
     unreadable: dict[str, str] = {}
     for uri, parts in block.items():
         windows = (window for part in parts for window in read_parts([part], STATE_COLUMNS).to_pylist())
         try:
-            scans[uri] = scan(windows, words, block_tokens(frame_tokens))
+            scans[uri] = scan(windows, words, block_tokens(token_rate))
         except Exception as error:
             if code_error(error) is not None:
                 raise
@@ -105,11 +105,9 @@ def statistics_of(scanned: ScannedBlock) -> tuple[dict[str, WordStatistics], dic
 
 
 def score_block(
-    scanned: ScannedBlock, words: QueryWords, statistics: WordStatistics, frame_tokens: int
+    scanned: ScannedBlock, words: QueryWords, statistics: WordStatistics
 ) -> dict[str, list[Score]]:
     """Score the recordings of a block for every question."""
-    size = block_tokens(frame_tokens)
     return {
-        uri: [score(found, own, statistics, size, frame_tokens) for own in words.of_query]
-        for uri, found in scanned.scans.items()
+        uri: [score(found, own, statistics) for own in words.of_query] for uri, found in scanned.scans.items()
     }

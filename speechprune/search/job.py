@@ -16,26 +16,28 @@ from loguru import logger
 from speechprune import storage
 from speechprune.config import ConfigError
 from speechprune.data.index_files import Part, WindowsDirectory, stored_parts
-from speechprune.data.index_models import windows_of
-from speechprune.data.manifest import manifest_of, read_manifest
+from speechprune.data.index_models import open_index
+from speechprune.data.manifest import make_manifest, read_manifest
+from speechprune.data.parquet_files import as_parquet
 from speechprune.data.sources import InputOptions
 from speechprune.inference.point import Point
 from speechprune.inference.prompts import MAX_CHOICES
 from speechprune.inference.types import AnsweringOptions
-from speechprune.models.loading import ModelOptions, check_model
+from speechprune.models.loading import check_model
+from speechprune.models.options import ModelOptions
 from speechprune.pipeline.answer_stage import answer_stages, load_in_worker
-from speechprune.pipeline.directories.claim import claim_answers
-from speechprune.pipeline.directories.run_directory import RunDirectory, as_parquet
 from speechprune.pipeline.executor import Executor, make_executor
 from speechprune.pipeline.preview import warn_of_unknown_words
 from speechprune.pipeline.progress import Progress
+from speechprune.pipeline.run_store import RunStore
+from speechprune.pipeline.settings import answer_settings
 from speechprune.pipeline.tasks import make_tasks
 from speechprune.search.config import SearchConfig
 from speechprune.search.index_pass import search_pass
 from speechprune.search.ranking import Score
 from speechprune.search.recall import bag_of_words_scores, found_by, ranks_of, read_transcripts
 from speechprune.search.summary import SearchResult, search_summary
-from speechprune.search.words import QueryWords, words_of
+from speechprune.search.words import QueryWords, encode_query_words
 
 ANSWER_COLUMNS = ("item_id", "prediction", "prediction_text", "choice_probabilities", "correct", "evidence")
 
@@ -82,7 +84,7 @@ def run_search(config: SearchConfig, asked: tuple[str, list[str] | None] | None 
         The workers can't load the model.
     """
     check_model(config.model)
-    directory = windows_of(config.search.index, config.model)
+    directory = open_index(config.search.index, config.model)
     contents = directory.contents()
     stored = dict(sorted(stored_parts(contents).items()))
     versions = {uri: version for (uri, version), there in sorted(contents.items()) if there.is_complete}
@@ -90,38 +92,36 @@ def run_search(config: SearchConfig, asked: tuple[str, list[str] | None] | None 
         raise ConfigError(
             f"search.index {config.search.index} holds no whole recording yet: index the archive"
         )
-    run = RunDirectory(config.output.path)
-    questions = _questions(config, run, asked)
+    store = RunStore(config.output.path)
+    questions = _questions(config, store, asked)
     said = read_transcripts(config.search.transcripts, list(stored)) if config.search.transcripts else {}
-    claim_answers(run, config, directory.states())
-    logger.info("{:,} questions to {:,} recordings", len(questions), len(stored))
-    warn_of_unknown_words(config.model, questions)
-    executor = make_executor(config.ray, config.model)
-    ranking = _rank(executor, config, directory, stored, questions)
-    hits = _hits(config, ranking, questions, versions)
-    _answer(executor, config, run, hits, questions, stored)
-    hits = _with_answers(hits, run)
-    summary = search_summary(hits, questions, len(stored), ranking.seconds, ranking.num_bytes)
-    if (found := _found(config, ranking, questions, said)) is not None:
-        summary["found"] = found
-    storage.write_bytes(storage.join(run.path, "hits.parquet"), as_parquet(hits))
-    run.write_summary(summary | {"finished_at": datetime.now(UTC).isoformat(timespec="seconds")})
-    return SearchResult(hits, summary, run.path)
+    with store.launch(answer_settings(config, directory.states()), config):
+        logger.info("{:,} questions to {:,} recordings", len(questions), len(stored))
+        warn_of_unknown_words(config.model, questions)
+        executor = make_executor(config.ray, config.model)
+        ranking = _rank(executor, config, directory, stored, questions)
+        hits = _hits(config, ranking, questions, versions)
+        _answer(executor, config, store, hits, questions, stored)
+        hits = _with_answers(hits, store)
+        summary = search_summary(hits, questions, len(stored), ranking.seconds, ranking.num_bytes)
+        if (found := _found(config, ranking, questions, said)) is not None:
+            summary["found"] = found
+        storage.write_bytes(storage.join(store.path, "hits.parquet"), as_parquet(hits))
+        store.finish(summary | {"finished_at": datetime.now(UTC).isoformat(timespec="seconds")})
+    return SearchResult(hits, summary, store.path)
 
 
-def _questions(
-    config: SearchConfig, run: RunDirectory, asked: tuple[str, list[str] | None] | None
-) -> pa.Table:
+def _questions(config: SearchConfig, store: RunStore, asked: tuple[str, list[str] | None] | None) -> pa.Table:
     """Items of a manifest; ``audio`` is the recording that should be found, or empty."""
     if asked is not None:
         question, choices = asked
         if choices is not None and not 2 <= len(choices) <= MAX_CHOICES:
             raise ConfigError(f"{len(choices)} choice: give 2 to {MAX_CHOICES} behind the question, or none")
-        return manifest_of([{"item_id": question, "question": question, "choices": choices}]).items
+        return make_manifest([{"item_id": question, "question": question, "choices": choices}]).items
     if config.search.questions is None:
         raise ConfigError("give a question in quotes, or a file of them as search.questions=...")
     options = InputOptions(manifest=config.search.questions, limit=config.search.limit)
-    manifest = read_manifest(options, storage.join(run.path, "audio"), needs_audio=False)
+    manifest = read_manifest(options, storage.join(store.path, "audio"), needs_audio=False)
     for item_id, trouble in manifest.malformed.items():
         raise ConfigError(f"{config.search.questions}: {item_id}: {trouble}")
     return manifest.items
@@ -141,11 +141,11 @@ def _rank(
         [(row["question"], row["choices"]) for row in rows[i : i + size]] for i in range(0, len(rows), size)
     ]
     reading = executor.submit(_words_of_passes, executor.model, passes, config.answering, with_model=True)
-    words, frame_tokens = executor.get(reading)
+    words, token_rate = executor.get(reading)
     begun = time.perf_counter()
     scores: dict[str, list[Score]] = {uri: [] for uri in stored}
     for number, some in enumerate(words, start=1):
-        found, unreadable = search_pass(executor, stored, some, frame_tokens)
+        found, unreadable = search_pass(executor, stored, some, token_rate)
         for uri, sentence in unreadable.items():
             logger.warning("{} is left out: its windows can't be read ({}); index it again", uri, sentence)
         scores = {uri: [*scores[uri], *found[uri]] for uri in scores if uri in found}
@@ -163,10 +163,10 @@ def _words_of_passes(
     model: ModelOptions,
     passes: list[list[tuple[str, list[str] | None]]],
     options: AnsweringOptions,
-) -> tuple[list[QueryWords], int]:
+) -> tuple[list[QueryWords], float]:
     """On a worker, as only they need a model: the words of each pass, and f."""
     lm = load_in_worker(model, num_threads=None)
-    return [words_of(lm, questions, options) for questions in passes], lm.frame_tokens
+    return [encode_query_words(lm, questions, options) for questions in passes], lm.shape.token_rate
 
 
 def _hits(
@@ -180,6 +180,8 @@ def _hits(
         for rank, place in enumerate(best.tolist(), start=1):
             uri, one = ranking.recordings[place], ranking.scores[place][number]
             key = repr((question["question"], question["choices"], uri, versions[uri]))
+            if question["answer"] is not None:  # what decides whether the prediction is correct
+                key += repr(question["answer"])
             rows.append(
                 {
                     "question_id": question["item_id"],
@@ -199,7 +201,7 @@ def _hits(
 def _answer(
     executor: Executor,
     config: SearchConfig,
-    run: RunDirectory,
+    store: RunStore,
     hits: pa.Table,
     questions: pa.Table,
     stored: Mapping[str, Sequence[Part]],
@@ -216,26 +218,25 @@ def _answer(
         for hit in hits.to_pylist()
         if hit["rank"] <= config.search.num_answered
     ]
-    answered = {item_id for (item_id,) in run.settle()}
-    todo = [row for row in rows if row["item_id"] not in answered]
-    if not todo:
-        return
-    logger.info(
-        "to ask: {:,} of the best recordings, {:,} of them already asked", len(rows), len(rows) - len(todo)
-    )
-    manifest = manifest_of(todo, [pa.field("question_id", pa.string())])
-    run.forget_failures((row["item_id"],) for row in todo)
-    point = Point(method=config.pruning.build(), query_text=config.answering.query_text)
-    tasks = make_tasks(manifest, set(), stored)
-    stages = answer_stages(config.model, [point], config.answering, run)
-    executor.run(stages, tasks, Progress(len(todo)))
-    run.settle()
+    manifest = make_manifest(rows, [pa.field("question_id", pa.string())])
+    with store.answering(manifest.items) as todo:
+        if not todo:
+            return
+        logger.info(
+            "to ask: {:,} of the best recordings, {:,} of them already asked",
+            len(rows),
+            len(rows) - len(todo),
+        )
+        point = Point(method=config.pruning.build(), query_text=config.answering.query_text)
+        tasks = make_tasks(manifest, {item_id for (item_id,) in store.answered}, stored)
+        stages = answer_stages(config.model, [point], config.answering, store)
+        executor.run(stages, tasks, Progress(len(todo)))
 
 
-def _with_answers(hits: pa.Table, run: RunDirectory) -> pa.Table:
+def _with_answers(hits: pa.Table, store: RunStore) -> pa.Table:
     """Hits with what the model answered; null where it was not asked, or could not answer."""
-    answers = {row["item_id"]: row for row in run.read_answers("ok", list(ANSWER_COLUMNS)).to_pylist()}
-    kinds = run.read_answers("ok", list(ANSWER_COLUMNS)).schema
+    answers = {row["item_id"]: row for row in store.read_answers("ok", list(ANSWER_COLUMNS)).to_pylist()}
+    kinds = store.read_answers("ok", list(ANSWER_COLUMNS)).schema
     for name in ANSWER_COLUMNS[1:]:
         values = [answers.get(item_id, {}).get(name) for item_id in hits.column("item_id").to_pylist()]
         hits = hits.append_column(name, pa.array(values, kinds.field(name).type))

@@ -1,4 +1,4 @@
-"""One pass over a recording's windows: what of it every question is scored by."""
+"""One pass over a recording's windows, which gives the statistics that all questions are scored by."""
 
 from __future__ import annotations
 
@@ -8,28 +8,28 @@ from typing import Any
 
 import numpy as np
 
-from speechprune.inference.states import load_states
+from speechprune.inference.states import load_states, load_times
 from speechprune.pruning.late_interaction import window_maxima
 from speechprune.search.words import QueryWords
 
 
 @dataclass(frozen=True)
 class Scan:
-    """A recording in blocks of 2.5 s, B of them.
+    """Statistics of a recording in B blocks of 2.5 s.
 
     Parameters
     ----------
     maxima
         max over a block's tokens i of cos(S_i, T_v), float32, ``(B, V)``.
     means
-        The mean over them, float32, ``(B, V)``: phase 1's similarity, word by word.
-    num_tokens
-        N.
+        mean over a block's tokens, float32, ``(B, V)``: phase 1's similarity, word by word.
+    times
+        Start of each block's first token and end of its last, in seconds, float64, ``(B, 2)``.
     """
 
     maxima: np.ndarray
     means: np.ndarray
-    num_tokens: int
+    times: np.ndarray
 
 
 def scan(windows: Iterable[dict[str, Any]], words: QueryWords, block_tokens: int) -> Scan:
@@ -38,41 +38,47 @@ def scan(windows: Iterable[dict[str, Any]], words: QueryWords, block_tokens: int
     Parameters
     ----------
     windows
-        Rows of the index with ``states``, ``scales``, ``norms``, in order.
+        Rows of the index with ``states``, ``scales``, ``norms`` and ``token_times``, in order.
     words
-        Of all questions of the pass.
+        Words of all questions of the pass.
     block_tokens
-        Tokens in a block; blocks run on over the windows' borders.
+        Number of tokens in a block; blocks cross the windows' borders.
     """
-    maxima, means = [], []
-    rest = np.zeros((0, len(words.offsets)), np.float32)
-    num_tokens = 0
+    maxima, means, times = [], [], []
+    rest, rest_times = np.zeros((0, len(words.offsets)), np.float32), np.zeros((0, 2))
     for window in windows:
         if not window["num_tokens"]:
             continue
-        num_tokens += window["num_tokens"]
         cosines = words.cosines(load_states(window), np.asarray(window["norms"], np.float32))
         cosines = np.concatenate([rest, cosines])
+        token_times = np.concatenate([rest_times, load_times(window)])
         num_full = len(cosines) // block_tokens * block_tokens
         blocks = cosines[:num_full].reshape(-1, block_tokens, cosines.shape[1])
         maxima.append(blocks.max(axis=1))
         means.append(blocks.mean(axis=1))
-        rest = cosines[num_full:]
+        block_times = token_times[:num_full].reshape(-1, block_tokens, 2)
+        times.append(np.stack([block_times[:, 0, 0], block_times[:, -1, 1]], axis=1))
+        rest, rest_times = cosines[num_full:], token_times[num_full:]
     if len(rest):
         maxima.append(rest.max(axis=0, keepdims=True))
         means.append(rest.mean(axis=0, keepdims=True))
+        times.append(np.array([[rest_times[0, 0], rest_times[-1, 1]]]))
     empty = rest[:0]
-    return Scan(np.concatenate([empty, *maxima]), np.concatenate([empty, *means]), num_tokens)
+    return Scan(
+        np.concatenate([empty, *maxima]),
+        np.concatenate([empty, *means]),
+        np.concatenate([np.zeros((0, 2)), *times]),
+    )
 
 
 @dataclass(frozen=True)
 class WordStatistics:
-    """How well each word is matched in the windows of a whole archive; sums add up over recordings.
+    """Statistics of each word's best match in the windows of an archive; they add up over recordings.
 
     Parameters
     ----------
     num_windows
-        W.
+        Number of windows W.
     sums, squares
         Σ_w m_wv and Σ_w m_wv², float64, ``(V,)``.
     """
@@ -83,7 +89,7 @@ class WordStatistics:
 
     @classmethod
     def of(cls, maxima: np.ndarray) -> WordStatistics:
-        """Of one recording."""
+        """Make the statistics of one recording."""
         m = window_maxima(maxima)
         return cls(len(m), m.sum(axis=0), np.square(m).sum(axis=0))
 

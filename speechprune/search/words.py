@@ -1,7 +1,7 @@
-"""The words of queries, in the space of the encoder's states: a search needs neither model nor projection.
+"""Encoding of query words in the space of the encoder's states: a search needs neither model nor projection.
 
 With the projector S_i = P x_i + b, cos(S_i, T_v) = (x_i · Pᵀt_v + b · t_v) / ‖S_i‖, where t_v = T_v / ‖T_v‖
-and ‖S_i‖ lies in the index: a token and a word cost 2d FLOPs, not 2(d + 1)D.
+and ‖S_i‖ is in the index: one token and one word cost 2d FLOPs, not 2(d + 1)D.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ import torch
 
 from speechprune.inference.prompts import build_prompt
 from speechprune.inference.types import AnsweringOptions
-from speechprune.models.qwen2_audio import Qwen2Audio
+from speechprune.models.base import SpeechModel
 
 _SMALLEST = 1e-12
 
 
 @dataclass(frozen=True)
 class QueryWords:
-    """The different words of some queries.
+    """The distinct words of some queries.
 
     Parameters
     ----------
@@ -30,7 +30,7 @@ class QueryWords:
     offsets
         b · t_v, float32, ``(V,)``.
     of_query
-        Which words each query has, ascending, each once.
+        Indices of each query's words, ascending and unique.
     """
 
     directions: np.ndarray
@@ -45,15 +45,15 @@ class QueryWords:
 
 
 @torch.inference_mode()
-def words_of(
-    model: Qwen2Audio, questions: Sequence[tuple[str, Sequence[str] | None]], options: AnsweringOptions
+def encode_query_words(
+    model: SpeechModel, questions: Sequence[tuple[str, Sequence[str] | None]], options: AnsweringOptions
 ) -> QueryWords:
-    """The words of questions with their choices, as ``options.query_text`` says, each once.
+    """Encode the distinct words of questions, with their choices where ``options.query_text`` includes them.
 
     Raises
     ------
     PromptError
-        A question that can't be put to this model.
+        A question that this model can't be asked.
     """
     queries = []
     for question, choices in questions:
@@ -63,16 +63,18 @@ def words_of(
             wording=options,
             render_chat=model.render_chat,
             tokenizer=model.tokenizer,
-            audio_token_id=model.audio_token_id,
+            audio_token_id=model.language_model.audio_token_id,
         )
         queries.append(prompt.query_ids(options.query_text))
     token_ids, places = np.unique(np.concatenate(queries), return_inverse=True)
     embeds = model.embed_tokens(token_ids.tolist()).float()
     embeds = embeds / embeds.norm(dim=-1, keepdim=True).clamp_min(_SMALLEST)
-    weight, bias = (part.float().to(embeds.device) for part in model.projector)
+    weight, bias = model.projector
+    if bias is None:
+        bias = torch.zeros(len(weight))
     ends = np.cumsum([len(query) for query in queries])[:-1]
     return QueryWords(
-        directions=(embeds @ weight).cpu().numpy(),
-        offsets=(embeds @ bias).cpu().numpy(),
+        directions=(embeds @ weight.float().to(embeds.device)).cpu().numpy(),
+        offsets=(embeds @ bias.float().to(embeds.device)).cpu().numpy(),
         of_query=[np.unique(part) for part in np.split(places, ends)],
     )

@@ -9,30 +9,17 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from speechprune.data.columns import COLUMNS
 from speechprune.inference.point import Point
 
-# what is judged and averaged; a column that the answers lack counts as null everywhere
+# what is judged, computed from, and aggregated; a column that the answers lack counts as null everywhere
 NUMBER_COLUMNS = (
     "correct",
     "correct_permuted",
     "correct_without_audio",
-    "evidence_recall",
-    "num_audio_tokens",
-    "num_kept_tokens",
-    "num_text_tokens",
-    "tflops_prefill",
-    "tflops_encode",
-    "tflops_prune",
-    "tflops_total",
     "weights_bytes",
     "kv_cache_bytes",
-    "activation_bytes",
-    "peak_memory_bytes",
-    "seconds_decode_audio",
-    "seconds_encode",
-    "seconds_prune",
-    "seconds_prefill",
-    "seconds_generate",
+    *(column.name for column in COLUMNS if column.sweep is not None),
 )
 KEY_NAMES = ("model", "benchmark", "point", "status", "item_id")
 

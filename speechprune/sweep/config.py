@@ -8,7 +8,7 @@ from typing import Any
 from speechprune.data.sources import InputOptions
 from speechprune.inference.point import DEFAULT_QUERY_TEXT, Point
 from speechprune.inference.types import AnsweringOptions
-from speechprune.models.loading import ModelOptions
+from speechprune.models.options import ModelOptions
 from speechprune.pipeline.config import OutputOptions, RayOptions
 from speechprune.pruning import NoPruning
 from speechprune.sweep.grid import expand_grid

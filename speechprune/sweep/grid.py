@@ -6,14 +6,12 @@ import dataclasses
 import difflib
 import itertools
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any, get_args
-
-from pydantic import TypeAdapter, ValidationError
 
 from speechprune.inference.point import DEFAULT_QUERY_TEXT, Point
 from speechprune.inference.prompts import QueryText
-from speechprune.pruning import METHODS
+from speechprune.pruning import METHODS, method_class
+from speechprune.pruning.options import make_method
 
 
 def expand_grid(blocks: Sequence[dict[str, Any]], query_text: QueryText) -> list[Point]:
@@ -53,37 +51,27 @@ def expand_grid(blocks: Sequence[dict[str, Any]], query_text: QueryText) -> list
 
 
 def _check_names(axes: dict[str, Any], where: str) -> None:
-    for method in axes["method"]:
-        if not isinstance(method, str) or method not in METHODS:
-            raise ValueError(f"{where}: unknown method {method!r}: {_nearest(str(method), list(METHODS))}")
-    known = {"method", *(["query_text"] if any(METHODS[m].uses_query for m in axes["method"]) else [])}
-    known |= {f.name for method in axes["method"] for f in dataclasses.fields(METHODS[method])}
+    try:
+        kinds = [method_class(str(method)) for method in axes["method"]]
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from error
+    known = {"method", *(["query_text"] if any(kind.features for kind in kinds) else [])}
+    known |= {f.name for kind in kinds for f in dataclasses.fields(kind)}
     for name in axes:
         if name not in known:
-            methods = " or ".join(axes["method"])
-            raise ValueError(
-                f"{where}: {methods} has no setting {name}: {_nearest(str(name), sorted(known))}"
-            )
-
-
-def _nearest(name: str, valid: Sequence[str]) -> str:
-    close = difflib.get_close_matches(name, valid, n=1)
-    return f"did you mean {close[0]}?" if close else f"valid here: {', '.join(valid)}"
+            close = difflib.get_close_matches(str(name), sorted(known), n=1)
+            hint = f"did you mean {close[0]}?" if close else f"valid here: {', '.join(sorted(known))}"
+            raise ValueError(f"{where}: {' or '.join(axes['method'])} has no setting {name}: {hint}")
 
 
 def _make_point(settings: dict[str, Any], query_text: QueryText, where: str) -> Point:
-    kind = METHODS[settings["method"]]
-    own = {f.name: settings[f.name] for f in dataclasses.fields(kind) if f.name in settings}
+    known = {f.name for f in dataclasses.fields(method_class(settings["method"]))}
+    own = {name: value for name, value in settings.items() if name in known}
     text = settings.get("query_text", query_text)
     if text not in get_args(QueryText):
         raise ValueError(f"{where}: query_text is {text!r}: give {' or '.join(get_args(QueryText))}")
     try:
-        method = TypeAdapter(kind).validate_python(own)
-    except ValidationError as error:
-        problem = error.errors()[0]
-        if problem["type"] == "value_error":  # from a __post_init__, whose sentence begins with the setting
-            raise ValueError(f"{where}: {problem['ctx']['error']}") from error
-        wrong = f"{problem['loc'][0]} is {problem['input']!r}"
-        raise ValueError(f"{where}: {wrong}: {problem['msg'][0].lower()}{problem['msg'][1:]}") from error
-    point = Point(method=method, query_text=text)
-    return point if method.uses_query else replace(point, query_text=DEFAULT_QUERY_TEXT)
+        method = make_method(settings["method"], own)
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from error
+    return Point(method=method, query_text=text if method.features else DEFAULT_QUERY_TEXT)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import Any
@@ -13,17 +13,19 @@ import pyarrow.compute as pc
 from loguru import logger
 
 from speechprune import storage
-from speechprune.benchmarks.builder.manifests import manifest_of
+from speechprune.benchmarks.builder.manifests import build_manifest
 from speechprune.data.manifest import Manifest, read_manifest
+from speechprune.data.parquet_files import as_parquet
 from speechprune.data.sources import InputOptions, ManifestError
+from speechprune.models.fingerprint import fingerprint
 from speechprune.models.loading import check_model
+from speechprune.models.options import ModelOptions
 from speechprune.pipeline.answer_stage import answer_stages
-from speechprune.pipeline.directories.asked_items import refuse_other_items
-from speechprune.pipeline.directories.claim import claim_sweep
-from speechprune.pipeline.directories.run_directory import Key, RunDirectory, as_parquet
 from speechprune.pipeline.executor import make_executor
 from speechprune.pipeline.preview import preview, warn_of_unknown_words
 from speechprune.pipeline.progress import Progress
+from speechprune.pipeline.run_store import RunStore
+from speechprune.pipeline.settings import model_settings
 from speechprune.pipeline.tasks import make_tasks
 from speechprune.sweep.answer_sheet import NUMBER_COLUMNS
 from speechprune.sweep.config import SweepConfig
@@ -80,26 +82,44 @@ def run_sweep(config: SweepConfig) -> SweepResult:
     """
     for model in config.models:
         check_model(model)
-    run = RunDirectory(config.output.path, KEY_COLUMNS)
-    benchmarks = _read_benchmarks(config, run)
-    claim_sweep(run, config)
-    answered = run.settle()
-    if answered:
-        refuse_other_items(run, pa.concat_tables([_named(m.items, name) for name, m in benchmarks.items()]))
-    progress = [_answer(config, number, benchmarks, answered, run) for number in range(len(config.models))]
-    if any(launch["num_items"] for launch in progress):
-        run.settle()
-    return _report(config, benchmarks, run, progress)
+    store = RunStore(config.output.path, KEY_COLUMNS)
+    benchmarks = _read_benchmarks(config, store)
+    items = pa.concat_tables([_named(manifest.items, name) for name, manifest in benchmarks.items()])
+    keys = [
+        (model.path, item["benchmark"], point.name, item["item_id"])
+        for model in config.models
+        for item in items.select(["benchmark", "item_id"]).to_pylist()
+        for point in config.points
+    ]
+    named, shared = _settings(config)
+    with store.launch(named | shared, config, may_be_new=named):
+        with store.answering(items, keys):
+            progress = [_answer(config, model, benchmarks, store) for model in config.models]
+        return _report(config, benchmarks, store, progress)
 
 
-def _read_benchmarks(config: SweepConfig, run: RunDirectory) -> dict[str, Manifest]:
+def _settings(config: SweepConfig) -> tuple[dict[str, Any], dict[str, Any]]:
+    """All that can change an answer: what the names of models and benchmarks stand for, and the rest.
+
+    Grid, models and benchmarks may change from launch to launch, as each answer has its own. What a name
+    stands for must stay, and what all of them share.
+    """
+    named = {f"model {m.path} (fingerprint of its content)": fingerprint(m) for m in config.models}
+    named |= {f"input.manifest {name}": source for name, source in config.input.manifests.items()}
+    asking = asdict(config.answering)
+    del asking["query_text"]  # each point's own
+    shared = model_settings(config.model) | {f"answering.{name}": value for name, value in asking.items()}
+    return named, shared
+
+
+def _read_benchmarks(config: SweepConfig, store: RunStore) -> dict[str, Manifest]:
     """All manifests by name, with the same columns; what can't be swept is refused."""
     benchmarks = {}
     for name, source in config.input.manifests.items():
         options = InputOptions(
-            manifest=manifest_of(source), split=config.input.split, limit=config.input.limit
+            manifest=build_manifest(source), split=config.input.split, limit=config.input.limit
         )
-        manifest = read_manifest(options, storage.join(run.path, "audio"))
+        manifest = read_manifest(options, storage.join(store.path, "audio"))
         _check_items(name, manifest.items, config.report.slices)
         benchmarks[name] = manifest
     try:
@@ -134,23 +154,18 @@ def _check_items(name: str, items: pa.Table, slices: Sequence[str]) -> None:
 
 
 def _answer(
-    config: SweepConfig, number: int, benchmarks: dict[str, Manifest], answered: set[Key], run: RunDirectory
+    config: SweepConfig, model: ModelOptions, benchmarks: dict[str, Manifest], store: RunStore
 ) -> dict[str, float]:
-    """One model's part; returns what this launch did of it."""
-    model, points = config.models[number], config.points
+    """Answer everything with one model; return what this launch did of it."""
+    points = config.points
     lacked = {
         name: [
-            [point.name for point in points if (model.path, name, point.name, item_id) not in answered]
+            [point.name for point in points if (model.path, name, point.name, item_id) not in store.answered]
             for item_id in manifest.items.column("item_id").to_pylist()
         ]
         for name, manifest in benchmarks.items()
     }
-    keys = [
-        (model.path, name, point, item_id)
-        for name, manifest in benchmarks.items()
-        for item_id, names in zip(manifest.items.column("item_id").to_pylist(), lacked[name], strict=True)
-        for point in names
-    ]
+    num_todo = sum(len(names) for of_items in lacked.values() for names in of_items)
     num_all = len(points) * sum(len(manifest.items) for manifest in benchmarks.values())
     logger.info(
         "model {} ({}): {:,} points, {:,} answers, {:,} of them already there",
@@ -158,19 +173,18 @@ def _answer(
         model.dtype,
         len(points),
         num_all,
-        num_all - len(keys),
+        num_all - num_todo,
     )
-    progress = Progress(num_items=len(keys), items="answers")
-    if not keys:
+    progress = Progress(num_items=num_todo, items="answers")
+    if not num_todo:
         return progress.throughput()
     warn_of_unknown_words(model, pa.concat_tables([manifest.items for manifest in benchmarks.values()]))
     tasks = pa.concat_tables(
         [_lacking_tasks(name, manifest, lacked[name]) for name, manifest in benchmarks.items()]
     )
-    run.forget_failures(keys)
     executor = make_executor(config.ray, model)
     logger.info("to do: {}", preview(executor, tasks))
-    executor.run(answer_stages(model, points, config.answering, run), tasks, progress)
+    executor.run(answer_stages(model, points, config.answering, store), tasks, progress)
     return progress.throughput()
 
 
@@ -180,7 +194,7 @@ def _named(items: pa.Table, benchmark: str) -> pa.Table:
 
 
 def _lacking_tasks(benchmark: str, manifest: Manifest, lacked: list[list[str]]) -> pa.Table:
-    """Tasks of a benchmark's recordings, with the points at which each item is not answered yet."""
+    """Tasks of a benchmark's recordings, whose items say at which points they are not answered yet."""
     items = _named(manifest.items, benchmark)
     ids = items.column("item_id").to_pylist()
     done = {item_id for item_id, names in zip(ids, lacked, strict=True) if not names}
@@ -190,16 +204,16 @@ def _lacking_tasks(benchmark: str, manifest: Manifest, lacked: list[list[str]]) 
 
 
 def _report(
-    config: SweepConfig, benchmarks: dict[str, Manifest], run: RunDirectory, progress: list[dict[str, float]]
+    config: SweepConfig, benchmarks: dict[str, Manifest], store: RunStore, progress: list[dict[str, float]]
 ) -> SweepResult:
     """Tell what the points are worth: ``points.parquet``, report and figures, ``summary.json``."""
-    answers = _read_answers(config, benchmarks, run)
+    answers = _read_answers(config, benchmarks, store)
     points = points_table(answers, config.points, slices=config.report.slices, reference=config.reference)
     points = _in_order(points, [model.path for model in config.models], list(benchmarks))
-    storage.write_bytes(storage.join(run.path, "points.parquet"), as_parquet(points))
+    storage.write_bytes(storage.join(store.path, "points.parquet"), as_parquet(points))
     recommendation = recommend(points)
     facts = _facts(config, benchmarks)
-    write_report(run.path, points, title=config.report.title, facts=facts, recommendation=recommendation)
+    write_report(store.path, points, title=config.report.title, facts=facts, recommendation=recommendation)
     num_ok = pc.sum(pc.equal(answers.column("status"), "ok")).as_py() or 0
     num_answers = len(config.models) * len(config.points) * sum(len(m.items) for m in benchmarks.values())
     summary: dict[str, Any] = {
@@ -216,13 +230,13 @@ def _report(
         | {"by_model": {model.path: launch for model, launch in zip(config.models, progress, strict=True)}},
         "finished_at": datetime.now(UTC).isoformat(timespec="seconds"),
     }
-    run.write_summary(summary)
+    store.finish(summary)
     return SweepResult(
-        points, recommendation, num_answers, num_answers - num_ok, storage.join(run.path, "report.html")
+        points, recommendation, num_answers, num_answers - num_ok, storage.join(store.path, "report.html")
     )
 
 
-def _read_answers(config: SweepConfig, benchmarks: dict[str, Manifest], run: RunDirectory) -> pa.Table:
+def _read_answers(config: SweepConfig, benchmarks: dict[str, Manifest], store: RunStore) -> pa.Table:
     """Answers about the items of the manifests by the models of the config, both statuses."""
     columns = [*KEY_COLUMNS, "answer", *NUMBER_COLUMNS, *columns_for(config.report.slices)]
     columns = list(dict.fromkeys(columns))
@@ -233,7 +247,7 @@ def _read_answers(config: SweepConfig, benchmarks: dict[str, Manifest], run: Run
     }
     tables = []
     for status in ("ok", "failed"):
-        rows = run.read_answers(status, columns)
+        rows = store.read_answers(status, columns)
         rows = rows.append_column("status", pa.array([status] * len(rows), pa.string()))
         for (model, benchmark), item_ids in asked.items():
             tables.append(

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from speechprune.data.columns import aggregated
 from speechprune.inference.point import Point
 from speechprune.sweep.answer_sheet import AnswerSheet, answer_sheets
 from speechprune.sweep.groups import PointGroup, find_reference, group_points
@@ -17,23 +18,6 @@ from speechprune.sweep.schema import POINTS_SCHEMA
 from speechprune.sweep.slices import check_slices, columns_for, item_slices
 from speechprune.sweep.statistics import mcnemar_p, wilson_interval
 
-# of a point's answers, by the name of their column
-MEAN_COLUMNS = (
-    "evidence_recall",
-    "num_audio_tokens",
-    "num_kept_tokens",
-    "num_text_tokens",
-    "tflops_prefill",
-    "activation_bytes",
-    "tflops_encode",
-    "tflops_prune",
-    "tflops_total",
-    "seconds_decode_audio",
-    "seconds_encode",
-    "seconds_prune",
-    "seconds_prefill",
-    "seconds_generate",
-)
 COST_TOLERANCE = 1e-9  # relative: the same FLOPs as a mean over one seed and over three differ by rounding
 
 Row = dict[str, Any]
@@ -160,14 +144,13 @@ def _test(sheet: AnswerSheet, group: PointGroup, reference: PointGroup | None) -
 def _cost(sheet: AnswerSheet, group: PointGroup) -> Row:
     is_judged = _is_judged(sheet, group)
     own = {name: values[group.rows][:, is_judged] for name, values in sheet.numbers.items()}
-    row: Row = {name: _mean(own[name]) for name in MEAN_COLUMNS}
+    row: Row = {name: _mean(own[name]) for name in aggregated(sweep="mean")}
+    row |= {name: _largest(own[name]) for name in aggregated(sweep="max")}
     row["memory_bytes"] = _mean(own["weights_bytes"] + own["kv_cache_bytes"])
     row["tflops_question"] = _mean(own["tflops_total"] - own["tflops_encode"])
     seconds = [row[f"seconds_{stage}"] for stage in ("prune", "prefill", "generate")]
     if all(value is not None for value in seconds) and sum(seconds) > 0:
         row["prune_share"] = seconds[0] / sum(seconds)
-    peaks = own["peak_memory_bytes"][~np.isnan(own["peak_memory_bytes"])]
-    row["peak_memory_bytes"] = int(peaks.max()) if len(peaks) else None
     return row
 
 
@@ -175,6 +158,12 @@ def _mean(values: np.ndarray) -> float | None:
     """Of what is not null, in the order of the array."""
     known = values[~np.isnan(values)]
     return float(known.mean()) if len(known) else None
+
+
+def _largest(values: np.ndarray) -> float | None:
+    """Of what is not null."""
+    known = values[~np.isnan(values)]
+    return float(known.max()) if len(known) else None
 
 
 def _is_pareto(row: Row, rows: Sequence[Row]) -> bool | None:

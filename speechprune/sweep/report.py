@@ -9,6 +9,7 @@ import pyarrow as pa
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from speechprune import storage
+from speechprune.data.formats import percent
 from speechprune.sweep.figures import SweepFigure, draw_figures, render
 from speechprune.sweep.figures.rows import (
     Row,
@@ -16,16 +17,16 @@ from speechprune.sweep.figures.rows import (
     group,
     slice_kinds,
 )
-from speechprune.sweep.report_tables import ReportTable, percent, table_of_points, table_of_slices
+from speechprune.sweep.report_tables import ReportTable, table_of_points, table_of_slices
 from speechprune.sweep.slices import ALL_ITEMS, HARD_ITEMS
 
 FIGURES_FOLDER = "figures"
 OVER_BENCHMARKS = "Over all benchmarks"
 HOW_TO_READ = (
-    "Accuracy is the share of items whose letter is right. The 95 % interval (Wilson's) tells how far it may "
-    "lie from what more items of the same kind would give. Permuted is the same with every choice at another "
-    "letter; no audio is what the questions alone give away. Of a random method over several seeds the mean "
-    "is shown, and the lowest and the highest seed.",
+    "Accuracy is the share of items whose letter is right. The 95 % interval (Wilson's) states how far it "
+    "may lie from what more items of the same kind would give. Permuted is the same with every choice at "
+    "another letter; no audio is what the questions alone give away. Of a random method over several seeds "
+    "the mean is shown, and the lowest and the highest seed.",
     "Hard items are those that truncate, the beginning of the recording alone, answers wrongly, as in the "
     "paper's SPIRAL-H: it scores 0 there by definition.",
     "The difference to the reference is tested on the items of both (exact McNemar test): p is how likely a "
@@ -33,11 +34,11 @@ HOW_TO_READ = (
     "overlap, as the items are the same; and of twenty rows that differ by chance alone, about one has p "
     "below 0.05.",
     "★ marks the Pareto-best points: no other is as accurate for fewer TFLOPs of one more question.",
-    "Cost is told twice. The paper's account is that of its Table I: the LLM's prefill without attention, "
+    "Cost is given twice. The paper's account is that of its Table I: the LLM's prefill without attention, "
     "encoder and pruning; weights with KV cache; activations of one layer; the milliseconds are measured "
-    "here. The whole truth counts everything. A recording is encoded once for all of its questions, and "
-    "each bears a share; the column question leaves it out: what one more question about an encoded "
-    "recording costs.",
+    "here. The actual TFLOPs count everything. A recording is encoded once for all of its questions, and "
+    "that cost is split evenly among them; the column question leaves it out: what one more question about "
+    "an encoded recording costs.",
     "Seconds are measured: they depend on the machine and on what else ran there. All other numbers come "
     "out the same again.",
 )

@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import groupby
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
+from speechprune.data.column import ReportCell
+from speechprune.data.columns import ACTUAL, COLUMNS, PAPER, TOKENS
+from speechprune.data.formats import p_value, percent
 from speechprune.sweep.figures.rows import Row, group
 from speechprune.sweep.slices import HARD_ITEMS
 
@@ -68,7 +71,8 @@ class _Spec(NamedTuple):
     group: str
     label: str
     value: Callable[[Row], Value]
-    text: Callable[[Row], str]  # asked only where there is a value
+    text: Callable[[Row], str]  # called only where there is a value
+    place: int = 0  # under its group, see ReportCell
 
 
 def table_of_points(rows: list[Row]) -> ReportTable:
@@ -84,7 +88,7 @@ def table_of_points(rows: list[Row]) -> ReportTable:
     """
     specs = [spec for spec in _SPECS if any(spec.value(row) is not None for row in rows)]
     references = {row["reference"] for row in rows} - {None}
-    if len(references) == 1:  # then it is told once, above its columns
+    if len(references) == 1:  # then it is named once, above its columns
         (reference,) = references
         specs = [
             spec._replace(group=f"against {reference}") if spec.group == _TEST else spec
@@ -122,16 +126,6 @@ def table_of_slices(rows: list[Row], kind: str, slices: list[str]) -> ReportTabl
     return ReportTable(kind, columns, cells, pareto)
 
 
-def percent(share: float) -> str:
-    """A share in per cent, without the sign."""
-    return f"{100 * share:.1f}"
-
-
-def significant(number: float) -> str:
-    """Three figures that count, without exponents where it can be read without."""
-    return f"{number:,.0f}" if abs(number) >= 100 else f"{number:.3g}"
-
-
 def with_interval(row: Row) -> str:
     """Accuracy in per cent with its 95 % interval."""
     if row["accuracy"] is None:
@@ -140,23 +134,18 @@ def with_interval(row: Row) -> str:
     return f"{percent(row['accuracy'])} ({low}–{high})"
 
 
-def p_value(p: float) -> str:
-    """Small ones are as good as any other small one."""
-    return "<0.001" if p < 0.001 else f"{p:.3f}"
-
-
 def _cell(spec: _Spec, row: Row) -> Cell:
     value = spec.value(row)
     return Cell(EMPTY if value is None else spec.text(row), value)
 
 
-def _of_column(
-    heading: str, label: str, column: str, show: Callable[[Any], str], scale: float = 1.0
-) -> _Spec:
-    def value(row: Row) -> Value:
-        return row[column] if scale == 1.0 or row[column] is None else row[column] * scale
+def _of_column(name: str, cell: ReportCell) -> _Spec:
+    """How a column of the points is shown."""
 
-    return _Spec(heading, label, value, lambda row: show(value(row)))
+    def value(row: Row) -> Value:
+        return row[name] if cell.scale == 1.0 or row[name] is None else row[name] * cell.scale
+
+    return _Spec(cell.heading, cell.label, value, lambda row: cell.text(value(row)), cell.place)
 
 
 def _hard(row: Row) -> Value:
@@ -169,14 +158,13 @@ def _seeds(row: Row) -> str:
 
 
 _ACCURACY = "accuracy, %"
-_PAPER = "the paper's account"
-_TRUTH = "whole truth, TFLOPs"
 _TEST = "against the reference"
-_SPECS = (
+# computed from several columns
+_COMPUTED = (
     _Spec(
         "", "point", lambda row: row["point"], lambda row: ("★ " if row["is_pareto"] else "") + row["point"]
     ),
-    _of_column("", "items", "num_items", "{:,}".format),
+    _of_column("num_items", ReportCell("", "items", "{:,}".format)),
     _Spec("", "failed", lambda row: row["num_failed"] or None, lambda row: f"{row['num_failed']:,}"),
     _Spec(_ACCURACY, "all (95 % interval)", lambda row: row["accuracy"], with_interval),
     _Spec(_ACCURACY, "hard (95 % interval)", _hard, lambda row: with_interval(row[HARD_ITEMS])),
@@ -186,20 +174,17 @@ _SPECS = (
         lambda row: row["num_seeds"] if row["num_seeds"] > 1 and row["accuracy"] is not None else None,
         _seeds,
     ),
-    _of_column(_ACCURACY, "permuted", "accuracy_permuted", percent),
-    _of_column(_ACCURACY, "no audio", "accuracy_without_audio", percent),
-    _of_column(_TEST, "reference", "reference", str),
-    _of_column(_TEST, "difference, points", "difference", lambda share: f"{share:+.1f}", 100.0),
-    _of_column(_TEST, "p", "p_value", p_value),
-    _of_column("audio tokens", "kept", "num_kept_tokens", "{:,.0f}".format),
-    _of_column("audio tokens", "of gold span, %", "evidence_recall", percent),
-    _of_column(_PAPER, "TFLOPs", "tflops_prefill", significant),
-    _of_column(_PAPER, "prefill, ms", "seconds_prefill", significant, 1e3),
-    _of_column(_PAPER, "total memory, GB", "memory_bytes", "{:.4g}".format, 1e-9),
-    _of_column(_PAPER, "activations, GB", "activation_bytes", "{:.2g}".format, 1e-9),
-    _of_column(_TRUTH, "encode", "tflops_encode", significant),
-    _of_column(_TRUTH, "prune", "tflops_prune", significant),
-    _of_column(_TRUTH, "question", "tflops_question", significant),
-    _of_column(_TRUTH, "total", "tflops_total", significant),
-    _of_column("pruning", "share of seconds, %", "prune_share", percent),
+    _of_column("accuracy_permuted", ReportCell(_ACCURACY, "permuted", percent)),
+    _of_column("accuracy_without_audio", ReportCell(_ACCURACY, "no audio", percent)),
+    _of_column("reference", ReportCell(_TEST, "reference", str)),
+    _of_column("difference", ReportCell(_TEST, "difference, points", "{:+.1f}".format, 100.0)),
+    _of_column("p_value", ReportCell(_TEST, "p", p_value)),
+    _of_column("memory_bytes", ReportCell(PAPER, "total memory, GB", "{:.4g}".format, 1e-9, place=1)),
+    _of_column("tflops_question", ReportCell(ACTUAL, "question", place=1)),
+    _of_column("prune_share", ReportCell("pruning", "share of seconds, %", percent)),
+)
+_HEADINGS = ("", _ACCURACY, _TEST, TOKENS, PAPER, ACTUAL, "pruning")  # from left to right, others behind
+_SPECS = sorted(
+    [*(_of_column(column.name, column.report) for column in COLUMNS if column.report), *_COMPUTED],
+    key=lambda spec: (_HEADINGS.index(spec.group) if spec.group in _HEADINGS else len(_HEADINGS), spec.place),
 )

@@ -16,11 +16,11 @@ from hypothesis import strategies as st
 
 from speechprune.audio import (
     SAMPLE_RATE,
-    WINDOW_SAMPLES,
     AudioEmpty,
     decode_audio,
     split_windows,
 )
+from speechprune.models.qwen2_audio import WINDOW_SAMPLES
 from tests.helpers.audio_files import EDGE_SAMPLES, ENCODERS, encode
 
 ROOT = Path(__file__).parents[2]

@@ -1,6 +1,7 @@
 """Benchmark readers: SPIRAL's real texts, and a small dataset in AudioBench's layout with audio files."""
 
 import importlib.util
+import inspect
 import io
 import json
 from collections import Counter
@@ -15,7 +16,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from speechprune.benchmarks.audiobench import duration_and_suffix
-from speechprune.benchmarks.choices import gold_letter, parse_choices, strip_labels
+from speechprune.benchmarks.choices import parse_choices, parse_gold_answer, strip_labels
+from speechprune.benchmarks.readers import READERS
 
 ROOT = Path(__file__).parents[2]
 SPIRAL = ROOT / "../shared/spiral"
@@ -73,7 +75,7 @@ def test_labelled_choices_and_every_print_of_the_gold_answer_round_trip(choices,
         f"({letter})",
         f"{letter}.",
     ):
-        assert gold_letter(answer, choices) == letter
+        assert parse_gold_answer(answer, choices) == letter
 
 
 @pytest.mark.parametrize("text", ["", "only one", "(A) only one", "(A) (B) second", "A. x\nB.\nC. z"])
@@ -85,7 +87,7 @@ def test_unreadable_choices_are_refused(text):
 @pytest.mark.parametrize("answer", ["E", "(A) At a shop", "At a shop", "", "twice"])
 def test_a_gold_answer_that_is_not_one_choice_is_refused(answer):
     with pytest.raises(ValueError, match="not exactly one of the choices"):
-        gold_letter(answer, ["At a bank", "twice", "twice"])
+        parse_gold_answer(answer, ["At a bank", "twice", "twice"])
 
 
 # SPIRAL
@@ -173,6 +175,15 @@ def test_nothing_readable_is_an_error_and_writes_nothing(tmp_path, caplog_loguru
     )
     assert "no.jsonl" in caplog_loguru[-1]
     assert not manifest.exists()
+
+
+def test_every_reader_is_a_subcommand_with_its_settings(capsys):
+    for name, reader in READERS.items():
+        with pytest.raises(SystemExit):
+            make_manifest.main([name, "--help"])
+        shown = capsys.readouterr().out
+        _, *settings = inspect.signature(reader).parameters
+        assert all(setting.replace("_", "-") in shown for setting in settings)
 
 
 # AudioBench

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from speechprune.models.loading import ModelError
+from speechprune.models.hub import ModelError
 
 WEIGHTS = "model.safetensors"
 

@@ -5,7 +5,7 @@ import re
 import numpy as np
 
 from speechprune.audio import SAMPLE_RATE
-from speechprune.benchmarks.builder.script import Question, Script, Speaker, Turn
+from speechprune.benchmarks.builder.script import Script, ScriptQuestion, Speaker, Turn
 from speechprune.benchmarks.builder.speech import Utterance, Voice, Word
 
 TONES_HZ = (600, 1100, 1600, 2100, 2600, 3100)  # even ones female, odd ones male; the last two held out
@@ -81,7 +81,7 @@ def make_script(turns: list[tuple[int, list[int]]], questions: list[tuple[int, i
             for (speaker, _), own in zip(turns, sentences, strict=True)
         ),
         questions=tuple(
-            Question(
+            ScriptQuestion(
                 question=f"What is said in sentence {sentence} of turn {turn}?",
                 choices=("One", "Two", "Three", "Four"),
                 answer="ABCD"[(turn + sentence) % 4],

@@ -65,7 +65,7 @@ def build(question, choices=None, wording=OPEN, render=render_chat):
     )
 
 
-def words_of(token_ids: list[int]) -> str:
+def encode_query_words(token_ids: list[int]) -> str:
     """Their text without white space: a token may carry the space before a word or the break behind it."""
     return without_space(TOKENIZER.decode(token_ids))
 
@@ -87,7 +87,7 @@ def test_a_prompt_reads_as_documented():
         "Answer with the letter of the option only.<|im_end|>\n<|im_start|>assistant\n"
     )
     assert TOKENIZER.decode(prompt.question_ids) == "When is the review?"
-    assert words_of(prompt.choice_ids) == "MondayFriday"
+    assert encode_query_words(prompt.choice_ids) == "MondayFriday"
     assert prompt.query_ids("question") == prompt.question_ids
     assert prompt.query_ids("question_and_choices") == prompt.question_ids + prompt.choice_ids
     assert prompt.num_text_tokens == len(TOKENIZER(text_of(prompt))["input_ids"]) - 1
@@ -101,7 +101,7 @@ def test_any_open_question_is_put_as_it_is(question):
     assume(question.strip())
     prompt = build(question)
     assert text_of(prompt) == render_chat(question)
-    assert words_of(prompt.question_ids) == without_space(question)
+    assert encode_query_words(prompt.question_ids) == without_space(question)
     assert prompt.choice_ids == []
 
 
@@ -115,8 +115,8 @@ def test_any_question_and_choices_are_put_as_they_are(question, choices):
     assert text_of(prompt) == render_chat(
         f"{question}\nChoose the best option:\n{lines}\nAnswer with the letter of the option only."
     )
-    assert words_of(prompt.question_ids) == without_space(question)
-    assert words_of(prompt.choice_ids) == without_space("".join(choices))
+    assert encode_query_words(prompt.question_ids) == without_space(question)
+    assert encode_query_words(prompt.choice_ids) == without_space("".join(choices))
 
 
 def test_the_wording_of_another_model_is_followed():
@@ -128,9 +128,9 @@ def test_the_wording_of_another_model_is_followed():
     )
     prompt = build("Who calls?", ["Ann", "{letter}"], wording)
     assert "\nOptions: [Ann]=A / [{letter}]=B -- Who calls? Reply:<|im_end|>" in text_of(prompt)
-    assert words_of(prompt.question_ids) == "Whocalls?"
-    assert "Ann" in words_of(prompt.choice_ids)
-    assert "Options" not in words_of(prompt.choice_ids)
+    assert encode_query_words(prompt.question_ids) == "Whocalls?"
+    assert "Ann" in encode_query_words(prompt.choice_ids)
+    assert "Options" not in encode_query_words(prompt.choice_ids)
     assert "\nQ: Who calls? A:<|im_end|>" in text_of(build("Who calls?", None, wording))
 
 

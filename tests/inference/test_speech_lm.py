@@ -11,8 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from speechprune import AnsweringOptions, NoPruning, SpeechPrune, Truncate
-from speechprune.audio import SAMPLE_RATE, WINDOW_SAMPLES, AudioNotFound
+from speechprune.audio import SAMPLE_RATE, AudioNotFound
 from speechprune.inference.prompts import PromptError
+from speechprune.models.qwen2_audio import WINDOW_SAMPLES
 from tests.helpers.tiny_models import load_tiny_model
 
 QUESTION, CHOICES = "When is the review?", ["Monday", "Tuesday", "Thursday", "Friday"]

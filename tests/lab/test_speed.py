@@ -8,7 +8,7 @@ import torch
 
 from speechprune import AnsweringOptions, NoPruning, SpeechLM
 from speechprune.cost import encode_flops, prefill_flops
-from speechprune.lab.speed.hugging_face_loop import ask_hugging_face, hugging_face_flops
+from speechprune.lab.speed.hugging_face_loop import answer_with_hugging_face, hugging_face_flops
 from speechprune.lab.speed.measurements import (
     against_hugging_face,
     against_length,
@@ -29,7 +29,9 @@ def test_the_loop_gives_the_answers_that_we_give_unpruned(tiny_lm, speech):
     answer = tiny_lm.answer(
         tiny_lm.encode_many([samples])[0], question, choices, method=NoPruning(), options=AnsweringOptions()
     )
-    logits = ask_hugging_face(tiny_lm.model.model, tiny_lm.model.processor, samples, question, choices)
+    logits = answer_with_hugging_face(
+        tiny_lm.model.model, tiny_lm.model.processor, samples, question, choices
+    )
     letters = [tiny_lm.model.tokenizer.encode(letter)[0] for letter in "ABCD"]
     expected = torch.softmax(logits[letters].double(), dim=0)
     assert answer.choice_probabilities == pytest.approx(expected.tolist(), abs=1e-5)

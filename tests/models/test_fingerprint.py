@@ -2,10 +2,8 @@
 
 import pytest
 
-from speechprune.models.loading import (
-    ModelOptions,
-    fingerprint,
-)
+from speechprune.models.fingerprint import fingerprint
+from speechprune.models.options import ModelOptions
 from tests.helpers.loaded import WEIGHTS
 
 

@@ -10,13 +10,9 @@ import pytest
 import transformers
 from huggingface_hub import constants as hub
 
-from speechprune.models.loading import (
-    ModelOptions,
-    fingerprint,
-    load_config,
-    load_model,
-    model_shape,
-)
+from speechprune.models.fingerprint import fingerprint
+from speechprune.models.loading import load_config, load_model, model_shape
+from speechprune.models.options import ModelOptions
 from tests.helpers.loaded import WEIGHTS, error_of, same_weights
 from tests.helpers.tiny_models import load_tiny_model
 

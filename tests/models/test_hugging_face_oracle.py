@@ -11,9 +11,9 @@ import pytest
 import torch
 
 from speechprune import AnsweringOptions, NoPruning, SpeechLM
-from speechprune.audio import SAMPLE_RATE, WINDOW_SAMPLES
+from speechprune.audio import SAMPLE_RATE
 from speechprune.inference.prompts import build_prompt
-from speechprune.models.qwen2_audio import Qwen2Audio
+from speechprune.models.qwen2_audio import WINDOW_SAMPLES, Qwen2Audio
 
 # seconds of each recording: one short window, exactly one, two, four with a short last one
 LENGTHS = [7.3, 30.0, 47.11, 95.5]

@@ -9,16 +9,9 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from speechprune.models.loading import (
-    ModelError,
-    ModelOptions,
-    check_model,
-    load_config,
-    load_model,
-    model_shape,
-    resolve_device,
-    resolve_dtype,
-)
+from speechprune.models.hub import ModelError
+from speechprune.models.loading import check_model, load_config, load_model, model_shape
+from speechprune.models.options import ModelOptions, resolve_device, resolve_dtype
 from tests.helpers.loaded import WEIGHTS, error_of, same_weights
 from tests.helpers.tiny_models import load_tiny_model
 

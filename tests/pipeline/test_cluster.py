@@ -18,7 +18,7 @@ import pytest
 import s3fs
 
 from speechprune import storage
-from speechprune.pipeline.directories.run_directory import RunDirectory
+from speechprune.pipeline.run_store import RunStore
 from tests.helpers.harness import JOB, Job, Launch, wait_until, write_sound
 
 RAY = str(Path(sys.executable).with_name("ray"))
@@ -113,7 +113,7 @@ def test_a_submitted_job_with_everything_in_s3_gives_the_librarys_answers(
 ):
     result = head.submit(stored_job.config)
     assert result.code == 0, result.lines
-    run = RunDirectory(f"s3://{bucket}/run")
+    run = RunStore(f"s3://{bucket}/run")
     columns = ["item_id", "audio", "prediction", "choice_probabilities", "num_kept_tokens"]
     rows = {row["item_id"]: row for row in run.read_answers("ok", columns).to_pylist()}
     assert sorted(rows) == ["0", "1", "2"]

@@ -13,7 +13,7 @@ import pytest
 import ray
 
 from speechprune import SpeechPrune
-from speechprune.models.loading import ModelOptions
+from speechprune.models.options import ModelOptions
 from speechprune.pipeline.config import RayOptions
 from speechprune.pipeline.executor import LocalExecutor, Stages, make_executor
 from speechprune.pipeline.failures import CodeError, StartError

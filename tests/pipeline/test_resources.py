@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from speechprune.config import ConfigError
-from speechprune.models.loading import ModelOptions
+from speechprune.models.options import ModelOptions
 from speechprune.pipeline.config import RayOptions
 from speechprune.pipeline.ray_executor import STAGE_CPUS, actor_pool, stage_cpus
 

@@ -1,24 +1,24 @@
 """A person can look at answers without writing code."""
 
-import runpy
 from pathlib import Path
 
 import pyarrow as pa
 import pytest
 
-from speechprune.data.columns import GOLD_SPAN_COLUMNS, ITEM_COLUMNS, answers_table
-from speechprune.pipeline.directories.run_directory import RunDirectory
+from speechprune.data.answer_rows import answers_table
+from speechprune.data.columns import GOLD_SPAN_COLUMNS, ITEM_COLUMNS
+from speechprune.pipeline.run_store import RunStore
 from speechprune.reports.answers import AnswerNotFound, find_answer, write_clips
+from speechprune.reports.show import main as show_run
 
 ROOT = Path(__file__).parents[2]
-SHOW = runpy.run_path(str(ROOT / "jobs" / "show.py"))["main"]
 RECORDING = sorted((ROOT / "speechprune" / "demo" / "archive" / "audio").glob("*.opus"))[0]
 
 
 @pytest.fixture
 def run(tmp_path):
     """A run directory with an answer to a choice, an open one and a failure."""
-    directory = RunDirectory(str(tmp_path / "run"))
+    directory = RunStore(str(tmp_path / "run"))
 
     def write(status, item_id, choices, answer, gold_span=(None, None), **columns):
         item = dict.fromkeys((field.name for field in ITEM_COLUMNS), None) | {
@@ -71,7 +71,7 @@ def run(tmp_path):
 
 
 def show(run, capsys, *arguments):
-    code = SHOW([run.path, *arguments])
+    code = show_run([run.path, *arguments])
     return code, capsys.readouterr().out
 
 
@@ -122,5 +122,45 @@ def test_clips_are_the_evidence(run, tmp_path):
 
 
 def test_a_folder_that_is_no_run_is_named(tmp_path):
-    assert SHOW([str(tmp_path)]) == 2
-    assert SHOW([str(tmp_path), "item"]) == 2
+    assert show_run([str(tmp_path)]) == 2
+    assert show_run([str(tmp_path), "item"]) == 2
+
+
+@pytest.mark.parametrize(
+    "text", ["[bold]loud", "[/x]", "[red", "ends in a backslash\\", "[link=file:///x]y[/link]"]
+)
+def test_text_of_a_manifest_is_shown_as_it_is(tmp_path, capsys, monkeypatch, text):
+    """Brackets are markup to rich: a closing tag that opens nothing ends it with an error."""
+    monkeypatch.setenv("COLUMNS", "300")
+    directory = RunStore(str(tmp_path / "run"))
+    item = dict.fromkeys(field.name for field in ITEM_COLUMNS)
+    item |= {"audio": f"{text}.wav", "question": f"question {text}", "answer": f"gold {text}"}
+    texts = {
+        "method": "none",
+        "prediction": f"said {text}",
+        "prediction_text": f"said {text}",
+        "evidence": [],
+    }
+    numbers = {"num_kept_tokens": 6, "num_audio_tokens": 22, "tflops_total": 1.0, "seconds_prefill": 0.5}
+    for item_id, columns in (
+        (f"open {text}", {}),
+        (f"choices {text}", {"choices": [f"one {text}", f"two {text}"], "choice_probabilities": [0.5, 0.5]}),
+        (f"failed {text}", {"error": f"error {text}", "error_type": f"type {text}"}),
+    ):
+        own = item | {"item_id": item_id, "choices": columns.pop("choices", None)}
+        items = pa.Table.from_pylist([own], schema=pa.schema(ITEM_COLUMNS))
+        status = "failed" if "error" in columns else "ok"
+        directory.write_answers(status, answers_table([texts | numbers | columns], items))
+    code, listed = show(directory, capsys)
+    assert code == 0
+    for expected in (f"open {text}", f"failed {text}", f"question {text}", f"said {text}", f"gold {text}"):
+        assert expected in listed
+    assert f"failed: error {text}" in listed
+    for start, expected in (
+        ("open", (f"question {text}", f"{text}.wav", f"said {text}")),
+        ("choices", (f"one {text}", f"two {text}")),
+        ("failed", (f"failed (type {text}): error {text}",)),
+    ):
+        code, shown = show(directory, capsys, start)
+        assert code == 0
+        assert all(part in shown for part in expected)

@@ -5,6 +5,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from sklearn.feature_extraction.text import TfidfVectorizer
 
 from speechprune.audio import split_windows
 from speechprune.inference.encode import encode_recordings, in_encoder_batches
@@ -21,7 +22,7 @@ from speechprune.search.recall import (
     recall_of_chance,
 )
 from speechprune.search.scan import Scan, WordStatistics, scan
-from speechprune.search.words import words_of
+from speechprune.search.words import encode_query_words
 
 QUESTIONS = [("When is the budget review?", ["Monday", "Friday"]), ("Who leads the review?", None)]
 OPTIONS = AnsweringOptions()
@@ -43,7 +44,7 @@ def rows_of(lm, samples: np.ndarray) -> list[dict]:
 
 @pytest.fixture(scope="module")
 def words(tiny_lm):
-    return words_of(tiny_lm.model, QUESTIONS, OPTIONS)
+    return encode_query_words(tiny_lm.model, QUESTIONS, OPTIONS)
 
 
 def test_cosines_in_the_space_of_states_are_those_of_projected_embeddings(tiny_lm, speech, words):
@@ -150,6 +151,20 @@ def test_words_of_transcripts_find_their_own():
     said = ["the budget review is on monday", "the garden party is on friday", "nothing of interest"]
     scores = bag_of_words_scores(["When is the budget review?", "When is the garden party?"], said)
     assert ranks_of(scores, np.array([0, 1])).tolist() == [1, 1]
+
+
+def test_tf_idf_is_that_of_scikit_learn():
+    said = [
+        "the Budget, the review is on Monday",
+        "don't: über naïve 42, a b",
+        "the garden party",
+        "42 42 party",
+    ]
+    queries = ["the über party", "budget budget review 42", "unknown words alone", ""]
+    vectorizer = TfidfVectorizer()
+    transcripts = vectorizer.fit_transform(said)
+    expected = (vectorizer.transform(queries) @ transcripts.T).toarray()
+    assert bag_of_words_scores(queries, said) == pytest.approx(expected, abs=1e-12)
 
 
 def test_transcripts_that_are_missing_are_named(tmp_path):

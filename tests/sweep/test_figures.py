@@ -20,7 +20,7 @@ def drawn(**options) -> dict:
     return {figure.name: figure for figure in draw_figures(points_table(**options))}
 
 
-def words_of(svg: bytes) -> str:
+def encode_query_words(svg: bytes) -> str:
     return " ".join(text for text in ElementTree.fromstring(svg).itertext() if text.strip())
 
 
@@ -72,15 +72,15 @@ def test_budgets_at_equal_rates_or_with_equally_many_kept_tokens():
         ([(150, 0.0), (300, 0.5), (750, 0.8)], "speechprune, 150 tokens kept"),
     ):
         figure = drawn(points=speechprune_points(pairs), slices=slices)["accuracy_by_budget"]
-        assert label in words_of(render(figure.figure)["svg"])
+        assert label in encode_query_words(render(figure.figure)["svg"])
 
 
 def test_phase_two_alone_stands_beside_the_budgets():
     points = speechprune_points([(300, 0.0), (750, 0.6)])
     points += [Point(method=METHODS["second_phase"](pruning_rate=rate)) for rate in (0.2, 0.6)]
     svg = render(drawn(points=points, slices={"all": 100})["accuracy_by_budget"].figure)["svg"]
-    assert "second_phase(pruning_rate=0.6)" in words_of(svg)
-    assert "second_phase(pruning_rate=0.2)" not in words_of(svg)
+    assert "second_phase(pruning_rate=0.6)" in encode_query_words(svg)
+    assert "second_phase(pruning_rate=0.2)" not in encode_query_words(svg)
 
 
 def test_a_line_looks_the_same_in_every_panel():
@@ -116,14 +116,14 @@ def test_files_are_valid_and_wide_enough(all_figures):
         files = render(figure.figure)
         assert Image.open(io.BytesIO(files["png"])).width == WIDTH_INCHES * 150 == 1200
         assert ElementTree.fromstring(files["svg"]).tag.endswith("}svg")
-        assert all(method in words_of(files["svg"]) for method in (*START, "truncate", "none"))
+        assert all(method in encode_query_words(files["svg"]) for method in (*START, "truncate", "none"))
 
 
 def test_baselines_and_rates_are_named(all_figures):
-    by_rate = words_of(render(all_figures["accuracy_by_rate-clean"].figure)["svg"])
+    by_rate = encode_query_words(render(all_figures["accuracy_by_rate-clean"].figure)["svg"])
     assert "no audio" in by_rate
     assert "commonest letter" in by_rate
-    across = words_of(render(all_figures["accuracy_by_benchmark"].figure)["svg"])
+    across = encode_query_words(render(all_figures["accuracy_by_benchmark"].figure)["svg"])
     assert "pruning rate 0.8" in across
     assert "5 dB" in across
 
@@ -137,7 +137,7 @@ def test_a_benchmark_may_be_called_anything():
     figures = drawn(benchmarks=("<b>& $x_$", "../up"), points=ONE_RATE, slices={"all": 10})
     assert "accuracy_by_cost-b_x" in figures
     assert "accuracy_by_cost-up" in figures
-    assert "<b>& $x_$" in words_of(render(figures["accuracy_by_benchmark"].figure)["svg"])
+    assert "<b>& $x_$" in encode_query_words(render(figures["accuracy_by_benchmark"].figure)["svg"])
 
 
 def test_methods_differ_in_colour_and_marker():

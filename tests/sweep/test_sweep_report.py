@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from speechprune.data.formats import p_value, significant
 from speechprune.sweep.report import write_report
-from speechprune.sweep.report_tables import p_value, significant, table_of_points, with_interval
+from speechprune.sweep.report_tables import table_of_points, with_interval
 from tests.helpers.synthetic_points import SLICES, grid_points, points_table, position_slices
 
 FACTS = {"config": "configs/paper_table1.yaml", "a|b": "1 | 2 <script>alert(1)</script>"}

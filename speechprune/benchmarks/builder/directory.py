@@ -1,4 +1,4 @@
-"""A benchmark on its way: recordings made so far are its only state.
+"""Folder of an unfinished benchmark, whose finished recordings are its only state.
 
 ``audio/ID.flac`` holds a recording, ``parts/*.jsonl`` one line for each that is made or failed,
 ``scripts/ID.json`` what a chat model was paid for. The files that users read are put together at the end.
@@ -18,21 +18,30 @@ from pydantic import TypeAdapter, ValidationError
 from speechprune import storage
 from speechprune.benchmarks.builder.export import AudioFormat
 from speechprune.benchmarks.builder.script import Script
-from speechprune.pipeline.directories.run_directory import NUM_READERS, JobDirectory
+from speechprune.data.parquet_files import NUM_READERS
 
 _SCRIPT = TypeAdapter(Script)
 
 
 @dataclass(frozen=True)
 class Recordings:
-    """What stands in the parts: by recording's id, its line if it is made, else why it failed."""
+    """Contents of the parts: by recording's id, its line if it is finished, else the reason of failure."""
 
     made: dict[str, bytes]
     failed: dict[str, str]
 
 
-class BenchmarkDirectory(JobDirectory):
-    """Reads and writes one benchmark's folder; each file is published in one step."""
+class BenchmarkDirectory:
+    """Reads and writes one benchmark's folder; each file is published in one step.
+
+    Parameters
+    ----------
+    path
+        Local folder or any fsspec URL; made when first written to.
+    """
+
+    def __init__(self, path: str) -> None:
+        self.path = storage.absolute(path)
 
     def read_recordings(self) -> Recordings:
         """All lines of all parts; one that is made counts wherever the same recording also failed."""
@@ -79,7 +88,7 @@ class BenchmarkDirectory(JobDirectory):
             raise ValueError(f"{uri} is damaged: delete it, and the script is written anew") from error
 
     def write_script(self, recording_id: str, script: Script) -> None:
-        """Keep a script."""
+        """Store a script."""
         storage.write_bytes(self._script(recording_id), _SCRIPT.dump_json(script, indent=2))
 
     def _script(self, recording_id: str) -> str:
@@ -87,7 +96,7 @@ class BenchmarkDirectory(JobDirectory):
 
     @staticmethod
     def audio_name(recording_id: str, audio_format: AudioFormat) -> str:
-        """Where a recording lies, relative to the benchmark."""
+        """Address of a recording, relative to the benchmark."""
         return f"audio/{recording_id}.{audio_format}"
 
     def write_file(self, name: str, data: bytes) -> None:

@@ -1,4 +1,4 @@
-"""What a built benchmark is made of: audio files, manifest rows, transcripts and SPIRAL-like records."""
+"""Export of a built benchmark: audio files, manifest rows, transcripts and SPIRAL-like records."""
 
 from __future__ import annotations
 
@@ -13,19 +13,20 @@ import soundfile
 
 from speechprune.audio import SAMPLE_RATE, split_windows
 from speechprune.benchmarks.builder.recording import Span, SpokenScript
-from speechprune.benchmarks.builder.script import Question
+from speechprune.benchmarks.builder.script import ScriptQuestion
 from speechprune.benchmarks.builder.speech import Word
-from speechprune.benchmarks.rows import Row
+from speechprune.data import Row
 from speechprune.inference.prompts import LETTERS
 
 AudioFormat = Literal["flac", "opus"]
 
+FRAME_SAMPLES = 30 * SAMPLE_RATE  # handed to the Opus encoder at a time
 OPUS_BITS_PER_SECOND = 24_000
 TIME_DECIMALS = 7  # exact: a sample lasts 0.0000625 s
 
 
 def encode_audio(samples: np.ndarray, audio_format: AudioFormat) -> bytes:
-    """The bytes of an audio file; the same samples always give the same bytes.
+    """Encode an audio file; the same samples always give the same bytes.
 
     Parameters
     ----------
@@ -48,7 +49,7 @@ def _write_opus(file: io.BytesIO, samples: np.ndarray) -> None:
         stream = container.add_stream("libopus", rate=SAMPLE_RATE, layout="mono")
         stream.bit_rate = OPUS_BITS_PER_SECOND
         stream.codec_context.flags |= av.codec.context.Flags.bitexact
-        for window in split_windows(samples):
+        for window in split_windows(samples, FRAME_SAMPLES):
             frame = av.AudioFrame.from_ndarray(window[None], format="s16", layout="mono")
             frame.sample_rate = SAMPLE_RATE
             container.mux(stream.encode(frame))
@@ -56,17 +57,17 @@ def _write_opus(file: io.BytesIO, samples: np.ndarray) -> None:
 
 
 def item_id(recording_id: str, number: int) -> str:
-    """Id of a recording's question number `number`, from 0."""
+    """Make the id of a recording's question number `number`, from 0."""
     return f"{recording_id}-{number + 1}"
 
 
 def manifest_rows(recording_id: str, audio: str, spoken: SpokenScript) -> list[Row]:
-    """One row for each question, as ``batch_qa.py`` reads them.
+    """Make one manifest row per question, as ``batch_qa.py`` reads them.
 
     Parameters
     ----------
     recording_id
-        Unique in the benchmark.
+        Id, unique in the benchmark.
     audio
         The recording's file, relative to the manifest.
     spoken
@@ -100,7 +101,7 @@ def manifest_rows(recording_id: str, audio: str, spoken: SpokenScript) -> list[R
 
 
 def transcript_record(recording_id: str, spoken: SpokenScript) -> Row:
-    """Everything that is said in a recording, and when: turns, their sentences, all words."""
+    """Make the transcript of a recording with times: turns, their sentences, all words."""
     turns = [
         {
             "speaker": turn.speaker,
@@ -129,7 +130,7 @@ def _times(span: Span) -> dict[str, float]:
 
 
 def spiral_records(recording_id: str, audio: str, spoken: SpokenScript) -> list[Row]:
-    """One record for each question, with all fields of SPIRAL's ``data.jsonl``.
+    """Make one record per question, with all fields of SPIRAL's ``data.jsonl``.
 
     Two differences: the critical fact has no file of its own, so that ``key_sentences`` names the
     recording, with the ``start`` and ``end`` of the fact in seconds; ``prompts_used`` names voices, which
@@ -185,7 +186,7 @@ def spiral_records(recording_id: str, audio: str, spoken: SpokenScript) -> list[
     return records
 
 
-def _test_question(question: Question) -> dict[str, Any]:
+def _test_question(question: ScriptQuestion) -> dict[str, Any]:
     labelled = [f"{letter}. {choice}" for letter, choice in zip(LETTERS, question.choices, strict=False)]
     return {
         "question": question.question,

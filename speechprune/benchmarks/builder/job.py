@@ -1,4 +1,4 @@
-"""A benchmark made as the paper made SPIRAL: planned at once, made in parallel, put together in order."""
+"""Synthesis job: plans a benchmark as a whole, makes recordings in parallel, joins them in order."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ from speechprune.benchmarks.builder.recording_stage import (
 from speechprune.benchmarks.builder.spiral_texts import read_spiral_scripts
 from speechprune.config import ConfigError
 from speechprune.pipeline.cluster import root_cause, start_ray
-from speechprune.pipeline.directories.claim import claim_directory, output_path_errors
 from speechprune.pipeline.failures import StartError
 from speechprune.pipeline.progress import Progress
 from speechprune.pipeline.retries import start_tracker
+from speechprune.pipeline.settings import check_settings, output_path_errors
 from speechprune.pipeline.tasks import split_blocks
 
 PACKAGES = ("speechprune", "ray", "numpy", "soundfile", "av", "transformers")
@@ -39,7 +39,7 @@ PACKAGES = ("speechprune", "ray", "numpy", "soundfile", "av", "transformers")
 
 @dataclass(frozen=True)
 class BuildResult:
-    """The benchmark as it now stands, earlier launches included.
+    """The benchmark after this launch, with the results of earlier launches.
 
     Parameters
     ----------
@@ -48,7 +48,7 @@ class BuildResult:
     card
         The values of its card.
     failures
-        Why each recording that is missing failed, by its id.
+        Reason of each missing recording, by its id.
     """
 
     path: str
@@ -67,12 +67,12 @@ class BuildResult:
 
 
 def build_benchmark(config: BuildConfig) -> BuildResult:
-    """Make every recording that is not made yet, then write the manifest, its companions and the card.
+    """Make every missing recording, then write the manifest, its companion files and the card.
 
     Parameters
     ----------
     config
-        The whole job.
+        Configuration of the job.
 
     Raises
     ------
@@ -85,9 +85,9 @@ def build_benchmark(config: BuildConfig) -> BuildResult:
     _check_makers(config)
     check_quality_models(config.quality)
     directory = BenchmarkDirectory(config.output.path)
-    with output_path_errors():
+    with output_path_errors("output.path"):
         made = directory.read_recordings().made
-    _claim(directory, config, has_recordings=bool(made))
+    _check_settings(directory, config, has_recordings=bool(made))
     todo = [task for task in tasks if task.recording_id not in made]
     logger.info(
         "{}: {:,} recordings, {:,} of them already made", directory.path, len(tasks), len(tasks) - len(todo)
@@ -101,19 +101,22 @@ def build_benchmark(config: BuildConfig) -> BuildResult:
         raise StartError(root_cause(error)) from error
 
 
-def _claim(directory: BenchmarkDirectory, config: BuildConfig, has_recordings: bool) -> None:
-    """Hold what is there to this config; scripts without recordings hold to what they were written by."""
-    settings = config.settings()
+def _check_settings(directory: BenchmarkDirectory, config: BuildConfig, has_recordings: bool) -> None:
+    """Compare the settings of existing files; scripts alone depend only on the writer's."""
+
+    def check(settings: dict[str, Any], holds: str | None) -> None:
+        check_settings(directory.path, settings, config, holds=holds, place="output.path", packages=PACKAGES)
+
     if has_recordings:
-        claim_directory(directory, settings, config, PACKAGES, holds="recordings")
+        check(config.settings(), "recordings")
         return
     if directory.has_scripts():
-        claim_directory(directory, config.script_settings(), config, PACKAGES, holds="scripts")
-    claim_directory(directory, settings, config, PACKAGES, holds=None)
+        check(config.script_settings(), "scripts")
+    check(config.settings(), None)
 
 
 def plan_tasks(config: BuildConfig) -> list[RecordingTask]:
-    """Everything that is to be made, in the benchmark's order.
+    """Plan all recordings, in the benchmark's order.
 
     Raises
     ------
@@ -154,7 +157,7 @@ def plan_tasks(config: BuildConfig) -> list[RecordingTask]:
 
 
 def _check_makers(config: BuildConfig) -> None:
-    """Find out what would stop every worker; a speech model is loaded by the workers alone."""
+    """Check what would stop every worker; a speech model is loaded by the workers alone."""
     try:
         make_writer(config)
         if config.speech.kind != "hugging_face":
@@ -164,7 +167,7 @@ def _check_makers(config: BuildConfig) -> None:
 
 
 def _run_stage(config: BuildConfig, todo: list[RecordingTask], path: str) -> None:
-    """Spread the recordings over the cluster."""
+    """Make the recordings on the cluster."""
     options = config.ray
     tracker = start_tracker()
     blocks = list(split_blocks(pack_tasks(todo), options.recordings_per_block))

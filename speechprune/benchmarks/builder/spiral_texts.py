@@ -10,9 +10,9 @@ from itertools import accumulate
 from os import PathLike
 from typing import Any
 
-from speechprune.benchmarks.builder.script import Gender, Question, Script, Speaker, Turn
-from speechprune.benchmarks.rows import Row
+from speechprune.benchmarks.builder.script import Gender, Script, ScriptQuestion, Speaker, Turn
 from speechprune.benchmarks.spiral import spiral_row
+from speechprune.data import Row
 
 # SPIRAL's sentence splitter cut after these, 200 times: "I was speaking with Dr." / "Smith, a researcher ..."
 _CUT_NAME = re.compile(r"\b(Dr|St)\.$")
@@ -68,7 +68,7 @@ def _script(record: Row) -> Script:
         ),
         turns=turns,
         questions=(
-            Question(
+            ScriptQuestion(
                 question=row["question"],
                 choices=tuple(row["choices"]),
                 answer=row["answer"],

@@ -1,1 +1,1 @@
-"""What happens on real clusters, rehearsed on this machine: faults, a long haul, more nodes."""
+"""Fault injection, scaling and soak runs of the main job on a cluster of processes of this machine."""

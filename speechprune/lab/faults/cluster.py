@@ -1,4 +1,4 @@
-"""Several Ray nodes on this machine, and what can befall them."""
+"""A Ray cluster of several nodes on this machine, with faults that can be injected into it."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ import ray
 from ray.cluster_utils import Cluster
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-MODEL_WORKER = "ray::MapWorker"  # what Ray calls processes of the stage with the model
+MODEL_WORKER = "ray::MapWorker"  # Ray's name for processes of the stage with the model
 POLL_SECONDS = 0.2
-JOB = Path(__file__).parents[3] / "jobs" / "batch_qa.py"  # what is run on them
-FILLING_BYTES = 8 << 20  # of one array
+JOB = Path(__file__).parents[3] / "jobs" / "batch_qa.py"  # the job that runs on them
+FILLING_BYTES = 8 << 20  # size of one array
 
 
 class LocalCluster:
-    """A head without CPUs, and workers: separate Ray nodes, processes of this machine.
+    """A head without CPUs and some workers: separate Ray nodes, all processes of this machine.
 
     Parameters
     ----------
     num_workers
-        Nodes beside the head.
+        Number of nodes beside the head.
     cpus_per_worker
-        That Ray takes each to have. It keeps as many idle processes, and no more.
+        CPUs that Ray counts for each. It keeps as many idle processes, and no more.
     object_store_bytes
         Shared memory of each node.
     """
@@ -50,23 +50,23 @@ class LocalCluster:
 
     @property
     def address(self) -> str:
-        """For RAY_ADDRESS."""
+        """The value for RAY_ADDRESS."""
         address: str = self._cluster.address
         return address
 
     def add_worker(self) -> None:
-        """One node more."""
+        """Add one node."""
         self.workers.append(self._cluster.add_node(num_cpus=self._cpus_per_worker, **self._settings))
 
     def remove_worker(self) -> None:
-        """Kill a node with all of its processes, as a spot node leaves."""
+        """Kill a node with all of its processes, as when a spot node is reclaimed."""
         node = self.workers.pop()
         processes = _raylet(node).children(recursive=True)
         self._cluster.remove_node(node, allow_graceful=False)
         _kill(processes)
 
     def kill_model_worker(self) -> None:
-        """Kill one process of those that hold the model."""
+        """Kill one of the processes that hold the model."""
         os.kill(self.model_workers()[0].pid, signal.SIGKILL)
 
     def model_workers(self) -> list[psutil.Process]:
@@ -74,7 +74,7 @@ class LocalCluster:
         return [process for process in self.processes() if _is_called(process, MODEL_WORKER)]
 
     def processes(self) -> list[psutil.Process]:
-        """Of the workers' nodes, the nodes' own among them."""
+        """All processes of the worker nodes, with the raylets."""
         found = []
         for raylet in self.raylets():
             with contextlib.suppress(psutil.NoSuchProcess):
@@ -82,7 +82,7 @@ class LocalCluster:
         return found
 
     def raylets(self) -> list[psutil.Process]:
-        """The nodes' own processes, whose children the workers' are."""
+        """The raylet of each node, the parent of its worker processes."""
         found = []
         for node in self.workers:
             with contextlib.suppress(psutil.NoSuchProcess):
@@ -90,11 +90,11 @@ class LocalCluster:
         return found
 
     def kill_head(self) -> None:
-        """Kill the head's processes: whoever knows the cluster's state."""
+        """Kill the head's processes, which hold the cluster's state."""
         self._cluster.remove_node(self._cluster.head_node, allow_graceful=False)
 
     def close(self) -> None:
-        """End all nodes."""
+        """Stop all nodes."""
         processes = self.processes()
         for node in self.workers:
             self._cluster.remove_node(node, allow_graceful=False)
@@ -105,7 +105,7 @@ class LocalCluster:
 
     @contextlib.contextmanager
     def filled_object_store(self, bytes_per_node: int) -> Iterator[None]:
-        """Hold so much of every worker's shared memory; what doesn't fit goes to disk."""
+        """Occupy this much of every node's shared memory; what doesn't fit is spilled to disk."""
         ray.init(self.address, log_to_driver=False, logging_level=logging.ERROR)
         try:
             holders = [
@@ -133,17 +133,17 @@ class _Holder:
         self._held = [ray.put(bytes(FILLING_BYTES)) for _ in range(num_bytes // FILLING_BYTES)]
 
 
-def wait_until(happened: Callable[[], bool], *, or_not: Callable[[], bool], seconds: float = 600.0) -> None:
-    """Return when something has happened.
+def wait_until(happened: Callable[[], bool], *, unless: Callable[[], bool], seconds: float = 600.0) -> None:
+    """Wait until ``happened`` is true.
 
     Raises
     ------
     RuntimeError
-        It can't happen any more, as ``or_not`` says, or did not within some seconds.
+        ``unless`` became true first, or the time is up.
     """
     give_up = time.monotonic() + seconds
     while not happened():
-        if or_not() or time.monotonic() > give_up:
+        if unless() or time.monotonic() > give_up:
             raise RuntimeError("what was waited for did not happen")
         time.sleep(POLL_SECONDS)
 

@@ -1,4 +1,4 @@
-"""One function a fault: the main job meets it, and is launched again where it ended."""
+"""The faults, one function each, and the comparison of a run under a fault with a run without."""
 
 from __future__ import annotations
 
@@ -11,106 +11,106 @@ from typing import Any
 from loguru import logger
 
 from speechprune.lab.faults.cluster import LocalCluster
-from speechprune.lab.faults.scene import NUM_WORKERS, Scene, rows_of
-from speechprune.lab.faults.store import FaultyStore, Misbehaviour
+from speechprune.lab.faults.scenario import NUM_WORKERS, Scenario, read_rows
+from speechprune.lab.faults.store import FaultyStore, StoreFault
 
-SHARE = 0.2  # of all requests
+SHARE = 0.2  # share of the requests that fail
 EXPIRED_SECONDS = 20.0
-FILLING = 1.5  # of each node's shared memory
+FILLING = 1.5  # times each node's shared memory
 OBJECT_STORE_BYTES = 120_000_000
-MEASURED = ("seconds_", "peak_memory_bytes", "finished_at", "choice_probabilities")  # not the same twice
+MEASURED = ("seconds_", "peak_memory_bytes", "finished_at", "choice_probabilities")  # differ from run to run
 
 
-def undisturbed(scene: Scene) -> None:
-    """Nothing happens."""
-    scene.to_its_end(scene.launch())
+def no_fault(scenario: Scenario) -> None:
+    """Run without a fault, the reference."""
+    scenario.wait_for_exit(scenario.launch())
 
 
-def worker_killed(scene: Scene) -> None:
-    """A process with the model is killed."""
-    _strike_midway(scene, scene.cluster.kill_model_worker)
+def worker_killed(scenario: Scenario) -> None:
+    """Kill a process that holds the model."""
+    _inject_midway(scenario, scenario.cluster.kill_model_worker)
 
 
-def node_killed(scene: Scene) -> None:
-    """One of three nodes goes, with all of its processes and objects."""
-    _strike_midway(scene, scene.cluster.remove_worker)
+def node_killed(scenario: Scenario) -> None:
+    """Remove one of three nodes, with all of its processes and objects."""
+    _inject_midway(scenario, scenario.cluster.remove_worker)
 
 
-def node_added(scene: Scene) -> None:
-    """One of three nodes comes when the job is at work on two."""
-    scene.cluster.remove_worker()
-    _strike_midway(scene, scene.cluster.add_worker)
+def node_added(scenario: Scenario) -> None:
+    """Add a third node while the job runs on two."""
+    scenario.cluster.remove_worker()
+    _inject_midway(scenario, scenario.cluster.add_worker)
 
 
-def driver_killed(scene: Scene) -> None:
-    """The driver is killed, and the job launched again."""
-    job = scene.launch()
-    scene.until_some_are_answered(job)
-    scene.kill(job)
-    scene.to_its_end(scene.launch())
+def driver_killed(scenario: Scenario) -> None:
+    """Kill the driver, and launch the job again."""
+    job = scenario.launch()
+    scenario.wait_for_answers(job)
+    scenario.kill(job)
+    scenario.wait_for_exit(scenario.launch())
 
 
-def head_restarted(scene: Scene) -> None:
-    """The head is killed; a new cluster, and the job launched again."""
-    _strike_midway(scene, scene.cluster.kill_head)
-    scene.cluster.close()
-    scene.cluster = LocalCluster(NUM_WORKERS)
-    scene.to_its_end(scene.launch())
+def head_restarted(scenario: Scenario) -> None:
+    """Kill the head, start a new cluster, and launch the job again."""
+    _inject_midway(scenario, scenario.cluster.kill_head)
+    scenario.cluster.close()
+    scenario.cluster = LocalCluster(NUM_WORKERS)
+    scenario.wait_for_exit(scenario.launch())
 
 
-def object_store_filled(scene: Scene) -> None:
-    """Another program holds more shared memory than each node has."""
-    scene.cluster.close()
-    scene.cluster = LocalCluster(NUM_WORKERS, object_store_bytes=OBJECT_STORE_BYTES)
-    with scene.cluster.filled_object_store(int(FILLING * OBJECT_STORE_BYTES)):
-        scene.to_its_end(scene.launch())
+def object_store_filled(scenario: Scenario) -> None:
+    """Let another program occupy more shared memory than each node has."""
+    scenario.cluster.close()
+    scenario.cluster = LocalCluster(NUM_WORKERS, object_store_bytes=OBJECT_STORE_BYTES)
+    with scenario.cluster.filled_object_store(int(FILLING * OBJECT_STORE_BYTES)):
+        scenario.wait_for_exit(scenario.launch())
 
 
-def store_says_503(scene: Scene) -> None:
-    """A fifth of all S3 requests is answered with 503 Slow Down."""
-    _with_bad_store(scene, Misbehaviour.SLOW_DOWN)
+def store_returns_503(scenario: Scenario) -> None:
+    """Answer a fifth of all S3 requests with 503 Slow Down."""
+    _with_faulty_store(scenario, StoreFault.SLOW_DOWN)
 
 
-def store_resets(scene: Scene) -> None:
-    """A fifth of all S3 requests has its connection reset."""
-    _with_bad_store(scene, Misbehaviour.RESET)
+def store_resets(scenario: Scenario) -> None:
+    """Reset the connection of a fifth of all S3 requests."""
+    _with_faulty_store(scenario, StoreFault.RESET)
 
 
-def store_stalls(scene: Scene) -> None:
-    """A fifth of all S3 requests is never answered."""
-    _with_bad_store(scene, Misbehaviour.STALL)
+def store_stalls(scenario: Scenario) -> None:
+    """Never answer a fifth of all S3 requests."""
+    _with_faulty_store(scenario, StoreFault.STALL)
 
 
-def credentials_expire(scene: Scene) -> None:
-    """S3 refuses everything for a while, as with expired credentials; then the job is launched again."""
-    _strike_midway(scene, lambda: _refuse_for_a_while(scene.store))
-    if scene.exit_codes[-1]:
-        scene.to_its_end(scene.launch())
+def credentials_expire(scenario: Scenario) -> None:
+    """Let S3 refuse every request for a while, as with expired credentials; launch again if the job ended."""
+    _inject_midway(scenario, lambda: _expire_credentials_for_a_while(scenario.store))
+    if scenario.exit_codes[-1]:
+        scenario.wait_for_exit(scenario.launch())
 
 
-def _strike_midway(scene: Scene, strike: Callable[[], None]) -> None:
-    """A launch that something befalls when some items are answered."""
-    job = scene.launch()
-    scene.until_some_are_answered(job)
-    strike()
-    scene.to_its_end(job)
+def _inject_midway(scenario: Scenario, inject: Callable[[], None]) -> None:
+    """Launch the job, and inject a fault once some items are answered."""
+    job = scenario.launch()
+    scenario.wait_for_answers(job)
+    inject()
+    scenario.wait_for_exit(job)
 
 
-def _refuse_for_a_while(store: FaultyStore) -> None:
-    store.misbehave(Misbehaviour.EXPIRED)
+def _expire_credentials_for_a_while(store: FaultyStore) -> None:
+    store.inject(StoreFault.EXPIRED)
     time.sleep(EXPIRED_SECONDS)
-    store.behave()
+    store.stop_injecting()
 
 
-def _with_bad_store(scene: Scene, kind: Misbehaviour) -> None:
-    scene.store.misbehave(kind, SHARE)
+def _with_faulty_store(scenario: Scenario, kind: StoreFault) -> None:
+    scenario.store.inject(kind, SHARE)
     try:
-        scene.to_its_end(scene.launch())
+        scenario.wait_for_exit(scenario.launch())
     finally:
-        scene.store.behave()
+        scenario.store.stop_injecting()
 
 
-FAULTS: dict[str, Callable[[Scene], None]] = {
+FAULTS: dict[str, Callable[[Scenario], None]] = {
     fault.__name__: fault
     for fault in (
         worker_killed,
@@ -119,7 +119,7 @@ FAULTS: dict[str, Callable[[Scene], None]] = {
         driver_killed,
         head_restarted,
         object_store_filled,
-        store_says_503,
+        store_returns_503,
         store_resets,
         store_stalls,
         credentials_expire,
@@ -129,19 +129,19 @@ FAULTS: dict[str, Callable[[Scene], None]] = {
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a fault left.
+    """Result of a run under a fault.
 
     Parameters
     ----------
     fault, seconds, exit_codes
-        Which, how long all launches took, and how each ended.
-    items, lost, twice, failed, different
-        Rows, beside the undisturbed run's: absent, repeated, failed, and with another value in any column
-        that is not a measurement.
+        Name of the fault, time of all launches, and how each ended.
+    items, lost, duplicated, failed, different
+        Counts of rows compared with the reference run: present, absent, repeated, failed, and with another
+        value in any column that is not a measurement.
     largest_difference
-        Of any choice's probability.
-    requests, misbehaved
-        Of S3, and those served badly.
+        Largest difference of any choice's probability.
+    requests, injected
+        Requests to S3 by method, and how many of them got a fault.
     """
 
     fault: str
@@ -149,65 +149,65 @@ class Outcome:
     exit_codes: list[int]
     items: int
     lost: int
-    twice: int
+    duplicated: int
     failed: int
     different: int
     largest_difference: float
     requests: dict[str, int]
-    misbehaved: int
+    injected: int
 
 
-def rehearse(
-    fault: Callable[[Scene], None],
+def run_scenario(
+    fault: Callable[[Scenario], None],
     store: FaultyStore,
     settings: tuple[str, ...],
     reference: list[dict[str, Any]] | None,
 ) -> tuple[Outcome, list[dict[str, Any]]]:
-    """Let the main job meet a fault on a cluster of its own.
+    """Run the main job under a fault, on a cluster of its own.
 
     Parameters
     ----------
     fault
-        Of ``FAULTS``, or ``undisturbed``.
+        One of ``FAULTS``, or ``no_fault``.
     store
-        Holds the archive.
+        Store that holds the archive.
     settings
-        Of the job.
+        Settings of the job.
     reference
-        Rows of the undisturbed run; None where this is it.
+        Rows of the reference run; None where this is it.
 
     Returns
     -------
     Outcome
-        Beside the reference.
+        The run compared with the reference.
     list of dict
         Rows of this run.
     """
-    store.forget_counts()
-    scene = Scene(LocalCluster(NUM_WORKERS), store, fault.__name__, settings)
-    begun = time.perf_counter()
+    store.reset_counts()
+    scenario = Scenario(LocalCluster(NUM_WORKERS), store, fault.__name__, settings)
+    start = time.perf_counter()
     try:
-        fault(scene)
-        seconds = time.perf_counter() - begun
-        requests, misbehaved = dict(store.requests), store.misbehaved
+        fault(scenario)
+        seconds = time.perf_counter() - start
+        requests, injected = dict(store.requests), store.injected
     finally:
-        scene.cluster.close()
-    rows: list[dict[str, Any]] = rows_of(scene.run_path)
-    if scene.exit_codes[-1]:
-        logger.error("{}: {}", fault.__name__, " / ".join(scene.last_lines[-5:]))
+        scenario.cluster.close()
+    rows: list[dict[str, Any]] = read_rows(scenario.run_path)
+    if scenario.exit_codes[-1]:
+        logger.error("{}: {}", fault.__name__, " / ".join(scenario.last_lines[-5:]))
     outcome = Outcome(
         fault=fault.__name__,
         seconds=seconds,
-        exit_codes=scene.exit_codes,
+        exit_codes=scenario.exit_codes,
         requests=requests,
-        misbehaved=misbehaved,
+        injected=injected,
         **compare(rows, rows if reference is None else reference),
     )
     return outcome, rows
 
 
 def compare(rows: list[dict[str, Any]], reference: list[dict[str, Any]]) -> dict[str, Any]:
-    """Rows beside the undisturbed run's, see ``Outcome``."""
+    """Count the differences between two runs' rows, see ``Outcome``."""
     ours = {row["item_id"]: row for row in rows}
     theirs = {row["item_id"]: row for row in reference}
     both = [(ours[item_id], theirs[item_id]) for item_id in theirs if item_id in ours]
@@ -215,7 +215,7 @@ def compare(rows: list[dict[str, Any]], reference: list[dict[str, Any]]) -> dict
     return {
         "items": len(ours),
         "lost": len(theirs.keys() - ours.keys()),
-        "twice": len(rows) - len(ours),
+        "duplicated": len(rows) - len(ours),
         "failed": sum(row["status"] == "failed" for row in ours.values()),
         "different": sum(_unmeasured(one) != _unmeasured(other) for one, other in both),
         "largest_difference": max(

@@ -1,4 +1,4 @@
-"""What the framework costs: the main job's line over one to four nodes, with sleep in place of a GPU."""
+"""Scaling efficiency of the pipeline on one to four nodes, with sleep in place of a GPU."""
 
 from __future__ import annotations
 
@@ -15,40 +15,40 @@ import pyarrow.compute as pc
 import ray
 from loguru import logger
 
-from speechprune.data.columns import answers_table
+from speechprune.data.answer_rows import answers_table
 from speechprune.data.manifest import read_manifest
 from speechprune.data.sources import InputOptions
 from speechprune.lab.faults.cluster import LocalCluster
-from speechprune.lab.faults.scene import BUCKET
-from speechprune.models.loading import ModelOptions
+from speechprune.lab.faults.scenario import BUCKET
+from speechprune.models.options import ModelOptions
 from speechprune.pipeline.answer_stage import task_rows
 from speechprune.pipeline.config import RayOptions
-from speechprune.pipeline.directories.run_directory import RunDirectory
 from speechprune.pipeline.executor import Stages, make_executor
 from speechprune.pipeline.failures import FailureLog
 from speechprune.pipeline.progress import Progress
+from speechprune.pipeline.run_store import RunStore
 from speechprune.pipeline.stages import decode_recording, write_answers
 from speechprune.pipeline.tasks import make_tasks
 
-CPUS_PER_NODE = 4  # so that Ray keeps processes that decode and write while the model's sleeps
+CPUS_PER_NODE = 4  # so that Ray keeps processes that decode and write while the model stage sleeps
 
 
 @dataclass(frozen=True)
 class Scaling:
-    """One size of cluster.
+    """Result for one size of cluster.
 
     Parameters
     ----------
     nodes, items
-        Each with one actor; all items of all.
+        Number of nodes, with one actor each, and of all items.
     seconds
-        From the line's start to the last answer in the store, the start of all workers included.
+        From the pipeline's start to the last answer in the store, the start of all workers included.
     seconds_at_work
         From the first answer made to the last.
     share_of_linear
-        Of what so many actors do that only sleep, while at work: the rest is the framework's.
+        Throughput over that of actors that only sleep, from the first answer to the last.
     overhead_per_item
-        Seconds of one actor beyond its sleep, while at work.
+        Seconds per item of one actor beyond its sleep, from the first answer to the last.
     """
 
     nodes: int
@@ -60,7 +60,7 @@ class Scaling:
 
 
 class SleepingStage:
-    """In place of ``AnswerStage``: takes a given time an item, and leaves the CPUs to the framework."""
+    """Replacement of ``AnswerStage`` that sleeps a given time per item, and leaves the CPUs to Ray."""
 
     def __init__(
         self,
@@ -73,7 +73,7 @@ class SleepingStage:
         self._seconds = seconds_per_item
 
     def __call__(self, decoded: pa.Table) -> pa.Table:
-        """A row an item."""
+        """Return one row per item."""
         made = []
         for task in task_rows(decoded):
             assert task["pcm"], task["error"]
@@ -86,16 +86,16 @@ class SleepingStage:
 
 
 def scale(num_nodes: Sequence[int], *, items_per_node: int, seconds_per_item: float) -> list[Scaling]:
-    """Run the line once for each size of cluster, over the archive in the store.
+    """Run the pipeline once for each size of cluster, over the archive in the store.
 
     Parameters
     ----------
     num_nodes
-        Sizes, the head apart.
+        Numbers of nodes, without the head.
     items_per_node
-        So that every size takes as long.
+        Items per node, so that every size takes equally long.
     seconds_per_item
-        Of sleep.
+        Time of sleep per item.
     """
     sizes = []
     for nodes in num_nodes:
@@ -113,9 +113,9 @@ def _one_size(nodes: int, num_items: int, seconds_per_item: float) -> Scaling:
     manifest = read_manifest(
         InputOptions(manifest=f"{BUCKET}/manifest.jsonl", limit=num_items), f"{BUCKET}/no-bytes"
     )
-    run = RunDirectory(f"{BUCKET}/runs/asleep-{nodes}")
+    run = RunStore(f"{BUCKET}/runs/asleep-{nodes}")
     tasks = make_tasks(manifest, set())
-    begun = time.perf_counter()
+    start = time.perf_counter()
     stages = Stages(
         decode=decode_recording,
         model=partial(SleepingStage, seconds_per_item=seconds_per_item),
@@ -125,13 +125,13 @@ def _one_size(nodes: int, num_items: int, seconds_per_item: float) -> Scaling:
     options = RayOptions(min_actors=nodes, recordings_per_block=1)
     executor = make_executor(options, ModelOptions(path="asleep", device="cpu"))
     executor.run(stages, tasks, Progress(num_items=num_items))
-    seconds = time.perf_counter() - begun
+    seconds = time.perf_counter() - start
     made = run.read_answers("ok", ["item_id", "finished_at"]).column("finished_at")
-    assert len(run.settle()) == num_items
+    assert len(run.recover()) == num_items
     at_work = (pc.max(made).as_py() - pc.min(made).as_py()).total_seconds()
     later = (
         num_items / nodes - pc.sum(pc.equal(made, pc.min(made))).as_py()
-    )  # an actor's, after its first block
+    )  # items of one actor after its first block
     return Scaling(
         nodes=nodes,
         items=num_items,

@@ -1,4 +1,4 @@
-"""A long haul: does anything grow while thousands of recordings pass through?"""
+"""Soak run: memory and open files of every process while thousands of recordings pass through."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ import psutil
 from loguru import logger
 
 from speechprune.lab.faults.cluster import JOB
-from speechprune.lab.faults.scene import fill_archive
+from speechprune.lab.faults.scenario import fill_archive
 
 RECORDINGS_PER_BLOCK = 4
-# shares of the work between which processes are looked at; with the last block written the driver reads all
-# answers once, for the summary
+# shares of the work between which processes are measured; after the last block the driver reads all answers
+# once, for the summary
 LOOKS = {"10 %": (0.10, 0.13), "50 %": (0.49, 0.52), "100 %": (0.96, 0.999)}
 SECONDS_BETWEEN_READINGS = 2.0
 SECONDS_BETWEEN_LINES = 60.0
@@ -33,13 +33,13 @@ ROLES = {
 
 @dataclass(frozen=True)
 class Growth:
-    """What processes of one role held, the most of any, at each of ``LOOKS``.
+    """Largest memory and number of files of any process of one role, at each of ``LOOKS``.
 
     Parameters
     ----------
     memory_bytes
-        Of their own: without files, and without the pages of Ray's shared memory that they have looked at, of
-        which there are ever more until they have been everywhere in it.
+        Private memory: without files, and without the pages of Ray's shared memory that the process has read,
+        whose number grows until it has read all of them.
     files
         Open file descriptors.
     """
@@ -51,16 +51,16 @@ class Growth:
 
 @dataclass(frozen=True)
 class Soak:
-    """A long run.
+    """Result of a soak run.
 
     Parameters
     ----------
     recordings, items, seconds
-        Of the whole.
+        Size and time of the whole run.
     failed
-        Items.
+        Failed items.
     growth
-        By role.
+        Memory and files by role.
     """
 
     recordings: int
@@ -71,27 +71,27 @@ class Soak:
 
 
 def soak(folder: Path, num_copies: int, settings: tuple[str, ...]) -> Soak:
-    """Answer about the demo's archive, so many times repeated, in one launch on this machine.
+    """Answer ``num_copies`` copies of the demo's archive in one launch on this machine.
 
     Parameters
     ----------
     folder
-        For archive and run.
+        Folder for archive and run.
     num_copies
-        Of the demo's archive.
+        Number of copies of the demo's archive.
     settings
-        Of the job, beside manifest, output and block size.
+        Settings of the job besides manifest, output and block size.
     """
     fill_archive(str(folder), num_copies)
     run = folder / "run"
     num_recordings = len(list((folder / "audio").rglob("*.opus")))
     command = [sys.executable, str(JOB), f"input.manifest={folder / 'manifest.jsonl'}", f"output.path={run}"]
     command += [f"ray.recordings_per_block={RECORDINGS_PER_BLOCK}", *settings]
-    begun = time.perf_counter()
+    start = time.perf_counter()
     job = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     num_files = num_recordings / RECORDINGS_PER_BLOCK
     readings = watch(psutil.Process(job.pid), run / "answers/status=ok", num_files)
-    seconds = time.perf_counter() - begun
+    seconds = time.perf_counter() - start
     if job.wait() != 0:
         raise RuntimeError(f"the job ended with exit code {job.returncode}: {' '.join(command)}")
     summary = json.loads((run / "summary.json").read_text())
@@ -105,19 +105,19 @@ def soak(folder: Path, num_copies: int, settings: tuple[str, ...]) -> Soak:
 
 
 def watch(job: psutil.Process, answers: Path, num_files: float) -> dict[str, list[Reading]]:
-    """Readings of all processes of a job until it ends, by role.
+    """Measure all processes of a running job until it ends; readings by role.
 
     Parameters
     ----------
     job
-        Runs already.
+        The driver.
     answers
-        Folder whose files tell how far it is.
+        Folder whose number of files shows the progress.
     num_files
-        That there will be.
+        Number of files at the end.
     """
     readings: dict[str, list[Reading]] = defaultdict(list)
-    told = time.monotonic()
+    last_line = time.monotonic()
     while job.is_running() and job.status() != psutil.STATUS_ZOMBIE:
         share = len(list(answers.glob("*.parquet"))) / num_files
         for process in [job, *job.children(recursive=True)]:
@@ -127,15 +127,15 @@ def watch(job: psutil.Process, answers: Path, num_files: float) -> dict[str, lis
                 readings[role].append((share, memory.rss - memory.shared, process.num_fds()))
             except psutil.Error:  # ended meanwhile
                 continue
-        if time.monotonic() - told > SECONDS_BETWEEN_LINES:
-            told = time.monotonic()
+        if time.monotonic() - last_line > SECONDS_BETWEEN_LINES:
+            last_line = time.monotonic()
             logger.info("{:.0%} done", share)
         time.sleep(SECONDS_BETWEEN_READINGS)
     return readings
 
 
 def growth(readings: dict[str, list[Reading]]) -> list[Growth]:
-    """What each role held at each look."""
+    """Memory and files of each role at each of ``LOOKS``."""
     grown = []
     for role, some in sorted(readings.items()):
         seen = {

@@ -1,4 +1,4 @@
-"""An S3 server that misbehaves when it is told to."""
+"""An S3 server with fault injection."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ STALL_SECONDS = 600.0  # longer than any client waits
 Respond = Callable[[str, list[tuple[str, str]]], Any]
 
 
-class Misbehaviour(Enum):
-    """What is done to a request in place of answering it."""
+class StoreFault(Enum):
+    """Fault that a request gets in place of its answer."""
 
     SLOW_DOWN = "503 Slow Down"
     RESET = "connection reset"
@@ -28,19 +28,19 @@ class Misbehaviour(Enum):
 
 
 class FaultyStore:
-    """moto's S3 on a port of this machine, with some requests served badly.
+    """moto's S3 on a port of this machine, with faults injected into some requests.
 
     Parameters
     ----------
     seed
-        Of the choice of requests.
+        Seed of the choice of requests.
     """
 
     def __init__(self, seed: int = 0) -> None:
-        self.requests: Counter[str] = Counter()  # by method
-        self.misbehaved = 0
+        self.requests: Counter[str] = Counter()  # number by method
+        self.injected = 0
         self._random = random.Random(seed)
-        self._kind: Misbehaviour | None = None
+        self._kind: StoreFault | None = None
         self._share = 0.0
         self._lock = threading.Lock()
         self._closed = threading.Event()
@@ -50,32 +50,32 @@ class FaultyStore:
 
     @property
     def environment(self) -> dict[str, str]:
-        """Variables that lead to it, as boto reads them; the credentials are made up."""
+        """Environment variables that point boto to this server; the credentials are made up."""
         return {
             "AWS_ENDPOINT_URL": f"http://127.0.0.1:{self._server.server_port}",
-            "AWS_ACCESS_KEY_ID": "AKIDREHEARSAL",
-            "AWS_SECRET_ACCESS_KEY": "rehearsal",
+            "AWS_ACCESS_KEY_ID": "AKIDFAULTS",
+            "AWS_SECRET_ACCESS_KEY": "faults",
             "AWS_DEFAULT_REGION": "us-east-1",
         }
 
-    def misbehave(self, kind: Misbehaviour, share: float = 1.0) -> None:
-        """From now on, to a share of all requests."""
+    def inject(self, kind: StoreFault, share: float = 1.0) -> None:
+        """Inject a fault into a share of all requests from now on."""
         with self._lock:
             self._kind, self._share = kind, share
 
-    def behave(self) -> None:
-        """From now on, to all."""
+    def stop_injecting(self) -> None:
+        """Answer all requests from now on."""
         with self._lock:
             self._kind = None
 
-    def forget_counts(self) -> None:
-        """Count anew."""
+    def reset_counts(self) -> None:
+        """Set the counts to zero."""
         with self._lock:
             self.requests.clear()
-            self.misbehaved = 0
+            self.injected = 0
 
     def close(self) -> None:
-        """End it, and every request that it lets wait."""
+        """Stop the server, and every request that waits."""
         self._closed.set()
         self._server.shutdown()
 
@@ -83,33 +83,33 @@ class FaultyStore:
         with self._lock:
             self.requests[environ["REQUEST_METHOD"]] += 1
             kind = self._kind if self._random.random() < self._share else None
-            self.misbehaved += kind is not None
+            self.injected += kind is not None
         if kind is None:
             answer: Iterable[bytes] = self._app(environ, respond)
             return answer
         environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
-        if kind in (Misbehaviour.SLOW_DOWN, Misbehaviour.EXPIRED):
+        if kind in (StoreFault.SLOW_DOWN, StoreFault.EXPIRED):
             status, code, message = {
-                Misbehaviour.SLOW_DOWN: ("503 Slow Down", "SlowDown", "Please reduce your request rate."),
-                Misbehaviour.EXPIRED: ("403 Forbidden", "ExpiredToken", "The provided token has expired."),
+                StoreFault.SLOW_DOWN: ("503 Slow Down", "SlowDown", "Please reduce your request rate."),
+                StoreFault.EXPIRED: ("403 Forbidden", "ExpiredToken", "The provided token has expired."),
             }[kind]
             body = f"<Error><Code>{code}</Code><Message>{message}</Message></Error>".encode()
             respond(status, [("Content-Type", "application/xml"), ("Content-Length", str(len(body)))])
             return [body]
-        if kind is Misbehaviour.STALL:
+        if kind is StoreFault.STALL:
             self._closed.wait(STALL_SECONDS)
         environ["werkzeug.socket"].setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         raise ConnectionResetError
 
 
 class _QuietHandler(WSGIRequestHandler):
-    """Without a line a request; a connection that was reset is closed."""
+    """Request handler that logs nothing and closes a connection that was reset."""
 
     protocol_version = "HTTP/1.1"
 
     def log(self, type: str, message: str, *args: Any) -> None:
-        """Nothing."""
+        """Log nothing."""
 
     def connection_dropped(self, error: BaseException, environ: dict[str, Any] | None = None) -> None:
-        """Don't wait for another request on it."""
+        """Close the connection rather than wait for another request on it."""
         self.close_connection = True

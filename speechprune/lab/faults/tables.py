@@ -1,4 +1,4 @@
-"""The tables of ``jobs/bench_cluster.py``."""
+"""Tables that ``jobs/bench_cluster.py`` prints."""
 
 from __future__ import annotations
 
@@ -15,37 +15,38 @@ WIDTH = 120  # no column is cut in a log
 
 
 def show_faults(outcomes: Sequence[Outcome]) -> None:
-    """A line a fault."""
+    """Print one row per fault."""
     table = Table(
         "fault",
         "s",
         "exits",
         "items",
         "lost",
-        "twice",
+        "duplicated",
         "failed",
         "other",
         "Δp",
-        "S3 asked",
-        "badly",
-        caption="other: another value in a column that is no measurement; Δp: largest of any probability; "
-        "badly: S3 requests that were served badly",
+        "S3 requests",
+        "faults",
+        caption="other: another value in a column that is not a measurement; "
+        "Δp: largest difference of a probability; "
+        "faults: S3 requests that got one",
     )
     for one in outcomes:
         table.add_row(
             one.fault.replace("_", " "),
             f"{one.seconds:.0f}",
             ", ".join(map(str, one.exit_codes)),
-            *(f"{n:,}" for n in (one.items, one.lost, one.twice, one.failed, one.different)),
+            *(f"{n:,}" for n in (one.items, one.lost, one.duplicated, one.failed, one.different)),
             f"{one.largest_difference:.1e}",
             f"{sum(one.requests.values()):,}",
-            f"{one.misbehaved:,}",
+            f"{one.injected:,}",
         )
     Console(width=WIDTH).print(table)
 
 
 def show_scaling(sizes: Sequence[Scaling]) -> None:
-    """A line a size of cluster."""
+    """Print one row per size of cluster."""
     table = Table("nodes", "items", "s", "s at work", "of linear", "overhead an item, s")
     for one in sizes:
         table.add_row(
@@ -60,7 +61,7 @@ def show_scaling(sizes: Sequence[Scaling]) -> None:
 
 
 def show_soak(result: Soak) -> None:
-    """A line a role."""
+    """Print one row per role."""
     title = f"{result.items:,} items about {result.recordings:,} recordings in {result.seconds:.0f} s"
     table = Table(
         "process", *(f"MB at {at}" for at in LOOKS), *(f"files at {at}" for at in LOOKS), title=title

@@ -1,1 +1,1 @@
-"""The audio tokens that two methods keep, beside the text that asks for them: the paper's Fig. 2."""
+"""The paper's Fig. 2: a t-SNE plot of the audio tokens that two methods keep, with the question's tokens."""

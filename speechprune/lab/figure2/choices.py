@@ -1,4 +1,4 @@
-"""What each of some methods keeps of items, and how near that lies to their text."""
+"""Tokens that each method keeps of an item, and their distance to the item's text."""
 
 from __future__ import annotations
 
@@ -11,27 +11,26 @@ import torch
 from loguru import logger
 
 from speechprune.audio import decode_audio
-from speechprune.inference.answer import answer_questions
+from speechprune.data import Row
+from speechprune.inference.answer import answer_prepared
 from speechprune.inference.encode import EncodedAudio
-from speechprune.inference.prepare import ask
+from speechprune.inference.prepare import prepare_queries
 from speechprune.inference.speech_lm import SpeechLM
 from speechprune.inference.types import Answer, AnsweringOptions, Item
 from speechprune.lab.figure2.drawing import nearest_query_distances
 from speechprune.pruning import PruningMethod
 
-Row = dict[str, Any]
-
 
 @dataclass(frozen=True)
 class TokenChoice:
-    """What each method keeps of one item.
+    """Tokens that each method keeps of one item.
 
     Parameters
     ----------
     audio_embeds, query_embeds
         S, shape ``(N, D)``, and T, shape ``(L, D)``, float32.
     answers
-        By method.
+        Answers by method.
     """
 
     row: Row
@@ -41,7 +40,7 @@ class TokenChoice:
 
     @property
     def distances(self) -> dict[str, float]:
-        """By method, the mean of ``nearest_query_distances`` over its kept tokens; "" over all tokens."""
+        """Mean of ``nearest_query_distances`` over each method's kept tokens; under "" over all tokens."""
         of_all = nearest_query_distances(self.audio_embeds, self.query_embeds)
         kept = {name: answer.kept_indices for name, answer in self.answers.items()}
         return {"": float(of_all.mean())} | {name: float(of_all[i].mean()) for name, i in kept.items()}
@@ -54,13 +53,13 @@ def token_choices(
     recordings: dict[Any, list[Row]] = {}
     for row in rows:
         recordings.setdefault((row["audio"], row["start"], row["end"]), []).append(row)
-    for (audio, start, end), asked in recordings.items():
+    for (audio, start, end), of_recording in recordings.items():
         try:
             encoded = lm.encode_many([decode_audio(audio, start=start, end=end)], [start or 0.0])[0]
         except (ValueError, OSError, torch.cuda.OutOfMemoryError) as error:
-            logger.warning("left out: {}: {}", ", ".join(row["item_id"] for row in asked), error)
+            logger.warning("left out: {}: {}", ", ".join(row["item_id"] for row in of_recording), error)
             continue
-        yield from _of_recording(lm, encoded, asked, methods, options)
+        yield from _of_recording(lm, encoded, of_recording, methods, options)
 
 
 def _of_recording(
@@ -79,8 +78,8 @@ def _of_recording(
         )
         for row in rows
     ]
-    questions = ask(lm.model, items, list(methods.values()), options)
-    outcomes = {name: answer_questions(lm.model, questions, m, options) for name, m in methods.items()}
+    questions = prepare_queries(lm.model, items, list(methods.values()), options)
+    outcomes = {name: answer_prepared(lm.model, questions, m, options) for name, m in methods.items()}
     for number, (row, question) in enumerate(zip(rows, questions, strict=True)):
         answers = {}
         for name, of_method in outcomes.items():

@@ -1,4 +1,4 @@
-"""The config of ``jobs/token_map.py``: one dataclass a section."""
+"""Configuration of the paper's Fig. 2: one dataclass per section."""
 
 from __future__ import annotations
 
@@ -7,29 +7,29 @@ from dataclasses import dataclass, field, replace
 from speechprune.data.sources import InputOptions
 from speechprune.inference.point import Point
 from speechprune.inference.types import AnsweringOptions
-from speechprune.models.loading import ModelOptions
+from speechprune.models.options import ModelOptions
 from speechprune.pruning import PruningMethod
-from speechprune.pruning.options import MethodName, PruningOptions
+from speechprune.pruning.options import PruningOptions
 
 
 @dataclass(frozen=True, kw_only=True)
-class MapOptions:
-    """What the picture shows.
+class TSNEOptions:
+    """Settings of the figure.
 
     Parameters
     ----------
     item_id
-        The item that is drawn; default: the manifest's first.
+        Item that is drawn; default: the manifest's first.
     beside
-        The method that stands beside ``pruning.method``, with the same settings.
+        Method that is compared with ``pruning.method``, with the same settings.
     perplexity
-        Of t-SNE: about how many neighbours a token has.
+        Perplexity of t-SNE: about how many neighbours a token has.
     seed
-        Of t-SNE.
+        Seed of t-SNE.
     """
 
     item_id: str | None = None
-    beside: MethodName = "random"
+    beside: str = "random"
     perplexity: float = 30.0
     seed: int = 0
 
@@ -39,8 +39,8 @@ class MapOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
-class MapOutputOptions:
-    """Where the picture goes.
+class FigureOutputOptions:
+    """Where the figure is written.
 
     Parameters
     ----------
@@ -52,19 +52,19 @@ class MapOutputOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
-class TokenMapConfig:
-    """Everything that ``jobs/token_map.py`` can be told; ``input.limit`` items are averaged over."""
+class Figure2Config:
+    """Configuration of the job; distances are means over the first ``input.limit`` items."""
 
     input: InputOptions
     model: ModelOptions
-    output: MapOutputOptions
+    output: FigureOutputOptions
     pruning: PruningOptions = field(default_factory=PruningOptions)
-    map: MapOptions = field(default_factory=MapOptions)
+    map: TSNEOptions = field(default_factory=TSNEOptions)
     answering: AnsweringOptions = field(default_factory=AnsweringOptions)
 
     @property
     def methods(self) -> dict[str, PruningMethod]:
-        """The two, by their names with settings."""
+        """The two methods, by their names with settings."""
         both = (self.pruning, replace(self.pruning, method=self.map.beside))
         query_text = self.answering.query_text
         points = [Point(method=options.build(), query_text=query_text) for options in both]

@@ -1,4 +1,4 @@
-"""The paper's Fig. 2: where in embedding space the kept tokens lie, and a number for what the eye sees."""
+"""Drawing of Fig. 2 by t-SNE, and the distance of kept tokens to the text as a number."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from matplotlib.figure import Figure
 from speechprune.sweep.figures.style import SETTINGS, new_figure, set_title
 
 PRUNED, KEPT, TEXT = "#c9ccd0", "#0072B2", "#CC3311"
-MAX_HEADING_CHARACTERS = 45  # as many as half of the width holds
+MAX_HEADING_CHARACTERS = 45  # fit in half of the width
 _SMALLEST_NORM = 1e-12
 
 
 @dataclass(frozen=True)
 class Panel:
-    """One method's choice.
+    """Panel of one method.
 
     Parameters
     ----------
     heading
         Method and settings.
     kept_indices
-        Of the audio tokens.
+        Indices of the kept audio tokens.
     lines
-        What is written below the picture.
+        Text below the panel.
     """
 
     heading: str
@@ -37,10 +37,10 @@ class Panel:
 
 
 def nearest_query_distances(audio_embeds: np.ndarray, query_embeds: np.ndarray) -> np.ndarray:
-    """Cosine distance of every audio token to the query token nearest to it.
+    """Return the cosine distance of every audio token to the query token nearest to it.
 
-    d_i = min_j (1 − cos(S_i, T_j)). The mean of d over the kept tokens, beside that over all tokens, is the
-    number for Fig. 2: how much closer around the text the kept tokens lie.
+    d_i = min_j (1 − cos(S_i, T_j)). The mean of d over the kept tokens, beside that over all tokens, shows
+    how much closer to the text the kept tokens are.
 
     Parameters
     ----------
@@ -59,17 +59,17 @@ def nearest_query_distances(audio_embeds: np.ndarray, query_embeds: np.ndarray) 
 
 
 def project(audio_embeds: np.ndarray, query_embeds: np.ndarray, perplexity: float, seed: int) -> np.ndarray:
-    """t-SNE of audio and query tokens together, shape ``(N + L, 2)``.
+    """Project audio and query tokens together by t-SNE, shape ``(N + L, 2)``.
 
-    On normalised embeddings, whose Euclidean distances order as their cosine distances do; begun from
-    their principal components, so that the same tokens give the same picture.
+    On normalised embeddings, whose Euclidean distances have the order of their cosine distances, with
+    the principal components as start, so that the same tokens give the same figure.
 
     Parameters
     ----------
     perplexity
         About how many neighbours a token has; of few tokens at most a third.
     seed
-        Of the optimiser.
+        Seed of the optimiser.
     """
     from sklearn.manifold import TSNE  # takes a second to load
     from threadpoolctl import threadpool_limits
@@ -77,7 +77,7 @@ def project(audio_embeds: np.ndarray, query_embeds: np.ndarray, perplexity: floa
     tokens = _normalised(np.concatenate([audio_embeds, query_embeds]))
     perplexity = min(perplexity, (len(tokens) - 1) / 3)
     tsne = TSNE(init="pca", perplexity=perplexity, random_state=seed)
-    with threadpool_limits(1):  # its threads meet thousands of times: on a busy machine they wait, mostly
+    with threadpool_limits(1):  # its threads synchronise thousands of times: slow on a busy machine
         projected: np.ndarray = tsne.fit_transform(tokens)
     return projected
 
@@ -87,13 +87,13 @@ def _normalised(embeds: np.ndarray) -> np.ndarray:
     return embeds / np.maximum(np.linalg.norm(embeds, axis=1, keepdims=True), _SMALLEST_NORM)
 
 
-def draw_token_map(places: np.ndarray, num_audio_tokens: int, panels: Sequence[Panel], title: str) -> Figure:
-    """Panels side by side, all over the same places: pruned audio gray, kept audio blue, text red.
+def draw_panels(places: np.ndarray, num_audio_tokens: int, panels: Sequence[Panel], title: str) -> Figure:
+    """Draw panels side by side over the same projection: pruned audio gray, kept audio blue, text red.
 
     Parameters
     ----------
     places
-        Of ``project``: audio tokens first.
+        Result of ``project``: audio tokens first.
     """
     audio, text = places[:num_audio_tokens], places[num_audio_tokens:]
     with matplotlib.rc_context(SETTINGS):

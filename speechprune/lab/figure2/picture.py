@@ -1,4 +1,4 @@
-"""Fig. 2 of one item: what two methods keep of it, and how near that lies to the text, over many items."""
+"""Fig. 2 of one item, with the distances of the kept tokens to the text over many items."""
 
 from __future__ import annotations
 
@@ -8,25 +8,26 @@ from dataclasses import replace
 import numpy as np
 
 from speechprune import storage
+from speechprune.data import Row
 from speechprune.data.manifest import Manifest, read_manifest
 from speechprune.inference.speech_lm import SpeechLM
 from speechprune.inference.types import Answer
-from speechprune.lab.figure2.choices import Row, TokenChoice, token_choices
-from speechprune.lab.figure2.config import TokenMapConfig
-from speechprune.lab.figure2.drawing import Panel, draw_token_map, project
+from speechprune.lab.figure2.choices import TokenChoice, token_choices
+from speechprune.lab.figure2.config import Figure2Config
+from speechprune.lab.figure2.drawing import Panel, draw_panels, project
 from speechprune.models.loading import check_model, load_model
 from speechprune.sweep.figures import render
 
 MAX_ANSWER_CHARACTERS = 60  # an open question's may be long
 
 
-def make_token_map(config: TokenMapConfig) -> list[str]:
-    """Draw one item, with the numbers of it and of the manifest's first ``input.limit`` items.
+def make_figure2(config: Figure2Config) -> list[str]:
+    """Draw one item, with its distances and their means over the first ``input.limit`` items.
 
     Returns
     -------
     list of str
-        The lines that say what was found, and where it was written.
+        Lines with the results, and the addresses of the files.
 
     Raises
     ------
@@ -65,9 +66,9 @@ def _drawn(item_id: str | None, rows: list[Row], manifest: Manifest) -> str:
     return item_id or ids[0]
 
 
-def _write(config: TokenMapConfig, drawn: TokenChoice, distances: list[dict[str, float]]) -> list[str]:
+def _write(config: Figure2Config, drawn: TokenChoice, distances: list[dict[str, float]]) -> list[str]:
     mean = {name: float(np.mean([some[name] for some in distances])) for name in drawn.distances}
-    panels, said = [], []
+    panels, lines_shown = [], []
     for name, answer in drawn.answers.items():
         lines = [
             f"answers {_answered(drawn.row, answer)}",
@@ -76,15 +77,15 @@ def _write(config: TokenMapConfig, drawn: TokenChoice, distances: list[dict[str,
             f"mean of {len(distances):,} items: kept {mean[name]:.3f}, all tokens {mean['']:.3f}",
         ]
         panels.append(Panel(name, answer.kept_indices, lines))
-        said.append(f"{name} {lines[0]}; {lines[1]} {lines[2]}; {lines[3]}")
+        lines_shown.append(f"{name} {lines[0]}; {lines[1]} {lines[2]}; {lines[3]}")
     places = project(drawn.audio_embeds, drawn.query_embeds, config.map.perplexity, config.map.seed)
     title = f"{drawn.row['question']} ({drawn.row['item_id']})"
-    figure = draw_token_map(places, len(drawn.audio_embeds), panels, title)
+    figure = draw_panels(places, len(drawn.audio_embeds), panels, title)
     for kind, data in render(figure).items():
         address = storage.join(config.output.path, f"token_map.{kind}")
         storage.write_bytes(address, data)
-        said.append(f"wrote {address}")
-    return said
+        lines_shown.append(f"wrote {address}")
+    return lines_shown
 
 
 def _answered(row: Row, answer: Answer) -> str:
@@ -92,3 +93,9 @@ def _answered(row: Row, answer: Answer) -> str:
     if row["answer"] is None or row["choices"] is None:
         return text
     return f"{text} ({'right' if answer.prediction == row['answer'] else 'wrong'})"
+
+
+def report_token_map(config: Figure2Config, lines: list[str]) -> int:
+    """Print what was measured."""
+    print("\n".join(lines))
+    return 0

@@ -1,1 +1,1 @@
-"""Speed as ratios measured side by side in one run; ``jobs/bench.py`` prints them."""
+"""Speed benchmarks: ratios of two ways of doing the same work, measured in turn in one run."""

@@ -1,4 +1,4 @@
-"""The loop that a user would write with Hugging Face alone: what our speed is compared with."""
+"""Baseline of the speed benchmark: the loop that a user would write with Hugging Face alone."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ import torch
 from speechprune.audio import SAMPLE_RATE, split_windows
 from speechprune.cost import ModelShape, encode_flops, prefill_flops
 from speechprune.inference.prompts import PromptFormat
+from speechprune.models.qwen2_audio import WINDOW_SAMPLES
 
 
-def ask_hugging_face(
+def answer_with_hugging_face(
     model: Any, processor: Any, samples: np.ndarray, question: str, choices: list[str]
 ) -> torch.Tensor:
-    """Next-token logits for one question about one recording, unpruned and encoded anew.
+    """Return the next-token logits for one question about one recording, unpruned and encoded again.
 
     The windows are the same as ours, and so is the wording; the processor expands the placeholder
     to as many audio tokens as the windows give.
@@ -33,7 +34,7 @@ def ask_hugging_face(
         Shape ``(V,)``.
     """
     features = processor.feature_extractor(
-        [window.astype(np.float32) / 32768.0 for window in split_windows(samples)],
+        [window.astype(np.float32) / 32768.0 for window in split_windows(samples, WINDOW_SAMPLES)],
         sampling_rate=SAMPLE_RATE,
         padding="max_length",
         return_attention_mask=True,
@@ -63,4 +64,6 @@ def ask_hugging_face(
 
 def hugging_face_flops(shape: ModelShape, num_windows: int, num_tokens: int) -> int:
     """FLOPs of that loop for one question: all windows, all tokens, logits of every position."""
-    return encode_flops(shape, num_windows) + prefill_flops(shape, num_tokens, num_logit_positions=num_tokens)
+    return encode_flops(shape, num_windows) + prefill_flops(
+        shape.decoder, num_tokens, num_logit_positions=num_tokens
+    )

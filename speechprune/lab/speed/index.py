@@ -1,4 +1,4 @@
-"""What an index saves, and what a long recording costs on two nodes: whole jobs, start to end."""
+"""Time saved by an index, and time of a long recording on two nodes: whole jobs, start to end."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ from speechprune.lab.faults.cluster import JOB, LocalCluster
 from speechprune.lab.speed.long_recordings import peak_memory, write_flac
 from speechprune.lab.speed.measurements import loop_speech, questions
 
-NIGHT = JOB.with_name("index_archive.py")
+INDEX_JOB = JOB.with_name("index_archive.py")
 NODE = {"cpus_per_worker": 2, "object_store_bytes": 1_000_000_000}
-ROLL_SECONDS = 7  # recordings are the same speech, each begun so much later
+ROLL_SECONDS = 7  # recordings are the same speech, each shifted by this against the one before
 
 
 def questions_in_turn(
@@ -39,7 +39,7 @@ def questions_in_turn(
     num_runs: int,
     num_without: int,
 ) -> dict[str, Any]:
-    """One question about each of some recordings in each of some runs: from an index, and without.
+    """Time runs with one question about each recording, from an index and without.
 
     Every run is a job of its own, from the start of Python to its end, on a Ray that is there already.
 
@@ -50,19 +50,19 @@ def questions_in_turn(
     model
         A model folder without weights.
     folder
-        For recordings, index and runs.
+        Folder for recordings, index and runs.
     num_recordings, seconds
-        Of the archive.
+        Size of the archive.
     num_runs
-        Each asks another question.
+        Number of runs; each asks another question.
     num_without
-        How many of them are made without the index too, and counted for all.
+        Number of runs that are also made without the index; their time is scaled up to all runs.
 
     Returns
     -------
     dict
-        Seconds of all runs start to end, with the index those of making it too, and the ratio that the FLOPs
-        account predicts from the same runs' ``tflops_total``.
+        Seconds of all runs start to end (those from the index include making it), and the ratio that the
+        FLOPs account predicts from the same runs' ``tflops_total``.
     """
     archive = folder / "archive"
     archive.mkdir()
@@ -74,7 +74,7 @@ def questions_in_turn(
     tflops_without = 0.0
     with closing(LocalCluster(1, **NODE)) as cluster:
         address = cluster.address
-        seconds_index = _run(NIGHT, address, _index_config(folder, archive, model, index))
+        seconds_index = _run(INDEX_JOB, address, _index_config(folder, archive, model, index))
         tflops_from_index = _index_summary(index)["tflops_encode"]
         for number, (question, choices) in enumerate(questions(num_runs)):
             manifest = folder / f"questions-{number}.jsonl"
@@ -131,10 +131,10 @@ def on_two_nodes(speech: Sequence[Path], model: Path, folder: Path, seconds: flo
     index = folder / "long-index"
     config = _index_config(folder, archive, model, index)
     with closing(LocalCluster(2, **NODE)) as cluster:
-        command = ["env", f"RAY_ADDRESS={cluster.address}", sys.executable, str(NIGHT), config]
-        begun = time.perf_counter()
+        command = ["env", f"RAY_ADDRESS={cluster.address}", sys.executable, str(INDEX_JOB), config]
+        start = time.perf_counter()
         peak = peak_memory([*command, "ray.min_actors=2"], beside=cluster.raylets())
-        took = time.perf_counter() - begun
+        took = time.perf_counter() - start
     [place] = storage.folders_in(str(index))
     by_node = Counter(pq.read_table(f"{place}/windows", columns=["node"]).column("node").to_pylist())
     summary = _index_summary(index)
@@ -149,7 +149,7 @@ def on_two_nodes(speech: Sequence[Path], model: Path, folder: Path, seconds: flo
 
 
 def _ask(run: Path, address: str, *settings: str) -> tuple[float, float]:
-    """Seconds of a run of the main job, and its TFLOPs."""
+    """Run the main job; return its seconds and TFLOPs."""
     took = _run(JOB, address, *settings, f"output.path={run}")
     return took, json.loads((run / "summary.json").read_text())["totals"]["tflops_total"]
 
@@ -172,8 +172,8 @@ def _index_summary(index: Path) -> dict[str, Any]:
 
 
 def _run(job: Path, address: str, *arguments: str) -> float:
-    """Seconds of a job in a process of its own, on the Ray of an address."""
-    begun = time.perf_counter()
+    """Run a job in a process of its own on the Ray cluster at an address; return its seconds."""
+    start = time.perf_counter()
     done = subprocess.run(
         [sys.executable, str(job), *arguments],
         env=os.environ | {"RAY_ADDRESS": address},
@@ -183,4 +183,4 @@ def _run(job: Path, address: str, *arguments: str) -> float:
     )
     if done.returncode:
         raise RuntimeError(f"{job.name} ended with exit code {done.returncode}: {done.stderr[-500:]}")
-    return time.perf_counter() - begun
+    return time.perf_counter() - start

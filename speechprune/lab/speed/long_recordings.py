@@ -1,4 +1,4 @@
-"""Recordings of hours through the whole job: seconds per hour of audio, and memory of its processes."""
+"""Time and memory of the whole job for recordings of up to hours."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SECONDS_BETWEEN_READINGS = 0.25
 def long_recordings(
     speech: Sequence[Path], model: Path, folder: Path, seconds: Sequence[float]
 ) -> list[dict[str, Any]]:
-    """Run the job once for each length: one recording, one question, Ray started anew.
+    """Run the job once for each length: one recording, one question, with a new start of Ray.
 
     Parameters
     ----------
@@ -33,9 +33,9 @@ def long_recordings(
     model
         A model folder without weights.
     folder
-        For the recordings and runs.
+        Folder for the recordings and runs.
     seconds
-        Lengths.
+        Lengths of the recordings.
 
     Returns
     -------
@@ -78,14 +78,14 @@ def long_recordings(
 
 
 def write_flac(path: Path, samples: np.ndarray) -> None:
-    """Samples as a file, without a second copy of hours of them."""
+    """Write samples in blocks of a minute, so that no second copy of hours of them is made."""
     with soundfile.SoundFile(path, "w", SAMPLE_RATE, 1, format="FLAC") as file:
         for begin in range(0, len(samples), SAMPLE_RATE * 60):
             file.write(samples[begin : begin + SAMPLE_RATE * 60])
 
 
 def peak_memory(command: list[str], beside: Sequence[psutil.Process] = ()) -> int:
-    """Largest private memory of any process that the command starts, itself included.
+    """Run a command; return the largest private memory of any of its processes.
 
     Parameters
     ----------

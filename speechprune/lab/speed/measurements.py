@@ -1,4 +1,4 @@
-"""The four measurements of the speed benchmark, each a dict of plain numbers."""
+"""Measurements of the speed benchmark, each a dict of plain numbers."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ from speechprune.audio import SAMPLE_RATE, decode_audio
 from speechprune.inference.speech_lm import SpeechLM
 from speechprune.inference.timing import PeakMemory
 from speechprune.inference.types import Answer
-from speechprune.lab.speed.hugging_face_loop import ask_hugging_face, hugging_face_flops
+from speechprune.lab.qwen2_audio import as_qwen2_audio
+from speechprune.lab.speed.hugging_face_loop import answer_with_hugging_face, hugging_face_flops
 from speechprune.pruning import SpeechPrune
 
 # Qwen2-Audio's architecture at about 100 M parameters: deep enough that arithmetic dominates
@@ -43,7 +44,7 @@ Numbers = dict[str, Any]
 
 
 def make_bench_model(demo_model: Path, folder: Path) -> Path:
-    """The demo model's folder with the sizes above; its weights are made at random when loaded."""
+    """Copy the demo model's folder with the sizes above; its weights are made at random when loaded."""
     shutil.copytree(demo_model, folder, ignore=shutil.ignore_patterns("*.safetensors"))
     config = json.loads((folder / "config.json").read_text())
     config["audio_config"] |= BENCH_AUDIO_CONFIG
@@ -56,20 +57,20 @@ def make_bench_model(demo_model: Path, folder: Path) -> Path:
 
 
 def loop_speech(recordings: Sequence[Path], seconds: float) -> np.ndarray:
-    """Real speech, repeated to a length: int16 at 16 kHz."""
+    """Return real speech, repeated to a length: int16 at 16 kHz."""
     speech = np.concatenate([decode_audio(str(path)) for path in recordings])
     return np.resize(speech, round(seconds * SAMPLE_RATE))
 
 
 def questions(number: int) -> list[tuple[str, list[str]]]:
-    """So many different questions of nearly one length."""
+    """Return ``number`` different questions of nearly equal length."""
     return [(f"{QUESTION} Part {i + 1}.", CHOICES) for i in range(number)]
 
 
 def against_hugging_face(
     lm: SpeechLM, samples: np.ndarray, num_questions: int, repeats: int
 ) -> tuple[Numbers, list[Answer]]:
-    """Our answers a second against the Hugging Face loop's, for one recording, in turn.
+    """Compare the time of our answers with the Hugging Face loop's, for one recording, in turn.
 
     Returns
     -------
@@ -77,6 +78,7 @@ def against_hugging_face(
         The numbers (speed-up measured, and predicted by the FLOPs account), and our answers.
     """
     asked = questions(num_questions)
+    model = as_qwen2_audio(lm)
     answers: list[Answer] = []
 
     def ours() -> None:
@@ -85,7 +87,7 @@ def against_hugging_face(
 
     def theirs() -> None:
         for question, choices in asked:
-            ask_hugging_face(lm.model.model, lm.model.processor, samples, question, choices)
+            answer_with_hugging_face(model.model, model.processor, samples, question, choices)
 
     seconds_ours, seconds_theirs = time_in_turn(ours, theirs, repeats)
     flops_ours = sum(answer.cost.tflops_total for answer in answers) * 1e12
@@ -107,20 +109,20 @@ def against_hugging_face(
 
 
 def time_in_turn(first: Callable[[], None], second: Callable[[], None], repeats: int) -> tuple[float, float]:
-    """Median seconds of each, run A B A B after one warm-up, so that drift hits both alike."""
+    """Return the median seconds of each, run A B A B after one warm-up, so that drift affects both alike."""
     first()
     second()
     seconds: tuple[list[float], list[float]] = ([], [])
     for _ in range(repeats):
         for run, times in zip((first, second), seconds, strict=True):
-            begun = time.perf_counter()
+            start = time.perf_counter()
             run()
-            times.append(time.perf_counter() - begun)
+            times.append(time.perf_counter() - start)
     return median(seconds[0]), median(seconds[1])
 
 
 def pruning_share(answers: Sequence[Answer]) -> Numbers:
-    """Share of pruning itself in the FLOPs and in the time of some answers."""
+    """Return the share of pruning itself in the FLOPs and in the time of some answers."""
     seconds = [a.seconds_encode + a.seconds_prune + a.seconds_prefill for a in answers]
     return {
         "questions": len(answers),
@@ -131,12 +133,12 @@ def pruning_share(answers: Sequence[Answer]) -> Numbers:
 
 
 def against_length(lm: SpeechLM, samples: np.ndarray, seconds: Sequence[float]) -> list[Numbers]:
-    """Time and memory of one answer against the length of its recording."""
+    """Measure time and memory of one answer for each length of its recording."""
     rows = []
     for length in seconds:
         part = samples[: round(length * SAMPLE_RATE)]
         memory = PeakMemory(lm.model.device)
-        begun = time.perf_counter()
+        start = time.perf_counter()
         audio = lm.encode_many([part])[0]
         encoded = time.perf_counter()
         answer = lm.answer(audio, *questions(1)[0], method=SpeechPrune())
@@ -145,8 +147,8 @@ def against_length(lm: SpeechLM, samples: np.ndarray, seconds: Sequence[float]) 
             {
                 "audio_seconds": length,
                 "audio_tokens": answer.num_audio_tokens,
-                "seconds_encode": encoded - begun,
-                "seconds_encode_per_audio_hour": (encoded - begun) / length * 3600,
+                "seconds_encode": encoded - start,
+                "seconds_encode_per_audio_hour": (encoded - start) / length * 3600,
                 "seconds_answer": done - encoded,
                 "seconds_prune": answer.seconds_prune,
                 "peak_memory_bytes": max(memory.bytes(), answer.peak_memory_bytes),
@@ -156,7 +158,7 @@ def against_length(lm: SpeechLM, samples: np.ndarray, seconds: Sequence[float]) 
 
 
 def make_archive(folder: Path, samples: np.ndarray, num_recordings: int, num_questions: int) -> Path:
-    """An archive of FLAC files cut from the samples, and its manifest."""
+    """Write an archive of FLAC files cut from the samples; returns its manifest."""
     import soundfile
 
     rows = []
@@ -174,5 +176,5 @@ def make_archive(folder: Path, samples: np.ndarray, num_recordings: int, num_que
 
 
 def temporary_folder() -> tempfile.TemporaryDirectory[str]:
-    """Where the benchmark keeps its model and archive while it runs."""
+    """Make a folder for model and archive that lasts as long as the benchmark."""
     return tempfile.TemporaryDirectory(prefix="speechprune-bench-")

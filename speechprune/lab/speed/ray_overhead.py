@@ -1,4 +1,4 @@
-"""The job on Ray against the same work called directly, each a process of its own, start to end."""
+"""Overhead of the job on Ray over the same work called directly, each in a process of its own."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ for i in range(0, len(names), recordings_per_block):
 
 
 def ray_overhead(manifest: Path, model: Path, output: Path, recordings_per_block: int = 4) -> dict[str, Any]:
-    """Wall seconds of both, model loading and Ray's own start included."""
+    """Measure the wall seconds of both, including model loading and Ray's own start."""
     direct = [sys.executable, "-c", DIRECT, str(manifest), str(model), str(recordings_per_block)]
     job = [
         sys.executable,
@@ -64,6 +64,6 @@ def ray_overhead(manifest: Path, model: Path, output: Path, recordings_per_block
 
 
 def _wall_seconds(command: list[str]) -> float:
-    begun = time.perf_counter()
+    start = time.perf_counter()
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-    return time.perf_counter() - begun
+    return time.perf_counter() - start

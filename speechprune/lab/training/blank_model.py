@@ -17,10 +17,11 @@ from transformers import (
     WhisperFeatureExtractor,
 )
 
-from speechprune.audio import SAMPLE_RATE, WINDOW_SECONDS
+from speechprune.audio import SAMPLE_RATE
 from speechprune.benchmarks.builder.grammar import vocabulary
 from speechprune.inference.prompts import LETTERS, PromptFormat
 from speechprune.lab.training.config import ModelSize
+from speechprune.models.qwen2_audio import WINDOW_SECONDS
 
 CHAT_TEMPLATE_FILE = Path(__file__).with_name("chat_template.jinja")
 SPECIAL_TOKENS = [
@@ -37,7 +38,7 @@ MAX_POSITIONS = 8192
 
 
 def make_tokenizer() -> PreTrainedTokenizerFast:
-    """One token a word of the grammar, one a letter of a choice, and ``<unk>`` for all other words.
+    """Make a tokenizer: one token per word of the grammar and per letter of a choice, ``<unk>`` otherwise.
 
     Words are lower-cased, single capitals are not: "A" is the letter of a choice.
     """

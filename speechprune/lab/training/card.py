@@ -1,4 +1,4 @@
-"""The model card: what the demo model is, how it was made, what it gets right, where it fails."""
+"""Model card of the demo model: data, recipe, measured accuracy and limits."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ PAIRS = (("speechprune", "random"), ("speechprune", "random_crop"), ("speechprun
 
 
 def new_card(config: TrainingConfig, num_parameters: int, seconds: dict[str, float]) -> str:
-    """The card of a model that nobody has measured yet.
+    """Write the card of a model without measurements.
 
     Parameters
     ----------
     seconds
-        What each lesson took.
+        Training seconds of each stage.
     """
     voices = load_voices()
     groups = Counter(voice.group for voice in voices)
@@ -51,7 +51,7 @@ def new_card(config: TrainingConfig, num_parameters: int, seconds: dict[str, flo
         batch_seconds=config.encoder.batch_seconds,
         crop_seconds=config.encoder.crop_seconds,
         whole_window_share=config.encoder.whole_window_share,
-        minutes="; ".join(f"{lesson} {spent / 60:.0f} min" for lesson, spent in seconds.items()),
+        minutes="; ".join(f"{stage} {spent / 60:.0f} min" for stage, spent in seconds.items()),
         machine=f"{os.cpu_count()} CPUs" if config.run.device == "cpu" else "a GPU",
         num_words=len(vocabulary()),
         num_parameters=f"{num_parameters / 1e6:.2f}",

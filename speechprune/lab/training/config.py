@@ -1,11 +1,11 @@
-"""What ``jobs/train_demo_model.py`` can be told."""
+"""Configuration of ``jobs/train_demo_model.py`` and ``jobs/measure_demo_model.py``."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from typing import Literal
 
-from speechprune.models.loading import ModelOptions
+from speechprune.models.options import ModelOptions
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +32,7 @@ class CorpusOptions:
     num_recordings
         Recordings of ``min_seconds`` to ``max_seconds``.
     noisy_share, min_snr_db, max_snr_db
-        So many of them have noise, at such ratios.
+        Share of them with noise, and the range of its signal-to-noise ratio.
     """
 
     num_recordings: int = 2000
@@ -76,7 +76,7 @@ class LanguageRecipe:
     Parameters
     ----------
     num_simulated_steps
-        First steps, on scripts that nobody has spoken, from short and dense ones to long ones.
+        First steps, on scripts without sound, from short and dense ones to long ones.
     num_recorded_steps
         Then steps on the corpus, with some simulated contexts among them.
     learning_rate
@@ -93,7 +93,7 @@ class LanguageRecipe:
 
 
 @dataclass(frozen=True, kw_only=True)
-class OutputOptions:
+class ModelOutputOptions:
     """Where the model goes.
 
     Parameters
@@ -126,9 +126,9 @@ class RunOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingConfig:
-    """Everything that ``jobs/train_demo_model.py`` can be told."""
+    """Configuration of ``jobs/train_demo_model.py``."""
 
-    output: OutputOptions
+    output: ModelOutputOptions
     run: RunOptions = field(default_factory=RunOptions)
     model: ModelSize = field(default_factory=ModelSize)
     corpus: CorpusOptions = field(default_factory=CorpusOptions)
@@ -164,7 +164,7 @@ class MeasuredOutputOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class MeasureConfig:
-    """Everything that ``jobs/measure_demo_model.py`` can be told."""
+    """Configuration of ``jobs/measure_demo_model.py``."""
 
     benchmark: BenchmarkOptions
     model: ModelOptions

@@ -1,4 +1,4 @@
-"""What the LLM reads in its lesson: audio embeddings of a recording, real or simulated, and its questions.
+"""Training input of the LLM: audio embeddings of a recording, real or simulated, and its questions.
 
 Simulated ones are made from scripts without any sound: the table's embedding of every word, with noise,
 confusions and gaps as the encoder would leave them. They are cheap, so the LLM meets many thousand scripts
@@ -29,7 +29,7 @@ from speechprune.lab.training.word_table import NORM
 
 WORD_SECONDS = (0.035, 0.075)  # a letter
 BLANK_TOKENS_IN_TURN, BLANK_TOKENS_BETWEEN_TURNS = (3, 11), (6, 20)
-CONFUSED_SHARE, LOST_SHARE = 0.04, 0.04  # words heard as another, words not heard
+CONFUSED_SHARE, LOST_SHARE = 0.04, 0.04  # words replaced by another, words dropped
 WINDOW_SHARE, THINNED_SHARE = 0.35, 0.4  # of batches of recorded contexts; the others are whole recordings
 NOISE = (0.2, 0.8)  # standard deviation over the embedding's norm, of the whole vector
 
@@ -38,33 +38,33 @@ DrawContext = Callable[[random.Random, np.random.Generator], "Context"]
 
 
 @dataclass(frozen=True)
-class Asked:
+class ContextQuestion:
     """A question about a context.
 
     Parameters
     ----------
     fact_tokens
-        Begin and end of the audio tokens of the sentence that says the fact.
-    telling_tokens
-        Those of its last word that is of the subject or the value: with it, both have been said.
+        Start and end of the audio tokens of the sentence with the fact.
+    evidence_tokens
+        Those of its last word that belongs to the subject or the value: up to it, both have been spoken.
     """
 
     question: str
     choices: tuple[str, ...]
     answer: str
     fact_tokens: tuple[int, int]
-    telling_tokens: tuple[int, int]
+    evidence_tokens: tuple[int, int]
 
-    def shuffled(self, rng: random.Random) -> Asked:
-        """With the choices in another order."""
+    def shuffled(self, rng: random.Random) -> ContextQuestion:
+        """Return the question with its choices in another order."""
         right = self.choices[LETTERS.index(self.answer)]
         choices = rng.sample(self.choices, len(self.choices))
         return replace(self, choices=tuple(choices), answer=LETTERS[choices.index(right)])
 
-    def moved(self, place: Callable[[int], int]) -> Asked:
-        """With the tokens at other places of another context."""
-        (a, b), (c, d) = self.fact_tokens, self.telling_tokens
-        return replace(self, fact_tokens=(place(a), place(b)), telling_tokens=(place(c), place(d)))
+    def moved(self, place: Callable[[int], int]) -> ContextQuestion:
+        """Return the question with its token positions mapped to another context."""
+        (a, b), (c, d) = self.fact_tokens, self.evidence_tokens
+        return replace(self, fact_tokens=(place(a), place(b)), evidence_tokens=(place(c), place(d)))
 
     @property
     def answer_text(self) -> str:
@@ -74,7 +74,7 @@ class Asked:
 
 @dataclass(frozen=True)
 class Context:
-    """One recording as the LLM reads it.
+    """One recording as input of the LLM.
 
     Parameters
     ----------
@@ -88,17 +88,17 @@ class Context:
 
     embeds: np.ndarray
     is_blank: np.ndarray
-    asked: tuple[Asked, ...]
+    asked: tuple[ContextQuestion, ...]
 
     def keep(self, kept: np.ndarray) -> Context:
-        """Only some of the tokens (bool mask); questions that no token answers any more are dropped."""
+        """Keep some of the tokens (bool mask), and the questions that still have an evidence token."""
         before = np.concatenate([[0], np.cumsum(kept)])
         moved = [asked.moved(lambda token: int(before[token])) for asked in self.asked]
-        asked = tuple(a for a in moved if a.telling_tokens[1] > a.telling_tokens[0])
+        asked = tuple(a for a in moved if a.evidence_tokens[1] > a.evidence_tokens[0])
         return Context(self.embeds[kept], self.is_blank[kept], asked)
 
     def window(self, first: int, last: int) -> Context:
-        """The tokens from `first` to before `last`, and the questions that they answer."""
+        """Return the tokens from `first` to before `last`, and the questions that they answer."""
         inside = tuple(
             asked.moved(lambda token: token - first)
             for asked in self.asked
@@ -107,17 +107,17 @@ class Context:
         return Context(self.embeds[first:last], self.is_blank[first:last], inside)
 
 
-def telling_tokens(said: Sequence[tuple[T, tuple[int, int]]], wanted: Sequence[T]) -> tuple[int, int]:
-    """Tokens of the last of some words; of the last word at all, should none of them have been heard.
+def evidence_tokens(timed_words: Sequence[tuple[T, tuple[int, int]]], wanted: Sequence[T]) -> tuple[int, int]:
+    """Return the tokens of the last wanted word, or of the last word where none of them occurs.
 
     Parameters
     ----------
-    said
-        The words of a sentence (or their ids), each with the begin and the end of its tokens.
+    timed_words
+        The words of a sentence (or their ids), each with the start and the end of its tokens.
     wanted
         Subject and value.
     """
-    return next((span for word, span in reversed(said) if word in wanted), said[-1][1])
+    return next((span for word, span in reversed(timed_words) if word in wanted), timed_words[-1][1])
 
 
 def thin(context: Context, rng: np.random.Generator, blank_share: float, any_share: float) -> Context:
@@ -128,7 +128,7 @@ def thin(context: Context, rng: np.random.Generator, blank_share: float, any_sha
 
 
 class Simulator:
-    """Draws scripts that nobody has spoken, and what an encoder of middling quality might hear of them.
+    """Draws scripts, and simulates the output of an encoder of medium quality for them.
 
     Parameters
     ----------
@@ -148,14 +148,14 @@ class Simulator:
         self.topics = self.writer.topics()
 
     def draw(self, share: float, rng: random.Random, generator: np.random.Generator) -> Context:
-        """A context: short and dense as the lesson begins (`share` 0), like recordings at its end."""
+        """Draw a context: short and dense at the stage's start (`share` 0), like recordings at its end."""
         seconds = rng.uniform(25, 30 + 65 * min(1.0, 1.6 * share))
         plan = plan_recording(rng, rng.choice(self.topics), seconds, "simulated")
-        context = self.hear(self.writer.write(plan), generator)
+        context = self.simulate(self.writer.write(plan), generator)
         return thin(context, generator, generator.uniform(max(0.0, 0.95 - 1.5 * share), 1), 0.0)
 
-    def hear(self, script: Script, rng: np.random.Generator) -> Context:
-        """The table's embeddings of the words of a script, with noise, confusions and gaps."""
+    def simulate(self, script: Script, rng: np.random.Generator) -> Context:
+        """Return the table's embeddings of a script's words, with noise, confusions and gaps."""
         labels, words = self._labels(script, rng)
         embeds = self.table[labels]
         sigma = rng.uniform(*NOISE) * NORM / np.sqrt(embeds.shape[1])
@@ -163,17 +163,19 @@ class Simulator:
         embeds *= NORM / np.linalg.norm(embeds, axis=1, keepdims=True)
         asked = []
         for q in script.questions:
-            said = words[q.turn, q.sentence]
+            timed_words = words[q.turn, q.sentence]
             value = q.choices[LETTERS.index(q.answer)]
-            telling = telling_tokens(said, [*subject_words(q.question), plain_word(value)])
-            end = said[-1][1][1]
-            asked.append(Asked(q.question, q.choices, q.answer, (said[0][1][0], end), telling))
+            evidence = evidence_tokens(timed_words, [*subject_words(q.question), plain_word(value)])
+            end = timed_words[-1][1][1]
+            asked.append(
+                ContextQuestion(q.question, q.choices, q.answer, (timed_words[0][1][0], end), evidence)
+            )
         return Context(embeds.astype(np.float32), labels == self.blank_id, tuple(asked))
 
     def _labels(
         self, script: Script, rng: np.random.Generator
     ) -> tuple[np.ndarray, dict[tuple[int, int], list[tuple[str, tuple[int, int]]]]]:
-        """The word heard at every audio token, or the blank, and the words and tokens of every sentence."""
+        """Return the word (or blank) decoded at every audio token, and words and tokens of every sentence."""
         ids: list[int] = []
         words: dict[tuple[int, int], list[tuple[str, tuple[int, int]]]] = {}
         blank = self.blank_id
@@ -181,15 +183,15 @@ class Simulator:
         for turn, spoken in enumerate(script.turns):
             ids += [blank] * int(rng.integers(*BLANK_TOKENS_BETWEEN_TURNS))
             for number, sentence in enumerate(spoken.sentences):
-                said = words.setdefault((turn, number), [])
+                timed_words = words.setdefault((turn, number), [])
                 for word in map(plain_word, re.findall(r"[\w']+", sentence)):
                     length = max(1, round(len(word) * seconds_a_letter / TOKEN_SECONDS))
-                    said.append((word, (len(ids), len(ids) + length)))
-                    heard = rng.random()
+                    timed_words.append((word, (len(ids), len(ids) + length)))
+                    chance = rng.random()
                     token_id = self.ids.get(word, blank)  # names of speakers and the like are not in it
-                    if heard < LOST_SHARE:
+                    if chance < LOST_SHARE:
                         token_id = blank
-                    elif heard < LOST_SHARE + CONFUSED_SHARE:
+                    elif chance < LOST_SHARE + CONFUSED_SHARE:
                         token_id = int(rng.choice(self.spoken_ids))
                     ids += [blank] * max(0, length - WORD_TOKENS) + [token_id] * min(length, WORD_TOKENS)
                 ids += [blank] * int(rng.integers(*BLANK_TOKENS_IN_TURN))
@@ -197,19 +199,19 @@ class Simulator:
 
 
 class Contexts(Protocol):
-    """Contexts by number; a list is one."""
+    """A sequence of contexts, such as a list."""
 
     def __len__(self) -> int:
-        """How many."""
+        """Number of contexts."""
         ...
 
     def __getitem__(self, number: int, /) -> Context:
-        """One of them."""
+        """One context."""
         ...
 
 
 class Recordings:
-    """Draws pieces of the corpus as the trained encoder hears them.
+    """Draws pieces of the corpus, encoded by the trained encoder.
 
     Parameters
     ----------
@@ -221,7 +223,7 @@ class Recordings:
         self.contexts = contexts
 
     def choose(self, rng: random.Random) -> DrawContext:
-        """How all contexts of a batch are drawn: of one kind, or most of the batch would be padding."""
+        """Choose one kind of context for a whole batch: mixed kinds would be mostly padding."""
         kind = rng.random()
         if kind < WINDOW_SHARE:
             return self._window

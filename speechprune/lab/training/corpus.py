@@ -1,4 +1,4 @@
-"""The speech that the demo model is trained on: rendered once, kept as features and labels.
+"""Training corpus of the demo model: speech rendered once, stored as features and labels.
 
 Parts of some recordings each lie in a folder as ``part-00000.npz`` and are made only where missing.
 """
@@ -17,7 +17,7 @@ import numpy as np
 from loguru import logger
 from transformers import WhisperFeatureExtractor
 
-from speechprune.audio import SAMPLE_RATE, WINDOW_SAMPLES, WINDOW_SECONDS
+from speechprune.audio import SAMPLE_RATE
 from speechprune.benchmarks.builder.acoustics import AcousticOptions, Noise, degrade
 from speechprune.benchmarks.builder.espeak import Espeak
 from speechprune.benchmarks.builder.grammar_draft import NUM_CHOICES
@@ -29,19 +29,20 @@ from speechprune.inference.prompts import LETTERS
 from speechprune.lab.training.blank_model import make_tokenizer
 from speechprune.lab.training.config import CorpusOptions
 from speechprune.lab.training.phones import phone_class
+from speechprune.models.qwen2_audio import WINDOW_SAMPLES, WINDOW_SECONDS
 
 RECORDINGS_PER_PART = 20
 TOKEN_SECONDS = 0.04
 PHONE_SECONDS = 0.02  # of the encoder's states before pooling
 TOKENS_PER_WINDOW = round(WINDOW_SECONDS / TOKEN_SECONDS)
 PHONES_PER_WINDOW = round(WINDOW_SECONDS / PHONE_SECONDS)
-WORD_TOKENS = 2  # the last tokens of a word carry its label: by then all of it has been heard
+WORD_TOKENS = 2  # the last tokens of a word carry its label: by then the whole word is in the encoder's input
 BLANK = -1
 
 
 @dataclass(frozen=True)
 class Corpus:
-    """Windows of 30 s, and what was said and asked.
+    """Features, labels and questions of windows of 30 s.
 
     Parameters
     ----------
@@ -51,10 +52,10 @@ class Corpus:
         Token id of the word that ends at each audio token, ``BLANK`` where none does, int16, shape
         ``(num_windows, 750)``.
     within_labels
-        Token id of the word that is being said at each encoder position, ``BLANK`` in a pause, int16, shape
+        Token id of the word spoken at each encoder position, ``BLANK`` in a pause, int16, shape
         ``(num_windows, 1500)``.
     phone_labels
-        Number of the phoneme heard, uint8, shape ``(num_windows, 1500)``; 0 is a pause.
+        Number of the phoneme, uint8, shape ``(num_windows, 1500)``; 0 is a pause.
     first_window
         Number of each recording's first window, and the number of windows at the end.
     num_tokens
@@ -73,7 +74,7 @@ class Corpus:
 
 
 def training_plans(options: CorpusOptions, seed: int) -> list[RecordingPlan]:
-    """Plans of recordings, topics in turn."""
+    """Make plans of recordings, topics in turn."""
     rng = random.Random(f"training plans {seed}")
     topics = GrammarWriter().topics()
     return [
@@ -90,7 +91,7 @@ def training_plans(options: CorpusOptions, seed: int) -> list[RecordingPlan]:
 def plan_recording(
     rng: random.Random, place: tuple[Scenario, str, str], seconds: float, recording_id: str
 ) -> RecordingPlan:
-    """A recording of training facts and voices, in which every fact is asked about."""
+    """Plan a recording of training facts and voices with a question about every fact."""
     scenario, topic, subtopic = place
     num_facts = NUM_CHOICES * max(1, min(3, round(seconds / FACT_SECONDS / NUM_CHOICES)))
     return RecordingPlan(
@@ -108,7 +109,7 @@ def plan_recording(
 
 
 def render_corpus(folder: Path, options: CorpusOptions, num_mel_bins: int, seed: int) -> list[Path]:
-    """Render what is missing; returns the parts in order."""
+    """Render the missing parts; returns all parts in order."""
     folder.mkdir(parents=True, exist_ok=True)
     plans = training_plans(options, seed)
     begins = range(0, len(plans), RECORDINGS_PER_PART)
@@ -208,7 +209,7 @@ def within_labels(words: tuple[Word, ...], num_windows: int, tokenizer: Any) -> 
 
 
 def phone_labels(phonemes: tuple[Word, ...], num_windows: int) -> np.ndarray:
-    """Number of the phoneme heard in the middle of every encoder position; uint8, ``(num_windows, 1500)``."""
+    """Number of the phoneme in the middle of every encoder position; uint8, ``(num_windows, 1500)``."""
     labels = np.zeros(num_windows * PHONES_PER_WINDOW, np.uint8)
     for phoneme in phonemes:
         begin, end = (round(t / PHONE_SECONDS) for t in (phoneme.start, phoneme.end))
@@ -217,7 +218,7 @@ def phone_labels(phonemes: tuple[Word, ...], num_windows: int) -> np.ndarray:
 
 
 def load_corpus(parts: list[Path]) -> Corpus:
-    """All parts in memory."""
+    """Load all parts into memory."""
     loaded = [np.load(part) for part in parts]
     num_windows = np.concatenate([part["num_windows"] for part in loaded])
     return Corpus(

@@ -1,9 +1,9 @@
-"""The encoder's lesson: put the embedding of each word where the word is heard.
+"""Training objective of the encoder: the embedding of a word at the time of the word.
 
 The audio encoder and the projector are trained frame by frame: at the last audio tokens of a word the
-embedding must point to the word's row of the fixed table, elsewhere to the blank. Two more lessons, thrown
-away afterwards, make the first one quicker: phonemes at the middle layer, and at the last one the word that
-is being said at every position.
+embedding must point to the word's row of the fixed table, elsewhere to the blank. Two auxiliary
+objectives, discarded afterwards, speed up the first: phonemes at the middle layer, and at the last layer the
+word spoken at every position.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from rapidfuzz.distance import Levenshtein
 from torch import nn
 from torch.nn import functional
 
-from speechprune.audio import WINDOW_SECONDS
 from speechprune.lab.training.config import EncoderRecipe
 from speechprune.lab.training.corpus import BLANK, Corpus
 from speechprune.lab.training.phones import NUM_PHONES
-from speechprune.lab.training.progress import LessonProgress
+from speechprune.lab.training.progress import StageProgress
 from speechprune.lab.training.schedule import MasterWeights, learning_rate
 from speechprune.lab.training.word_table import NORM
+from speechprune.models.qwen2_audio import WINDOW_SECONDS
 
 MEL_FRAMES_PER_TOKEN = 4
 COSINE_SCALE = 16.0
@@ -40,7 +40,7 @@ class Crops(NamedTuple):
     word_labels: torch.Tensor  # (batch, audio tokens)
     within_labels: torch.Tensor  # (batch, 2 * audio tokens)
     phone_labels: torch.Tensor  # (batch, 2 * audio tokens)
-    positions: torch.Tensor  # where in the 30 s window the encoder is told that the pieces lie, as indices
+    positions: torch.Tensor  # indices of the pieces' positions in the 30 s window
 
 
 def draw_crops(corpus: Corpus, num_crops: int, num_tokens: int, rng: random.Random) -> Crops:
@@ -65,7 +65,7 @@ def draw_crops(corpus: Corpus, num_crops: int, num_tokens: int, rng: random.Rand
 
 
 def _mask(features: np.ndarray, rng: random.Random) -> np.ndarray:
-    """Blank out a short time and a few mel bins (SpecAugment), and change the level a little."""
+    """Mask a short time and a few mel bins (SpecAugment), and change the level a little."""
     num_bins, num_frames = features.shape
     width = rng.randrange(MAX_MASKED_MEL_BINS + 1)
     begin = rng.randrange(num_bins - width + 1)
@@ -76,7 +76,7 @@ def _mask(features: np.ndarray, rng: random.Random) -> np.ndarray:
     return features + np.float32(rng.uniform(-0.1, 0.1))
 
 
-class Heard(NamedTuple):
+class EncoderOutput(NamedTuple):
     """Audio embeddings, ``(batch, tokens, D)``, and states of the middle and the last layer at twice as many
     positions.
     """
@@ -86,8 +86,8 @@ class Heard(NamedTuple):
     last: torch.Tensor
 
 
-class EncoderLesson(nn.Module):
-    """Audio tower and projector of the model, and what only training needs.
+class EncoderObjective(nn.Module):
+    """Audio tower and projector of the model, with the heads that only training needs.
 
     Parameters
     ----------
@@ -115,7 +115,7 @@ class EncoderLesson(nn.Module):
         self.phone_head = nn.Linear(self.audio_tower.config.d_model, NUM_PHONES)
         self.within_head = nn.Linear(self.audio_tower.config.d_model, word_table.shape[1])
 
-    def embed(self, features: torch.Tensor, positions: torch.Tensor) -> Heard:
+    def embed(self, features: torch.Tensor, positions: torch.Tensor) -> EncoderOutput:
         """Hugging Face's encoder forward, for pieces shorter than 30 s."""
         tower = self.audio_tower
         states = functional.gelu(tower.conv1(features))
@@ -127,7 +127,7 @@ class EncoderLesson(nn.Module):
             if number == self.phone_layer:
                 middle = states
         pooled = tower.avg_pooler(states.permute(0, 2, 1)).permute(0, 2, 1)
-        return Heard(self.projector(tower.layer_norm(pooled)), middle, states)
+        return EncoderOutput(self.projector(tower.layer_norm(pooled)), middle, states)
 
     def word_logits(self, embeds: torch.Tensor) -> torch.Tensor:
         """COSINE_SCALE times the cosine with every direction; ``(..., V)``."""
@@ -141,15 +141,15 @@ class EncoderLesson(nn.Module):
         phone_labels: torch.Tensor,
         positions: torch.Tensor,
     ) -> dict[str, torch.Tensor]:
-        """Cross-entropies of the three lessons, and the squared error of the embeddings' norm."""
-        heard = self.embed(features, positions)
+        """Return the cross-entropies of the three objectives, and the squared error of the norm."""
+        output = self.embed(features, positions)
         return {
-            "words": self._word_loss(heard.embeds, word_labels),
-            "within": self._word_loss(self.within_head(heard.last), within_labels),
+            "words": self._word_loss(output.embeds, word_labels),
+            "within": self._word_loss(self.within_head(output.last), within_labels),
             "phones": functional.cross_entropy(
-                self.phone_head(heard.middle).float().flatten(0, 1), phone_labels.flatten()
+                self.phone_head(output.middle).float().flatten(0, 1), phone_labels.flatten()
             ),
-            "norm": (heard.embeds.float().norm(dim=-1) - NORM).square().mean(),
+            "norm": (output.embeds.float().norm(dim=-1) - NORM).square().mean(),
         }
 
     def _word_loss(self, embeds: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
@@ -160,13 +160,13 @@ class EncoderLesson(nn.Module):
 
 
 def train_encoder(
-    lesson: EncoderLesson, corpus: Corpus, recipe: EncoderRecipe, progress: LessonProgress, seed: int
+    objective: EncoderObjective, corpus: Corpus, recipe: EncoderRecipe, progress: StageProgress, seed: int
 ) -> None:
-    """Follow the recipe from where `progress` stands to its end; the lesson's modules become bfloat16."""
-    weights = MasterWeights(lesson)
-    device = lesson.directions.device
-    progress.restore(lesson, weights)
-    loss_of = torch.compile(lesson.loss) if recipe.compile else lesson.loss
+    """Follow the recipe from where `progress` stands to its end; the objective's modules become bfloat16."""
+    weights = MasterWeights(objective)
+    device = objective.directions.device
+    progress.restore(objective, weights)
+    loss_of = torch.compile(objective.loss) if recipe.compile else objective.loss
     while not progress.done:
         rng = random.Random(f"crops {seed} {progress.step}")
         whole = progress.step >= recipe.num_steps * (1 - recipe.whole_window_share)
@@ -176,10 +176,10 @@ def train_encoder(
         loss = parts["words"] + NORM_WEIGHT * parts["norm"]
         loss = loss + WITHIN_WEIGHT * parts["within"] + PHONE_WEIGHT * parts["phones"]
         weights.step(loss, learning_rate(progress.step, recipe.num_steps, recipe.learning_rate))
-        progress.advance(lesson, weights, parts)
+        progress.advance(objective, weights, parts)
 
 
-def word_errors(lesson: EncoderLesson, corpus: Corpus, windows: list[int]) -> tuple[int, int]:
+def word_errors(objective: EncoderObjective, corpus: Corpus, windows: list[int]) -> tuple[int, int]:
     """Word errors of the encoder's own alignment on whole windows, and the number of words.
 
     The words are read off greedily: the most similar direction at every token, repeats joined, blanks left
@@ -188,20 +188,20 @@ def word_errors(lesson: EncoderLesson, corpus: Corpus, windows: list[int]) -> tu
     errors = total = 0
     for begin in range(0, len(windows), 8):
         some = windows[begin : begin + 8]
-        heard = lesson.word_logits(embed_windows(lesson, corpus.features[some])).argmax(-1)
-        for row, window in zip(heard.tolist(), some, strict=True):
+        hypotheses = objective.word_logits(embed_windows(objective, corpus.features[some])).argmax(-1)
+        for row, window in zip(hypotheses.tolist(), some, strict=True):
             truth = _collapse(corpus.word_labels[window].tolist(), BLANK)
-            errors += Levenshtein.distance(_collapse(row, lesson.blank_id), truth)
+            errors += Levenshtein.distance(_collapse(row, objective.blank_id), truth)
             total += len(truth)
     return errors, total
 
 
 @torch.inference_mode()
-def embed_windows(lesson: EncoderLesson, features: np.ndarray) -> torch.Tensor:
+def embed_windows(objective: EncoderObjective, features: np.ndarray) -> torch.Tensor:
     """Audio embeddings of whole windows, float32, ``(batch, 750, D)``."""
-    weight = lesson.phone_head.weight
-    positions = torch.arange(lesson.audio_tower.config.max_source_positions, device=weight.device)
-    return lesson.embed(torch.from_numpy(features).to(weight), positions).embeds.float()
+    weight = objective.phone_head.weight
+    positions = torch.arange(objective.audio_tower.config.max_source_positions, device=weight.device)
+    return objective.embed(torch.from_numpy(features).to(weight), positions).embeds.float()
 
 
 def _collapse(labels: list[int], blank: int) -> list[int]:

@@ -1,11 +1,11 @@
-"""The LLM's lesson: find the fact that a question asks for, and name the choice that says it.
+"""Training objective of the LLM: find the fact that a question asks for, and name the choice that states it.
 
-Every question is asked with choices (the letter must follow) or without (the words of the answer must). Left
-to itself the model guesses among what it hears for a long time. So two attention heads are told where to
-look, one at the words that tell the fact, one at the right option; and probes of each, thrown away
-afterwards, want to read from its queries and keys what is to be matched (the subject, the value), and the
-letter from what the second brings back. The first layer, which phase 2 of SpeechPrune estimates, is told
-nothing of its own.
+Every question is asked with choices (the letter must follow) or without (the words of the answer must).
+Trained on these targets alone, the model guesses among the decoded values for a long time. So two attention
+heads are supervised: one attends to the words that state the fact, one to the right option; and probes of
+each, discarded afterwards, read from its queries and keys what is to be matched (the subject, the value), and
+the letter from the values of the second. The first layer, whose projections phase 2 of SpeechPrune uses, is
+not supervised.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from transformers.models.qwen2.modeling_qwen2 import apply_rotary_pos_emb
 
 from speechprune.lab.training.contexts import DrawContext
 from speechprune.lab.training.packing import IGNORED, Pack, Packer
-from speechprune.lab.training.progress import LessonProgress
+from speechprune.lab.training.progress import StageProgress
 from speechprune.lab.training.schedule import MasterWeights, learning_rate
 
 FACT_LAYER, OPTION_LAYER = 2, 3  # from 0
@@ -37,13 +37,13 @@ QUESTION_TOKENS = 42  # about, for filling batches
 
 @dataclass
 class _Seen:
-    """What went into an attention layer."""
+    """Inputs of an attention layer."""
 
     hidden_states: torch.Tensor | None = None
     position_embeddings: tuple[torch.Tensor, torch.Tensor] | None = None
 
 
-class LanguageLesson(nn.Module):
+class LanguageObjective(nn.Module):
     """The model's decoder and head, and the guidance of two of its heads.
 
     Parameters
@@ -206,35 +206,35 @@ def _recorder(seen: _Seen) -> Any:
 
 
 def train_language(
-    lesson: LanguageLesson,
+    objective: LanguageObjective,
     packer: Packer,
     choose: Callable[[float, random.Random], DrawContext],
-    progress: LessonProgress,
+    progress: StageProgress,
     *,
     peak_rate: float,
     batch_tokens: int,
     seed: int,
 ) -> None:
-    """Train from where `progress` stands to its end; the lesson's modules become bfloat16.
+    """Train from where `progress` stands to its end; the objective's modules become bfloat16.
 
     Parameters
     ----------
     choose
-        How the contexts of the next batch are drawn, by the share of the lesson that is over and a seeded
+        How the contexts of the next batch are drawn, by the finished share of the stage and a seeded
         generator.
     """
-    weights = MasterWeights(lesson)
-    progress.restore(lesson, weights)
+    weights = MasterWeights(objective)
+    progress.restore(objective, weights)
     while not progress.done:
         share = progress.step / progress.num_steps
         key = f"{progress.name} {seed} {progress.step}"
         draw = choose(share, random.Random(f"kind {key}"))
-        pack = draw_pack(draw, packer, batch_tokens, key).to(lesson.lm_head.weight.device)
-        parts = lesson.loss(pack)
+        pack = draw_pack(draw, packer, batch_tokens, key).to(objective.lm_head.weight.device)
+        parts = objective.loss(pack)
         guidance = sum(parts[name] for name in ("subjects", "facts", "values", "options", "marks"))
         loss = parts["letters"] + WORDS_WEIGHT * parts["words"] + GUIDANCE_WEIGHT * guidance
         weights.step(loss, learning_rate(progress.step, progress.num_steps, peak_rate))
-        progress.advance(lesson, weights, parts)
+        progress.advance(objective, weights, parts)
 
 
 def draw_pack(draw: DrawContext, packer: Packer, batch_tokens: int, key: str) -> Pack:

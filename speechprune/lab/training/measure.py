@@ -1,7 +1,7 @@
-"""What a model gets right on a benchmark, arm by arm: every method at every rate, nothing, everything.
+"""Accuracy of a model on a benchmark for every method at every rate, without audio and with all of it.
 
-Each recording is encoded once for all arms. What is measured is kept item by item, so that a stopped
-measurement continues and the card can be written anew.
+Each recording is encoded once for all arms. Results are stored item by item, so that a stopped
+measurement continues and the card can be written again.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from speechprune.inference.encode import EncodedAudio
 from speechprune.inference.no_audio import NoAudio
 from speechprune.inference.speech_lm import SpeechLM
 from speechprune.inference.types import AnsweringOptions, Item
+from speechprune.lab.qwen2_audio import as_qwen2_audio
 from speechprune.pruning import METHODS, PruningMethod
 
 RATES = (0.2, 0.4, 0.6, 0.8)
@@ -98,7 +99,7 @@ def measure(lm: SpeechLM, benchmark: Path, work: Path) -> list[dict[str, Any]]:
 def _fingerprint(lm: SpeechLM, benchmark: Path) -> str:
     """Of the weights and the items: another model's rows are never taken for this one's."""
     digest = hashlib.sha256((benchmark / "manifest.jsonl").read_bytes())
-    for parameter in lm.model.model.parameters():
+    for parameter in as_qwen2_audio(lm).model.parameters():
         digest.update(parameter.detach().cpu().flatten().view(torch.uint8).numpy())
     return digest.hexdigest()[:16]
 
@@ -165,19 +166,19 @@ def _answer(
 
 
 def read_aloud(lm: SpeechLM, words: Sequence[str]) -> EncodedAudio:
-    """What a faultless encoder would make of the words: their text embeddings, and nothing between them."""
+    """Return the output of a perfect encoder: the text embeddings of the words, with nothing between them."""
     token_ids = [
         token_id
         for word in words
         for token_id in lm.model.tokenizer.encode(word, add_special_tokens=False)
         for _ in range(WORD_TOKENS)
     ]
-    times = np.arange(len(token_ids))[:, None] / lm.model.frame_tokens + np.array(
-        [[0, 1 / lm.model.frame_tokens]]
-    )
+    token_rate = lm.model.shape.token_rate
+    times = np.arange(len(token_ids))[:, None] / token_rate + np.array([[0, 1 / token_rate]])
     return EncodedAudio(
         lm.model.embed_tokens(token_ids),
         times,
+        lm.model.frame_starts(times),
         seconds=times[-1, 1],
         num_encoder_flops=0.0,
         seconds_encode=0.0,
@@ -185,14 +186,14 @@ def read_aloud(lm: SpeechLM, words: Sequence[str]) -> EncodedAudio:
 
 
 def word_errors(lm: SpeechLM, audio: EncodedAudio, words: Sequence[str]) -> tuple[int, int]:
-    """Errors of the encoder's own alignment, and the number of words said.
+    """Count the errors of the encoder's own alignment, and the words in the reference.
 
     Every audio token is read as the text token of nearest direction, the audio placeholder's as none;
     repeats are joined. Errors are substitutions, insertions and deletions.
     """
-    table = functional.normalize(lm.model.model.get_input_embeddings().weight.float(), dim=1)
+    table = functional.normalize(lm.model.language_model.embedding.weight.float(), dim=1)
     nearest = (functional.normalize(audio.embeds.float(), dim=1) @ table.T).argmax(1).tolist()
-    blank = lm.model.audio_token_id
-    heard = [b for a, b in zip([blank, *nearest], nearest, strict=False) if b not in (a, blank)]
-    said = [lm.model.tokenizer.encode(word, add_special_tokens=False)[0] for word in words]
-    return Levenshtein.distance(heard, said), len(said)
+    blank = lm.model.language_model.audio_token_id
+    hypothesis = [b for a, b in zip([blank, *nearest], nearest, strict=False) if b not in (a, blank)]
+    reference = [lm.model.tokenizer.encode(word, add_special_tokens=False)[0] for word in words]
+    return Levenshtein.distance(hypothesis, reference), len(reference)

@@ -15,7 +15,7 @@ import torch
 
 from speechprune.benchmarks.builder.grammar import subject_words
 from speechprune.inference.prompts import PromptFormat, build_prompt
-from speechprune.lab.training.contexts import Asked, Context
+from speechprune.lab.training.contexts import Context, ContextQuestion
 
 IGNORED = -100
 
@@ -37,7 +37,7 @@ class Pack:
     is_letter
         Labels that are letters of choices.
     answering
-        Of each question: (row, token that answers, begin and end of the fact's telling tokens, of the right
+        Of each question: (row, token that answers, begin and end of the fact's evidence tokens, of the right
         option).
         The option's are zero for questions without choices.
     subjects, values
@@ -54,12 +54,12 @@ class Pack:
     values: torch.Tensor
 
     def to(self, device: torch.device) -> Pack:
-        """On another device."""
+        """Return a copy on another device."""
         return Pack(**{name: tensor.to(device) for name, tensor in vars(self).items()})
 
 
 class Packer:
-    """Words questions with the model's own chat template and lays them behind their context."""
+    """Formats questions with the model's own chat template and places them after their context."""
 
     def __init__(self, processor: Any, audio_token_id: int, text_table: torch.Tensor) -> None:
         self.tokenizer = processor.tokenizer
@@ -69,7 +69,7 @@ class Packer:
         self._render = _chat_renderer(processor)
 
     def question_ids(
-        self, asked: Asked, with_choices: bool
+        self, asked: ContextQuestion, with_choices: bool
     ) -> tuple[list[int], list[int], list[int], tuple[int, int]]:
         """Ids before the audio, behind it, of the answer; and where in them the right option stands."""
         prompt = build_prompt(
@@ -93,7 +93,7 @@ class Packer:
         ids: list[int] = self.tokenizer.encode(text, add_special_tokens=False)
         return ids
 
-    def pack(self, items: list[tuple[Context, list[tuple[Asked, bool]]]]) -> Pack:
+    def pack(self, items: list[tuple[Context, list[tuple[ContextQuestion, bool]]]]) -> Pack:
         """Lay out contexts, each with its questions (and whether their choices are shown)."""
         rows = [self._row(context, questions) for context, questions in items]
         length = max(len(row["positions"]) for row in rows)
@@ -130,7 +130,7 @@ class Packer:
             torch.tensor(values),
         )
 
-    def _row(self, context: Context, questions: list[tuple[Asked, bool]]) -> dict:
+    def _row(self, context: Context, questions: list[tuple[ContextQuestion, bool]]) -> dict:
         worded = [self.question_ids(asked, with_choices) for asked, with_choices in questions]
         prefix = worded[0][0]
         shared = len(prefix) + len(context.embeds)
@@ -152,7 +152,7 @@ class Packer:
             letter = torch.zeros(len(ids), dtype=torch.bool)
             letter[len(suffix) - 1] = with_choices
             is_letter.append(letter)
-            fact = [len(prefix) + place for place in asked.telling_tokens]
+            fact = [len(prefix) + place for place in asked.evidence_tokens]
             places = [begin + place if with_choices else 0 for place in option]
             answering.append([begin + len(suffix) - 1, *fact, *places])
             subjects.append(self._ids(" ".join(subject_words(asked.question))))

@@ -1,4 +1,4 @@
-"""espeak-ng's phonemes as classes, for the encoder's second lesson."""
+"""espeak-ng's phonemes as classes, for the encoder's auxiliary objective."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A lesson's place: which step comes next, what is saved of it, and lines for whoever waits."""
+"""Progress of a training stage: its next step, its saved state, and log lines."""
 
 from __future__ import annotations
 
@@ -13,27 +13,27 @@ from speechprune.lab.training.schedule import MasterWeights
 
 SECONDS_BETWEEN_SAVES = 120.0
 SECONDS_BETWEEN_LINES = 30.0
-SMOOTHING = 0.97  # of the figures on the screen
+SMOOTHING = 0.97  # of the logged figures
 
 
-class LessonProgress:
-    """Counts steps, saves the state now and then, and restores it.
+class StageProgress:
+    """Counts the steps of a stage, saves its state at intervals, and restores it.
 
     Parameters
     ----------
     name
-        Of the lesson, for the lines.
+        Name of the stage in log lines.
     file
-        Where its state is kept.
+        File of its state.
     num_steps
-        Until it is done.
+        Steps of the whole stage.
     """
 
     def __init__(self, name: str, file: Path, num_steps: int) -> None:
         self.name, self.file, self.num_steps = name, file, num_steps
         self.step = 0
         self._figures: dict[str, float] = {}
-        self._begun = self._saved = self._told = time.monotonic()
+        self._start_time = self._saved = self._last_line_time = time.monotonic()
         self._first_step = 0
         self._seconds_before = 0.0
 
@@ -44,50 +44,50 @@ class LessonProgress:
 
     @property
     def seconds(self) -> float:
-        """What its steps have taken, those of stopped runs included as far as they were saved."""
-        return self._seconds_before + time.monotonic() - self._begun
+        """Time of its steps, including those that stopped runs saved."""
+        return self._seconds_before + time.monotonic() - self._start_time
 
-    def restore(self, lesson: nn.Module, weights: MasterWeights) -> None:
+    def restore(self, objective: nn.Module, weights: MasterWeights) -> None:
         """Continue from the saved state, if there is one."""
         if self.file.exists():
             state = torch.load(self.file, map_location="cpu")
-            lesson.load_state_dict(state["lesson"])
+            objective.load_state_dict(state["lesson"])
             weights.load_state_dict(state["weights"])
             self.step = self._first_step = state["step"]
             self._seconds_before = state["seconds"]
-            self._begun = time.monotonic()
+            self._start_time = time.monotonic()
             logger.info("{}: continues at step {:,} of {:,}", self.name, self.step, self.num_steps)
 
-    def advance(self, lesson: nn.Module, weights: MasterWeights, figures: dict[str, torch.Tensor]) -> None:
-        """Count a step; save and tell if it is time to."""
+    def advance(self, objective: nn.Module, weights: MasterWeights, figures: dict[str, torch.Tensor]) -> None:
+        """Count a step; save the state and log a line when they are due."""
         self.step += 1
         for key, value in figures.items():
             new = float(value.detach())
             self._figures[key] = SMOOTHING * self._figures.get(key, new) + (1 - SMOOTHING) * new
         now = time.monotonic()
         if self.done or now - self._saved > SECONDS_BETWEEN_SAVES:
-            self._save(lesson, weights)
+            self._save(objective, weights)
             self._saved = now
-        if self.done or now - self._told > SECONDS_BETWEEN_LINES:
-            left = (now - self._begun) / (self.step - self._first_step) * (self.num_steps - self.step)
-            told = ", ".join(f"{key} {value:.3f}" for key, value in self._figures.items())
+        if self.done or now - self._last_line_time > SECONDS_BETWEEN_LINES:
+            left = (now - self._start_time) / (self.step - self._first_step) * (self.num_steps - self.step)
+            shown = ", ".join(f"{key} {value:.3f}" for key, value in self._figures.items())
             logger.info(
                 "{}: step {:,} of {:,}, {}, {:.0f} min left",
                 self.name,
                 self.step,
                 self.num_steps,
-                told,
+                shown,
                 left / 60,
             )
-            self._told = now
+            self._last_line_time = now
 
-    def _save(self, lesson: nn.Module, weights: MasterWeights) -> None:
+    def _save(self, objective: nn.Module, weights: MasterWeights) -> None:
         half_written = self.file.with_suffix(".tmp")
         torch.save(
             {
                 "step": self.step,
                 "seconds": self.seconds,
-                "lesson": lesson.state_dict(),
+                "lesson": objective.state_dict(),
                 "weights": weights.state_dict(),
             },
             half_written,

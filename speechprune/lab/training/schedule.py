@@ -1,4 +1,4 @@
-"""Learning rates and number formats that both lessons share."""
+"""Learning rate schedule and mixed-precision optimizer of all training stages."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ WEIGHT_DECAY = 0.01
 
 
 def learning_rate(step: int, num_steps: int, peak: float) -> float:
-    """Linear warm-up, then a half cosine down to `FINAL_SHARE` of the peak."""
+    """Return the rate of a step: linear warm-up, then a half cosine down to `FINAL_SHARE` of the peak."""
     warm = min(1.0, (step + 1) / WARMUP_STEPS)
     progress = min(1.0, step / num_steps)
     return peak * warm * (FINAL_SHARE + (1 - FINAL_SHARE) * 0.5 * (1 + math.cos(math.pi * progress)))
@@ -28,7 +28,7 @@ class MasterWeights:
     The matrices of the transformer's layers follow Muon, whose steps are scaled like AdamW's so that one
     learning rate serves both; everything else (convolutions, embeddings, heads, biases, norms) follows AdamW.
 
-    Copies are cheaper than autocast, which casts all weights and activations anew in every step: products in
+    Copies are cheaper than autocast, which casts all weights and activations again in every step: products in
     bfloat16 are several times faster on GPUs and on CPUs with AVX512-BF16.
 
     Parameters
@@ -54,7 +54,7 @@ class MasterWeights:
         self.optimizers = [make(some, weight_decay=WEIGHT_DECAY) for make, some in makers if some]
 
     def step(self, loss: torch.Tensor, rate: float) -> None:
-        """Differentiate `loss` and move the weights."""
+        """Compute the gradients of `loss` and update the weights."""
         for weight in self.weights:
             weight.grad = None
         loss.backward()
@@ -73,11 +73,11 @@ class MasterWeights:
                 weight.copy_(master)
 
     def state_dict(self) -> dict:
-        """Masters and the optimizers' moments."""
+        """Return the master weights and the optimizers' moments."""
         return {"masters": self.masters, "optimizers": [o.state_dict() for o in self.optimizers]}
 
     def load_state_dict(self, state: dict) -> None:
-        """Continue where `state` was taken."""
+        """Restore ``state_dict``."""
         with torch.no_grad():
             for master, saved in zip(self.masters, state["masters"], strict=True):
                 master.copy_(saved)

@@ -1,4 +1,4 @@
-"""The whole training: speech, encoder, LLM, checkpoint. Each step is skipped where it is done."""
+"""Training of the demo model: speech, encoder, LLM, checkpoint. Finished steps are skipped."""
 
 from __future__ import annotations
 
@@ -25,32 +25,32 @@ from speechprune.lab.training.card import new_card
 from speechprune.lab.training.config import TrainingConfig
 from speechprune.lab.training.contexts import Contexts, DrawContext, Recordings, Simulator
 from speechprune.lab.training.corpus import TOKEN_SECONDS, Corpus, load_corpus, render_corpus
-from speechprune.lab.training.encoder import EncoderLesson, train_encoder, word_errors
-from speechprune.lab.training.language_model import LanguageLesson, train_language
+from speechprune.lab.training.encoder import EncoderObjective, train_encoder, word_errors
+from speechprune.lab.training.language_model import LanguageObjective, train_language
 from speechprune.lab.training.packing import Packer
-from speechprune.lab.training.progress import LessonProgress
+from speechprune.lab.training.progress import StageProgress
 from speechprune.lab.training.recorded_contexts import RecordedContexts
 from speechprune.lab.training.word_table import NORM, make_word_table
 
 NUM_DEVELOPMENT_WINDOWS = 64  # for one figure on the screen; they are trained on as well
-LESSON_FILES = {  # of the work folder: their states
+STAGE_FILES = {  # of the work folder: their states
     "encoder": "encoder.pt",
     "LLM, simulated": "language-simulated.pt",
     "LLM, recorded": "language-recorded.pt",
 }
-SIMULATED_SHARE = 0.15  # of the batches of the LLM's second lesson
+SIMULATED_SHARE = 0.15  # of the batches of the LLM's second stage
 
 
 def train(config: TrainingConfig, set_up_process: Callable[[], None] | None = None) -> None:
-    """Make the model that the config asks for, from nothing or from where a stopped run was.
+    """Train the model of the config, from random weights or from the state of a stopped run.
 
-    The encoder's lesson and the LLM's first one need nothing of each other: each has a process and half of
+    The encoder's stage and the LLM's first stage are independent: each has a process and half of
     the CPUs, which small products use better than all of them together.
 
     Parameters
     ----------
     set_up_process
-        Called in the second process before its lesson, for logging.
+        Called in the second process before its stage, for logging.
 
     Raises
     ------
@@ -68,16 +68,16 @@ def train(config: TrainingConfig, set_up_process: Callable[[], None] | None = No
     with ProcessPoolExecutor(
         max_workers=1, mp_context=context, initializer=_begin_process, initargs=(set_up_process,)
     ) as pool:
-        simulated = pool.submit(_learn_from_simulations, config)
-        encoder = _learn_to_hear(config, start, corpus)
+        simulated = pool.submit(_train_simulated_stage, config)
+        encoder = _train_encoder_stage(config, start, corpus)
         simulated.result()
-    _learn_from_recordings(config, start, RecordedContexts(encoder, corpus, start.token_of))
+    _train_recorded_stage(config, start, RecordedContexts(encoder, corpus, start.token_of))
     folder = Path(config.output.path)
     save_checkpoint(start.model, start.processor, folder)
     num_parameters = sum(p.numel() for p in start.model.parameters())
     seconds = {
         name: float(torch.load(work / file, map_location="cpu")["seconds"])
-        for name, file in LESSON_FILES.items()
+        for name, file in STAGE_FILES.items()
     }
     (folder / "README.md").write_text(new_card(config, num_parameters, seconds))
     logger.info("saved {}", folder)
@@ -99,7 +99,7 @@ def _begin_process(set_up: Callable[[], None] | None) -> None:
 
 @dataclass(frozen=True)
 class _Start:
-    """What every lesson starts from; the same in every process.
+    """Starting point of every stage; the same in every process.
 
     Parameters
     ----------
@@ -125,16 +125,16 @@ class _Start:
         return token_id
 
     def simulator(self) -> Simulator:
-        """Of recordings that nobody has spoken."""
+        """Simulator of recordings, made from scripts without sound."""
         return Simulator(self.table.numpy(), self.blank_id, self.token_of)
 
-    def language_lesson(self) -> LanguageLesson:
-        """Of the model's decoder."""
-        lesson = LanguageLesson(self.model.model.language_model, self.model.lm_head)
-        return lesson.to(self.model.device)
+    def language_objective(self) -> LanguageObjective:
+        """Objective of the model's decoder."""
+        objective = LanguageObjective(self.model.model.language_model, self.model.lm_head)
+        return objective.to(self.model.device)
 
     def packer(self) -> Packer:
-        """Of questions behind their contexts."""
+        """Packer of questions after their contexts."""
         return Packer(self.processor, self.blank_id, self.table)
 
 
@@ -150,26 +150,26 @@ def _start(config: TrainingConfig) -> _Start:
     return _Start(model.to(config.run.device), processor, table)
 
 
-def _learn_to_hear(config: TrainingConfig, start: _Start, corpus: Corpus) -> EncoderLesson:
+def _train_encoder_stage(config: TrainingConfig, start: _Start, corpus: Corpus) -> EncoderObjective:
     model = start.model.model
-    lesson = EncoderLesson(model.audio_tower, model.multi_modal_projector, start.table, start.blank_id)
-    lesson.to(config.run.device)
+    objective = EncoderObjective(model.audio_tower, model.multi_modal_projector, start.table, start.blank_id)
+    objective.to(config.run.device)
     progress = _progress(config, "encoder", config.encoder.num_steps)
     with half_of_the_threads():
-        train_encoder(lesson, corpus, config.encoder, progress, config.run.seed)
+        train_encoder(objective, corpus, config.encoder, progress, config.run.seed)
     some = list(range(min(NUM_DEVELOPMENT_WINDOWS, len(corpus.features))))
-    errors, total = word_errors(lesson, corpus, some)
+    errors, total = word_errors(objective, corpus, some)
     logger.info("encoder: word error rate {:.1%} on speech that it was trained on", errors / total)
-    return lesson
+    return objective
 
 
-def _learn_from_simulations(config: TrainingConfig) -> None:
+def _train_simulated_stage(config: TrainingConfig) -> None:
     start = _start(config)
     simulator = start.simulator()
     recipe = config.language
     with half_of_the_threads():
         train_language(
-            start.language_lesson(),
+            start.language_objective(),
             start.packer(),
             lambda share, _: partial(simulator.draw, share),
             _progress(config, "LLM, simulated", recipe.num_simulated_steps),
@@ -179,16 +179,16 @@ def _learn_from_simulations(config: TrainingConfig) -> None:
         )
 
 
-def _progress(config: TrainingConfig, name: str, num_steps: int) -> LessonProgress:
-    return LessonProgress(name, Path(config.output.work_path) / LESSON_FILES[name], num_steps)
+def _progress(config: TrainingConfig, name: str, num_steps: int) -> StageProgress:
+    return StageProgress(name, Path(config.output.work_path) / STAGE_FILES[name], num_steps)
 
 
-def _learn_from_recordings(config: TrainingConfig, start: _Start, contexts: Contexts) -> None:
-    """From where the simulations left it."""
-    lesson = start.language_lesson()
-    simulated = Path(config.output.work_path) / LESSON_FILES["LLM, simulated"]
+def _train_recorded_stage(config: TrainingConfig, start: _Start, contexts: Contexts) -> None:
+    """Train the LLM on recordings, from the weights of the simulated stage."""
+    objective = start.language_objective()
+    simulated = Path(config.output.work_path) / STAGE_FILES["LLM, simulated"]
     state = torch.load(simulated, map_location=config.run.device)
-    lesson.load_state_dict(state["lesson"])
+    objective.load_state_dict(state["lesson"])
     simulator, recordings = start.simulator(), Recordings(contexts)
 
     def choose(_: float, rng: random.Random) -> DrawContext:
@@ -198,7 +198,7 @@ def _learn_from_recordings(config: TrainingConfig, start: _Start, contexts: Cont
 
     recipe = config.language
     train_language(
-        lesson,
+        objective,
         start.packer(),
         choose,
         _progress(config, "LLM, recorded", recipe.num_recorded_steps),
@@ -226,17 +226,17 @@ def save_checkpoint(model: Qwen2AudioForConditionalGeneration, processor: Any, f
 
 
 def _claim(work: Path, config: TrainingConfig) -> None:
-    """Note the settings in the work folder, or refuse to mix them with others."""
+    """Write the settings into the work folder, or refuse if other settings are there."""
     work.mkdir(parents=True, exist_ok=True)
     settings = {k: v for k, v in dataclasses.asdict(config).items() if k != "output"}
     note = work / "training.json"
     if note.exists():
-        begun = json.loads(note.read_text())
+        previous = json.loads(note.read_text())
         for section, values in settings.items():
             for key, value in values.items():
-                if begun.get(section, {}).get(key) != value:
+                if (other := previous.get(section, {}).get(key)) != value:
                     raise ValueError(
-                        f"{work} holds a training with {section}.{key}={begun.get(section, {}).get(key)!r}, "
+                        f"{work} holds a training with {section}.{key}={other!r}, "
                         f"not {value!r}: choose another output.work_path, or remove that folder"
                     )
     note.write_text(json.dumps(settings, indent=2))

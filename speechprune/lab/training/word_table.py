@@ -1,7 +1,7 @@
-"""The fixed table of word embeddings that the encoder aims at and the LLM reads.
+"""The fixed table of word embeddings: target of the encoder, input of the LLM.
 
 Phase 1 of SpeechPrune compares audio embeddings with text embeddings by cosine, so both must live in one
-space: the encoder is trained to put the embedding of a word where the word is heard.
+space: the encoder is trained to give the embedding of a word at the time of the word.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ SPREADING_STEPS = 300
 
 
 def make_word_table(num_tokens: int, size: int, blank_id: int, seed: int) -> torch.Tensor:
-    """Nearly orthogonal directions, one a token, and one that all others turn away from.
+    """Make nearly orthogonal directions, one per token, and one for the blank with a negative cosine to all.
 
     The latter is the blank: what the encoder gives where no word ends. In the table it has the row of the
     audio placeholder, which the LLM never reads.

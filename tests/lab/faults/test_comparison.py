@@ -1,4 +1,4 @@
-"""Rows after a fault beside the undisturbed run's: each way in which they can differ is counted."""
+"""Rows of a run under a fault compared with the reference: each way to differ is counted."""
 
 import pytest
 
@@ -30,7 +30,7 @@ def test_the_same_rows_with_other_measurements_are_the_same():
     ("rows", "counted"),
     [
         ([row("a"), row("b")], {"items": 2, "lost": 1}),
-        ([*REFERENCE, row("c")], {"twice": 1}),
+        ([*REFERENCE, row("c")], {"duplicated": 1}),
         ([row("a"), row("b"), row("c", prediction="B")], {"different": 1}),
         ([row("a"), row("b"), row("c", status="failed", prediction=None)], {"different": 1, "failed": 1}),
         ([row("a"), row("b", choice_probabilities=[0.5, 0.5]), row("c")], {"largest_difference": 0.25}),
@@ -38,5 +38,5 @@ def test_the_same_rows_with_other_measurements_are_the_same():
 )
 def test_what_differs_is_counted(rows, counted):
     counts = compare(rows, REFERENCE)
-    undisturbed = compare(REFERENCE, REFERENCE)
-    assert counts == undisturbed | counted
+    no_fault = compare(REFERENCE, REFERENCE)
+    assert counts == no_fault | counted

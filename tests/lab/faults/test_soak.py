@@ -1,4 +1,4 @@
-"""The soak's instrument: it must see a process that grows, and must not see one that doesn't."""
+"""The soak's measurement finds a process that grows, and not one that doesn't."""
 
 import subprocess
 import sys

@@ -82,7 +82,7 @@ def contexts(simulator) -> list[Context]:
     """Simulated recordings of half a minute with their questions."""
     writer, rng = GrammarWriter(), random.Random(2)
     plans = [plan_recording(rng, place, 25.0, "test") for place in writer.topics()[::7]]
-    return [simulator.hear(writer.write(plan), np.random.default_rng(3)) for plan in plans]
+    return [simulator.simulate(writer.write(plan), np.random.default_rng(3)) for plan in plans]
 
 
 class OneAfterAnother:

@@ -1,4 +1,4 @@
-"""What the LLM reads: pieces of recordings keep their labels, simulated ones say their script."""
+"""What the LLM reads: pieces of recordings keep their labels, simulated ones follow their script."""
 
 import difflib
 import random
@@ -13,7 +13,14 @@ from hypothesis import strategies as st
 from speechprune.benchmarks.builder.grammar import plain_word
 from speechprune.benchmarks.builder.grammar_writer import GrammarWriter
 from speechprune.lab.training import contexts as module
-from speechprune.lab.training.contexts import Asked, Context, Recordings, Simulator, telling_tokens, thin
+from speechprune.lab.training.contexts import (
+    Context,
+    ContextQuestion,
+    Recordings,
+    Simulator,
+    evidence_tokens,
+    thin,
+)
 from speechprune.lab.training.corpus import TOKENS_PER_WINDOW, plan_recording
 from speechprune.lab.training.word_table import NORM
 
@@ -27,7 +34,7 @@ def numbered(draw) -> Context:
         begin = draw(st.integers(0, length - 1))
         end = draw(st.integers(begin + 1, length))
         asked.append(
-            Asked(
+            ContextQuestion(
                 f"question {number}", ("x", "y"), "A", (begin, end), (draw(st.integers(begin, end - 1)), end)
             )
         )
@@ -49,7 +56,7 @@ def check_piece(whole: Context, piece: Context) -> None:
         before = by_question[asked.question]
         for span, own in (
             (asked.fact_tokens, before.fact_tokens),
-            (asked.telling_tokens, before.telling_tokens),
+            (asked.evidence_tokens, before.evidence_tokens),
         ):
             assert tokens(piece, span) == [token for token in kept if own[0] <= token < own[1]]
 
@@ -61,7 +68,7 @@ def test_spans_move_with_the_tokens_that_are_kept(context, data):
     piece = context.keep(kept)
     assert np.array_equal(piece.embeds[:, 0], np.flatnonzero(kept))
     check_piece(context, piece)
-    answerable = [asked.question for asked in context.asked if kept[slice(*asked.telling_tokens)].any()]
+    answerable = [asked.question for asked in context.asked if kept[slice(*asked.evidence_tokens)].any()]
     assert [asked.question for asked in piece.asked] == answerable
 
 
@@ -108,20 +115,20 @@ def test_thinning_drops_the_shares_asked_for():
     seed=st.integers(0, 99),
 )
 def test_shuffled_choices_keep_the_right_answer(choices, letter, seed):
-    asked = Asked("What colour?", tuple(choices), letter, (3, 9), (7, 9))
+    asked = ContextQuestion("What colour?", tuple(choices), letter, (3, 9), (7, 9))
     shuffled = asked.shuffled(random.Random(seed))
     assert sorted(shuffled.choices) == sorted(choices)
     assert shuffled.choices["ABCD".index(shuffled.answer)] == choices["ABCD".index(letter)]
-    assert (shuffled.fact_tokens, shuffled.telling_tokens) == ((3, 9), (7, 9))
+    assert (shuffled.fact_tokens, shuffled.evidence_tokens) == ((3, 9), (7, 9))
 
 
 def test_shuffling_spreads_the_right_letter_evenly():
-    asked = Asked("What colour?", ("red", "blue", "green", "black"), "B", (3, 9), (7, 9))
+    asked = ContextQuestion("What colour?", ("red", "blue", "green", "black"), "B", (3, 9), (7, 9))
     letters = [asked.shuffled(random.Random(seed)).answer for seed in range(2000)]
     assert all(letters.count(letter) == pytest.approx(500, abs=80) for letter in "ABCD")
 
 
-def heard_words(simulator: Simulator, context: Context, span: tuple[int, int] | None = None) -> list[str]:
+def decoded_words(simulator: Simulator, context: Context, span: tuple[int, int] | None = None) -> list[str]:
     """Nearest direction at every token, repeats joined, blanks left out."""
     embeds = context.embeds[slice(*span)] if span else context.embeds
     words = {token_id: word for word, token_id in simulator.ids.items()}
@@ -131,7 +138,7 @@ def heard_words(simulator: Simulator, context: Context, span: tuple[int, int] | 
 
 @pytest.fixture
 def clear(monkeypatch):
-    """An encoder that hears everything."""
+    """An encoder without errors."""
     monkeypatch.setattr(module, "LOST_SHARE", 0.0)
     monkeypatch.setattr(module, "CONFUSED_SHARE", 0.0)
     monkeypatch.setattr(module, "NOISE", (0.01, 0.02))
@@ -144,10 +151,10 @@ def scripts(num: int):
 
 def test_a_simulated_recording_says_its_script(simulator, clear):
     for script in scripts(4):
-        context = simulator.hear(script, np.random.default_rng(0))
+        context = simulator.simulate(script, np.random.default_rng(0))
         texts = [sentence for turn in script.turns for sentence in turn.sentences]
-        said = [plain_word(word) for text in texts for word in re.findall(r"[\w']+", text)]
-        assert heard_words(simulator, context) == [word for word, _ in groupby(said)]
+        reference = [plain_word(word) for text in texts for word in re.findall(r"[\w']+", text)]
+        assert decoded_words(simulator, context) == [word for word, _ in groupby(reference)]
         np.testing.assert_allclose(np.linalg.norm(context.embeds, axis=1), NORM, rtol=1e-4)
         nearest = (context.embeds @ simulator.table.T).argmax(1)
         assert np.array_equal(context.is_blank, nearest == simulator.blank_id)
@@ -156,17 +163,17 @@ def test_a_simulated_recording_says_its_script(simulator, clear):
 
 def test_spans_of_a_simulated_recording_hold_the_fact_and_the_word_that_tells_it(simulator, clear):
     for script in scripts(6):
-        context = simulator.hear(script, np.random.default_rng(1))
+        context = simulator.simulate(script, np.random.default_rng(1))
         for question, asked in zip(script.questions, context.asked, strict=True):
             sentence = [plain_word(word) for word in re.findall(r"[\w']+", script.key_sentence(question))]
-            assert heard_words(simulator, context, asked.fact_tokens) == sentence
-            [told] = heard_words(simulator, context, asked.telling_tokens)
+            assert decoded_words(simulator, context, asked.fact_tokens) == sentence
+            [evidence] = decoded_words(simulator, context, asked.evidence_tokens)
             value = question.choices["ABCD".index(question.answer)].lower()
             subject = next(
                 a for a, b in pairwise(sentence) if f"{a} {b}" in question.question.lower() and a != "the"
             )
-            behind = sentence[len(sentence) - sentence[::-1].index(told) :]
-            assert told in {value, sentence[sentence.index(subject) + 1]}
+            behind = sentence[len(sentence) - sentence[::-1].index(evidence) :]
+            assert evidence in {value, sentence[sentence.index(subject) + 1]}
             assert not {subject, value} & set(behind)
             assert (asked.question, asked.choices, asked.answer) == (
                 question.question,
@@ -180,24 +187,24 @@ def test_spans_of_a_simulated_recording_hold_the_fact_and_the_word_that_tells_it
     wanted=st.sets(st.sampled_from("abcdef")),
 )
 def test_the_telling_word_is_the_last_that_is_wanted(words, wanted):
-    said = [(word, (3 * number, 3 * number + 2)) for number, word in enumerate(words)]
+    reference = [(word, (3 * number, 3 * number + 2)) for number, word in enumerate(words)]
     places = [number for number, word in enumerate(words) if word in wanted]
     last = places[-1] if places else len(words) - 1
-    assert telling_tokens(said, sorted(wanted)) == (3 * last, 3 * last + 2)
+    assert evidence_tokens(reference, sorted(wanted)) == (3 * last, 3 * last + 2)
 
 
 def test_lost_and_confused_words_are_as_many_as_meant(simulator, monkeypatch):
     monkeypatch.setattr(module, "NOISE", (0.01, 0.02))
-    num_said = num_heard = num_right = 0
+    num_reference = num_decoded = num_right = 0
     for number, script in enumerate(scripts(10)):
         texts = [sentence for turn in script.turns for sentence in turn.sentences]
-        said = [plain_word(word) for text in texts for word in re.findall(r"[\w']+", text)]
-        heard = heard_words(simulator, simulator.hear(script, np.random.default_rng(number)))
-        num_said, num_heard = num_said + len(said), num_heard + len(heard)
-        matching = difflib.SequenceMatcher(None, said, heard, autojunk=False).get_matching_blocks()
+        reference = [plain_word(word) for text in texts for word in re.findall(r"[\w']+", text)]
+        hypothesis = decoded_words(simulator, simulator.simulate(script, np.random.default_rng(number)))
+        num_reference, num_decoded = num_reference + len(reference), num_decoded + len(hypothesis)
+        matching = difflib.SequenceMatcher(None, reference, hypothesis, autojunk=False).get_matching_blocks()
         num_right += sum(block.size for block in matching)
-    assert 1 - num_heard / num_said == pytest.approx(module.LOST_SHARE, abs=0.015)
-    assert 1 - num_right / num_said == pytest.approx(module.LOST_SHARE + module.CONFUSED_SHARE, abs=0.02)
+    assert 1 - num_decoded / num_reference == pytest.approx(module.LOST_SHARE, abs=0.015)
+    assert 1 - num_right / num_reference == pytest.approx(module.LOST_SHARE + module.CONFUSED_SHARE, abs=0.02)
 
 
 def test_simulated_contexts_grow_from_short_and_dense_to_recordings(simulator):
@@ -214,7 +221,7 @@ def test_simulated_contexts_grow_from_short_and_dense_to_recordings(simulator):
 def test_drawn_pieces_of_recordings_are_windows_thinned_or_whole():
     rng, generator = random.Random(0), np.random.default_rng(0)
     length = 2200
-    asked = Asked("question", ("x", "y"), "A", (1000, 1040), (1030, 1040))
+    asked = ContextQuestion("question", ("x", "y"), "A", (1000, 1040), (1030, 1040))
     whole = Context(np.arange(length, dtype=np.float32)[:, None], np.arange(length) % 5 != 0, (asked,))
     recordings = Recordings([whole])
     kinds = {"window": 0, "thinned": 0, "whole": 0}

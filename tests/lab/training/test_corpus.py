@@ -72,8 +72,8 @@ def test_every_position_has_the_phoneme_heard_in_its_middle(phonemes):
     assert labels.shape == (2, 1500)
     for position, label in enumerate(labels.ravel()):
         middle = (position + 0.5) * 0.02
-        heard = [phoneme.text for phoneme in phonemes if phoneme.start <= middle < phoneme.end]
-        assert label == (phone_class(heard[0]) if heard else PAUSE)
+        hypothesis = [phoneme.text for phoneme in phonemes if phoneme.start <= middle < phoneme.end]
+        assert label == (phone_class(hypothesis[0]) if hypothesis else PAUSE)
 
 
 def test_phonemes_are_told_apart_and_stress_is_not():
@@ -143,9 +143,9 @@ def test_labels_of_a_rendered_recording_say_its_script(rendered):
     for number, plan in enumerate(training_plans(options, seed=1)):
         windows = slice(corpus.first_window[number], corpus.first_window[number + 1])
         labels = corpus.word_labels[windows].ravel()
-        heard = [label for label, _ in itertools.groupby(labels.tolist()) if label != BLANK]
+        hypothesis = [label for label, _ in itertools.groupby(labels.tolist()) if label != BLANK]
         sentences = [s for turn in GrammarWriter().write(plan).turns for s in turn.sentences]
-        said = [
+        reference = [
             token_id
             for sentence in sentences
             for token_id in TOKENIZER.encode(
@@ -153,8 +153,8 @@ def test_labels_of_a_rendered_recording_say_its_script(rendered):
             )
         ]
         # very short words may share their only token with a neighbour
-        assert len(said) - 3 <= len(heard) <= len(said)
-        assert sum(label in said for label in heard) == len(heard)
+        assert len(reference) - 3 <= len(hypothesis) <= len(reference)
+        assert sum(label in reference for label in hypothesis) == len(hypothesis)
 
 
 def test_sound_lies_where_the_labels_say(rendered):
@@ -197,17 +197,17 @@ def test_the_llm_reads_a_rendered_recording_with_its_questions(rendered, process
                 question.choices,
                 question.answer,
             )
-            said = TOKENIZER.convert_ids_to_tokens(
+            reference = TOKENIZER.convert_ids_to_tokens(
                 [x for x in labels[slice(*asked.fact_tokens)] if x != BLANK]
             )
             spoken = {word.lower() for word in re.findall(r"[A-Za-z']+", script.key_sentence(question))}
-            assert len(spoken - set(said)) <= 1  # a very short word may share its only token with a neighbour
-            assert len(set(said) - {*spoken, "I"}) <= 1  # and so may the last of the sentence before
-            [told] = {*TOKENIZER.convert_ids_to_tokens(labels[slice(*asked.telling_tokens)])}
+            assert len(spoken - set(reference)) <= 1  # a short word may share its only token with another
+            assert len(set(reference) - {*spoken, "I"}) <= 1  # and so may the last of the sentence before
+            [evidence] = {*TOKENIZER.convert_ids_to_tokens(labels[slice(*asked.evidence_tokens)])}
             value = question.choices["ABCD".index(question.answer)].lower()
             subject = " ".join(subject_words(question.question))
-            assert told in {value, subject.split()[1]}
-            behind = labels[asked.telling_tokens[1] : asked.fact_tokens[1]]
+            assert evidence in {value, subject.split()[1]}
+            behind = labels[asked.evidence_tokens[1] : asked.fact_tokens[1]]
             behind = TOKENIZER.convert_ids_to_tokens([label for label in behind if label != BLANK])
             assert not {value, *subject.split()} & set(behind)
 

@@ -6,7 +6,7 @@ import pytest
 
 from speechprune.benchmarks.builder.espeak import load_voices
 from speechprune.lab.training.card import BEGIN, END, measured_part, new_card, write_measured
-from speechprune.lab.training.config import OutputOptions, TrainingConfig
+from speechprune.lab.training.config import ModelOutputOptions, TrainingConfig
 from speechprune.lab.training.measure import RATED_METHODS, RATES
 
 
@@ -114,7 +114,7 @@ def test_only_the_measured_part_of_a_card_is_replaced():
 
 
 def test_a_new_card_says_what_was_trained_and_waits_for_what_is_measured():
-    config = TrainingConfig(output=OutputOptions(path="model", work_path="work"))
+    config = TrainingConfig(output=ModelOutputOptions(path="model", work_path="work"))
     seconds = {"encoder": 2520.0, "LLM, simulated": 3000.0, "LLM, recorded": 1081.0}
     card = new_card(config, num_parameters=4_712_345, seconds=seconds)
     assert "encoder 42 min; LLM, simulated 50 min; LLM, recorded 18 min, on" in card

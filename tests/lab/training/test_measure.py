@@ -125,8 +125,8 @@ def test_right_and_wrong_are_those_of_the_answers_themselves(rows, lm, benchmark
     for arm, method in methods.items():
         asked = [(encoded[item["audio"]], item["question"], item["choices"]) for item in items]
         check(arm, lm.answer_many(asked, method=method))
-    told = [(read_aloud(lm, SAID), item["question"], item["choices"]) for item in items]
-    check(("transcript", None), lm.answer_many(told, method=METHODS["none"]()))
+    evidence = [(read_aloud(lm, SAID), item["question"], item["choices"]) for item in items]
+    check(("transcript", None), lm.answer_many(evidence, method=METHODS["none"]()))
     questions = [(item["question"], item["choices"]) for item in items]
     check(("no_audio", None), answer_without_audio(lm.model, questions))
     assert 0 < sum(correct.values()) < len(correct)  # rows that are all alike would pass
@@ -178,16 +178,16 @@ def test_word_errors_are_substitutions_insertions_and_deletions(lm, table):
     tokenizer, blank = lm.model.tokenizer, lm.model.audio_token_id
     noise = np.random.default_rng(1)
 
-    def errors(heard: str, said: str) -> tuple[int, int]:
-        """What is heard, token by token: a word, or "-" for the blank; words last two tokens."""
+    def errors(hypothesis: str, reference: str) -> tuple[int, int]:
+        """What is hypothesis, token by token: a word, or "-" for the blank; words last two tokens."""
         ids = []
-        for word in heard.split():
+        for word in hypothesis.split():
             ids += [blank] if word == "-" else [tokenizer.convert_tokens_to_ids(word)] * 2
         embeds = 3 * table[ids] + torch.from_numpy(noise.normal(0, 0.1, (len(ids), 64))).float()
         audio = EncodedAudio(
             embeds, np.zeros((len(ids), 2)), seconds=1.0, num_encoder_flops=0.0, seconds_encode=0.0
         )
-        return word_errors(lm, audio, said.split())
+        return word_errors(lm, audio, reference.split())
 
     assert errors("- the - - review is monday -", "the review is Monday") == (0, 4)
     assert errors("- - -", "the review is Monday") == (4, 4)

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from speechprune.inference.prompts import LETTERS, PromptFormat
-from speechprune.lab.training.contexts import Asked, Context
+from speechprune.lab.training.contexts import Context, ContextQuestion
 from speechprune.lab.training.packing import IGNORED, Packer
 
 
@@ -16,7 +16,7 @@ def packer(processor, table) -> Packer:
     return Packer(processor, processor.tokenizer.convert_tokens_to_ids("<|AUDIO|>"), table)
 
 
-def prompt_ids(processor, asked: Asked, with_choices: bool) -> tuple[list[int], list[int]]:
+def prompt_ids(processor, asked: ContextQuestion, with_choices: bool) -> tuple[list[int], list[int]]:
     """What stands before and behind the audio: the processor's own template around the worded question."""
     text = asked.question
     if with_choices:
@@ -30,12 +30,12 @@ def prompt_ids(processor, asked: Asked, with_choices: bool) -> tuple[list[int], 
     return tuple(processor.tokenizer.encode(part, add_special_tokens=False) for part in (before, behind))
 
 
-def answer_ids(processor, asked: Asked, with_choices: bool) -> list[int]:
+def answer_ids(processor, asked: ContextQuestion, with_choices: bool) -> list[int]:
     text = asked.answer if with_choices else asked.choices[LETTERS.index(asked.answer)]
     return [*processor.tokenizer.encode(text, add_special_tokens=False), processor.tokenizer.eos_token_id]
 
 
-def alone(processor, table, context: Context, asked: Asked, with_choices: bool) -> torch.Tensor:
+def alone(processor, table, context: Context, asked: ContextQuestion, with_choices: bool) -> torch.Tensor:
     """The whole prompt of one question, and its answer but for the closing token; ``(1, tokens, D)``."""
     before, behind = prompt_ids(processor, asked, with_choices)
     answer = answer_ids(processor, asked, with_choices)
@@ -116,14 +116,14 @@ def test_ids_are_those_of_the_answering_path(packer, processor, items):
             assert answer == answer_ids(processor, asked, with_choices)
 
 
-def test_spans_point_at_the_telling_tokens_and_the_right_option(packer, processor, table, items):
+def test_spans_point_at_the_evidence_tokens_and_the_right_option(packer, processor, table, items):
     pack = packer.pack(items)
     number = 0
     for context, questions in items:
         for asked, with_choices in questions:
             row, token, begin, end, option_begin, option_end = pack.answering[number].tolist()
-            telling = context.embeds[slice(*asked.telling_tokens)]
-            assert np.array_equal(pack.embeds[row, begin:end].numpy(), telling)
+            evidence = context.embeds[slice(*asked.evidence_tokens)]
+            assert np.array_equal(pack.embeds[row, begin:end].numpy(), evidence)
             assert pack.mask[row, 0, token, begin:end].all()
             answer = asked.choices[LETTERS.index(asked.answer)]
             if with_choices:

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from speechprune.lab.training.language_model import LanguageLesson
+from speechprune.lab.training.language_model import LanguageObjective
 from speechprune.lab.training.schedule import (
     FINAL_SHARE,
     MAX_GRADIENT_NORM,
@@ -120,13 +120,13 @@ def test_frozen_weights_stay_and_buffers_stay_exact(model):
     exact = rotary.inv_freq.clone()
     embeddings = model.get_input_embeddings().weight
     before = embeddings.detach().clone()
-    lesson = LanguageLesson(model.model.language_model, model.lm_head)
-    weights = MasterWeights(lesson)
+    objective = LanguageObjective(model.model.language_model, model.lm_head)
+    weights = MasterWeights(objective)
     assert embeddings.dtype == torch.bfloat16
     assert sum(master.numel() for master in weights.masters) == (
-        sum(parameter.numel() for parameter in lesson.parameters()) - embeddings.numel()
+        sum(parameter.numel() for parameter in objective.parameters()) - embeddings.numel()
     )
-    weights.step(lesson.lm_head.weight.float().square().sum(), rate=0.1)
+    weights.step(objective.lm_head.weight.float().square().sum(), rate=0.1)
     assert torch.equal(embeddings, before.bfloat16())
     assert torch.equal(rotary.inv_freq, exact)
 

@@ -16,11 +16,11 @@ from speechprune.lab.training.config import (
     CorpusOptions,
     EncoderRecipe,
     LanguageRecipe,
-    OutputOptions,
+    ModelOutputOptions,
     RunOptions,
     TrainingConfig,
 )
-from speechprune.lab.training.progress import LessonProgress
+from speechprune.lab.training.progress import StageProgress
 
 pytest.importorskip("espeakng_loader")
 
@@ -42,7 +42,7 @@ def in_small(one_process):
 def make_config(size):
     def make(folder: Path) -> TrainingConfig:
         return TrainingConfig(
-            output=OutputOptions(path=str(folder / "model"), work_path=str(folder / "work")),
+            output=ModelOutputOptions(path=str(folder / "model"), work_path=str(folder / "work")),
             run=RunOptions(seed=3),
             model=size,
             corpus=CorpusOptions(num_recordings=2, min_seconds=25, max_seconds=32),
@@ -71,12 +71,12 @@ def weights(config: TrainingConfig) -> bytes:
     return (Path(config.output.path) / "model.safetensors").read_bytes()
 
 
-def stop_at(lesson: str, step: int, *, saved: bool):
+def stop_at(objective: str, step: int, *, saved: bool):
     """An ``advance`` that is interrupted at a step, before or after its state is saved."""
-    advance = LessonProgress.advance
+    advance = StageProgress.advance
 
     def interrupted(self, *arguments):
-        here = (self.name, self.step) == (lesson, step)
+        here = (self.name, self.step) == (objective, step)
         if here and not saved:
             raise KeyboardInterrupt
         advance(self, *arguments)
@@ -93,24 +93,24 @@ def test_a_training_that_is_stopped_again_and_again_ends_at_the_same_bytes(
     # speech from the other training: parts that are there are kept, as test_corpus holds
     shutil.copytree(Path(undisturbed.output.work_path) / "speech", tmp_path / "work" / "speech")
     steps_taken = []
-    advance = LessonProgress.advance
+    advance = StageProgress.advance
 
     def counted(self, *arguments):
         steps_taken.append((self.name, self.step))
         advance(self, *arguments)
 
-    monkeypatch.setattr(LessonProgress, "advance", counted)
+    monkeypatch.setattr(StageProgress, "advance", counted)
     stops = [
         ("LLM, simulated", 1, True),
         ("encoder", 1, True),
         ("encoder", 3, False),  # the state after step 2 is the last one saved
-        ("encoder", 3, True),  # the very end of a lesson
+        ("encoder", 3, True),  # the very end of a objective
         ("LLM, recorded", 0, False),
         ("LLM, recorded", 1, True),
     ]
-    for lesson, step, saved in stops:
+    for objective, step, saved in stops:
         with monkeypatch.context() as patch:
-            patch.setattr(LessonProgress, "advance", stop_at(lesson, step, saved=saved))
+            patch.setattr(StageProgress, "advance", stop_at(objective, step, saved=saved))
             with pytest.raises(KeyboardInterrupt):
                 train.train(config)
         assert not Path(config.output.path).exists()
@@ -129,7 +129,7 @@ def test_a_finished_training_is_saved_again_without_a_step(undisturbed, monkeypa
     def refuse(self, *_):
         raise AssertionError(f"{self.name} took a step")
 
-    monkeypatch.setattr(LessonProgress, "advance", refuse)
+    monkeypatch.setattr(StageProgress, "advance", refuse)
     train.train(undisturbed)
     assert weights(undisturbed) == before
 
@@ -155,7 +155,7 @@ def test_another_output_path_continues_the_same_training(undisturbed, tmp_path):
 
 
 def test_what_was_trained_is_what_is_loaded(undisturbed):
-    """Both lessons moved their weights, the table stayed, and the checkpoint answers."""
+    """Both stages moved their weights, the table stayed, and the checkpoint answers."""
     model = Qwen2AudioForConditionalGeneration.from_pretrained(undisturbed.output.path, dtype="auto")
     states = {
         name: torch.load(Path(undisturbed.output.work_path) / f"{name}.pt")

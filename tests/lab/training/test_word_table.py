@@ -1,4 +1,4 @@
-"""The table of directions that words are told apart by."""
+"""The table of directions that tells words apart."""
 
 import pytest
 import torch

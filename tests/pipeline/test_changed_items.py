@@ -5,10 +5,9 @@ import datetime
 import pyarrow as pa
 import pytest
 
-from speechprune.data.columns import answers_table
-from speechprune.data.manifest import ManifestError, manifest_of
-from speechprune.pipeline.directories.asked_items import refuse_other_items
-from speechprune.pipeline.directories.run_directory import RunDirectory
+from speechprune.data.answer_rows import answers_table
+from speechprune.data.manifest import ManifestError, make_manifest
+from speechprune.pipeline.run_store import RunStore
 
 NOW = datetime.datetime(2026, 1, 2, tzinfo=datetime.UTC)
 ITEM = {
@@ -23,17 +22,18 @@ ITEM = {
 
 
 def items(*rows: dict) -> pa.Table:
-    return manifest_of(list(rows)).items
+    return make_manifest(list(rows)).items
 
 
 @pytest.fixture
-def run(tmp_path) -> RunDirectory:
+def run(tmp_path) -> RunStore:
     """Items 7 and 8 are answered, 9 has failed."""
-    run = RunDirectory(str(tmp_path / "run"))
+    run = RunStore(str(tmp_path / "run"))
     answered = items(ITEM, ITEM | {"item_id": "8", "question": "Who?", "choices": None})
     run.write_answers("ok", answers_table([{"prediction": "A", "finished_at": NOW}] * 2, answered))
     failed = items(ITEM | {"item_id": "9"})
     run.write_answers("failed", answers_table([{"error": "no", "finished_at": NOW}], failed))
+    run.recover()
     return run
 
 
@@ -54,19 +54,19 @@ def run(tmp_path) -> RunDirectory:
 )
 def test_an_answered_item_that_asks_something_else_is_refused(run, change, told):
     with pytest.raises(ManifestError, match=rf"item_id '7' is answered in .*run with {told}") as refusal:
-        refuse_other_items(run, items(ITEM | {"item_id": "1"}, ITEM | change))
+        run.check_items(items(ITEM | {"item_id": "1"}, ITEM | change))
     assert "more" not in str(refusal.value)
 
 
 def test_a_manifest_that_has_nothing_to_do_with_the_answers_is_refused_once(run):
     other = {"audio": "elsewhere.wav", "question": "Why?"}
     with pytest.raises(ManifestError, match=r"'7' .* \(and 1 more\)"):
-        refuse_other_items(run, items({"item_id": "7"} | other, {"item_id": "8"} | other))
+        run.check_items(items({"item_id": "7"} | other, {"item_id": "8"} | other))
 
 
 def test_a_question_that_fills_a_page_is_told_in_a_line(run):
     with pytest.raises(ManifestError, match=r"has 'Who said the .* \.\.\.: give") as refusal:
-        refuse_other_items(run, items(ITEM | {"question": "Who said the following?\n" + "uh, well " * 500}))
+        run.check_items(items(ITEM | {"question": "Who said the following?\n" + "uh, well " * 500}))
     assert len(str(refusal.value)) < 500
     assert "\n" not in str(refusal.value)
 
@@ -75,13 +75,13 @@ def test_what_has_moved_is_new_or_has_failed_is_taken(run):
     moved = ITEM | {"audio": "s3://bucket/years/2026/review.wav"}
     signed_again = ITEM | {"audio": "https://host/archive/review.wav?signature=2", "item_id": "7"}
     mended = ITEM | {"item_id": "9", "question": "Who speaks?"}
-    refuse_other_items(run, items(moved, mended, ITEM | {"item_id": "10"}))
-    refuse_other_items(run, items(signed_again))
-    refuse_other_items(run, items(ITEM | {"item_id": "11"}))  # and those that are no longer asked
+    run.check_items(items(moved, mended, ITEM | {"item_id": "10"}))
+    run.check_items(items(signed_again))
+    run.check_items(items(ITEM | {"item_id": "11"}))  # and those that are no longer asked
 
 
 def test_in_a_sweep_an_id_is_one_of_its_benchmark(tmp_path):
-    run = RunDirectory(str(tmp_path / "run"), ["model", "benchmark", "point", "item_id"])
+    run = RunStore(str(tmp_path / "run"), ["model", "benchmark", "point", "item_id"])
 
     def named(item: dict, benchmark: str, **more: str) -> pa.Table:
         table = items(item)
@@ -95,6 +95,7 @@ def test_in_a_sweep_an_id_is_one_of_its_benchmark(tmp_path):
             asked = named(item, benchmark, point=point)
             row = {"prediction": "A", "model": "m", "finished_at": NOW}
             run.write_answers("ok", answers_table([row], asked))
-    refuse_other_items(run, pa.concat_tables([named(ITEM, "a"), named(other, "b")]))
+    run.recover()
+    run.check_items(pa.concat_tables([named(ITEM, "a"), named(other, "b")]))
     with pytest.raises(ManifestError, match="another question, 'Why"):
-        refuse_other_items(run, pa.concat_tables([named(ITEM, "a"), named(ITEM, "b")]))
+        run.check_items(pa.concat_tables([named(ITEM, "a"), named(ITEM, "b")]))

@@ -1,4 +1,4 @@
-"""The main job as faults meet it: an archive in a faulty store, a cluster of nodes, launches."""
+"""Scenario of a fault: the main job, its archive in a faulty store, and a cluster of nodes."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ from speechprune.lab.faults.store import FaultyStore
 DEMO = Path(__file__).parents[2] / "demo"
 BUCKET = "s3://archive"
 NUM_WORKERS = 3
-LAUNCH_SECONDS = 1800.0  # none takes that long
+LAUNCH_SECONDS = 1800.0  # longer than any launch takes
 
 
 @dataclass
-class Scene:
-    """A job with all that it needs, before a fault.
+class Scenario:
+    """The main job with everything that it needs.
 
     Parameters
     ----------
     cluster
-        Where it runs.
+        Cluster that it runs on.
     store
-        Where its recordings and answers lie.
+        Store of its recordings and answers.
     name
-        Of its run directory.
+        Name of its run directory.
     settings
-        Of the job, beside manifest and output.
+        Settings of the job besides manifest and output.
     """
 
     cluster: LocalCluster
@@ -47,11 +47,11 @@ class Scene:
 
     @property
     def run_path(self) -> str:
-        """The run directory."""
+        """Address of the run directory."""
         return f"{BUCKET}/runs/{self.name}"
 
     def launch(self) -> subprocess.Popen[str]:
-        """Begin a launch of the job."""
+        """Launch the job."""
         return subprocess.Popen(
             [
                 sys.executable,
@@ -66,33 +66,33 @@ class Scene:
             text=True,
         )
 
-    def until_some_are_answered(self, job: subprocess.Popen[str], num_files: int = 4) -> None:
-        """Wait for so many files of answers."""
+    def wait_for_answers(self, job: subprocess.Popen[str], num_files: int = 4) -> None:
+        """Wait until the job has written ``num_files`` files of answers."""
         answers = f"{self.run_path}/answers/status=ok"
         wait_until(
             lambda: len(storage.files_in(answers, ".parquet")) >= num_files,
-            or_not=lambda: job.poll() is not None,
+            unless=lambda: job.poll() is not None,
         )
 
-    def to_its_end(self, job: subprocess.Popen[str]) -> None:
-        """Wait for the end of a launch, and note its exit code."""
+    def wait_for_exit(self, job: subprocess.Popen[str]) -> None:
+        """Wait for the end of a launch, and keep its exit code and output."""
         output, _ = job.communicate(timeout=LAUNCH_SECONDS)
         self.exit_codes.append(job.returncode)
         self.last_lines = output.splitlines()
 
     def kill(self, job: subprocess.Popen[str]) -> None:
-        """End a launch at once."""
+        """Kill a launch."""
         job.send_signal(signal.SIGKILL)
-        self.to_its_end(job)
+        self.wait_for_exit(job)
 
 
 def fill_archive(folder: str, num_copies: int) -> int:
-    """Put the demo's recordings somewhere, so many times, and a manifest of all their questions.
+    """Write ``num_copies`` copies of the demo's recordings to a folder, with one manifest.
 
     Returns
     -------
     int
-        Items of the manifest.
+        Number of items in the manifest.
     """
     archive = DEMO / "archive"
     items = [json.loads(line) for line in (archive / "manifest.jsonl").read_text().splitlines()]
@@ -114,8 +114,8 @@ def fill_archive(folder: str, num_copies: int) -> int:
     return len(copied)
 
 
-def rows_of(run_path: str) -> list[dict[str, object]]:
-    """Every row of every file of answers, with its status; nothing is put in order first."""
+def read_rows(run_path: str) -> list[dict[str, object]]:
+    """Read every row of every answers file as it lies there, with its status."""
     rows = []
     for status in ("ok", "failed"):
         for file in storage.files_in(f"{run_path}/answers/status={status}", ".parquet"):

@@ -1,4 +1,4 @@
-"""The encoder's lesson against Hugging Face's own encoder, and its losses against plain loops."""
+"""The encoder's objective against Hugging Face's own encoder, and its losses against plain loops."""
 
 import math
 import random
@@ -15,7 +15,7 @@ from speechprune.lab.training.encoder import (
     COSINE_SCALE,
     MAX_MASKED_MEL_BINS,
     MAX_MASKED_MEL_FRAMES,
-    EncoderLesson,
+    EncoderObjective,
     draw_crops,
     embed_windows,
     word_errors,
@@ -25,9 +25,9 @@ from speechprune.lab.training.word_table import NORM
 
 
 @pytest.fixture
-def lesson(model, table) -> EncoderLesson:
+def objective(model, table) -> EncoderObjective:
     torch.manual_seed(3)
-    return EncoderLesson(
+    return EncoderObjective(
         model.model.audio_tower, model.model.multi_modal_projector, table, model.config.audio_token_id
     )
 
@@ -39,26 +39,26 @@ def features() -> np.ndarray:
 
 @torch.inference_mode()
 def test_whole_windows_are_embedded_as_hugging_face_does(
-    model: Qwen2AudioForConditionalGeneration, lesson, features
+    model: Qwen2AudioForConditionalGeneration, objective, features
 ):
     states = model.model.audio_tower(torch.from_numpy(features).float()).last_hidden_state
     expected = model.model.multi_modal_projector(states)
-    embeds = embed_windows(lesson, features)
+    embeds = embed_windows(objective, features)
     assert embeds.shape == (2, 750, 64)
     torch.testing.assert_close(embeds, expected, atol=1e-4, rtol=1e-4)
     assert (embeds[0] - embeds[1]).abs().max() > 0.1
 
 
 @torch.inference_mode()
-def test_a_piece_is_told_where_it_lies(lesson, features):
+def test_a_piece_is_told_where_it_lies(objective, features):
     piece = torch.from_numpy(features[:1, :, :400]).float()
-    early, late = (lesson.embed(piece, begin + torch.arange(200))[0] for begin in (0, 900))
+    early, late = (objective.embed(piece, begin + torch.arange(200))[0] for begin in (0, 900))
     assert early.shape == (1, 100, 64)
     assert (early - late).abs().max() > 1e-3
 
 
 @torch.inference_mode()
-def test_losses_are_those_of_plain_loops(lesson, table, features):
+def test_losses_are_those_of_plain_loops(objective, table, features):
     words = np.array([[BLANK, 40, 40, BLANK, 100], [7, 7, BLANK, BLANK, BLANK]])
     rng = np.random.default_rng(1)
     phones, within = rng.integers(0, NUM_PHONES, (2, 10)), rng.choice([BLANK, 8, 60], (2, 10))
@@ -67,25 +67,25 @@ def test_losses_are_those_of_plain_loops(lesson, table, features):
         *map(torch.from_numpy, (words, within, phones)),
     )
     positions = 30 + torch.arange(10)
-    parts = lesson.loss(*arguments, positions)
-    heard = lesson.embed(arguments[0], positions)
+    parts = objective.loss(*arguments, positions)
+    output = objective.embed(arguments[0], positions)
     directions = [row / np.linalg.norm(row) for row in table.double().numpy()]
 
     def word_loss(embeds, labels) -> float:
         losses, weights = [], []
         for embed, label in zip(embeds.flatten(0, 1).double().numpy(), labels.ravel(), strict=True):
             scaled = np.array([COSINE_SCALE * d @ embed for d in directions]) / np.linalg.norm(embed)
-            wanted = lesson.blank_id if label == BLANK else label
+            wanted = objective.blank_id if label == BLANK else label
             weights.append(BLANK_WEIGHT if label == BLANK else 1.0)
             losses.append(weights[-1] * (math.log(np.exp(scaled).sum()) - scaled[wanted]))
         return sum(losses) / sum(weights)
 
-    assert float(parts["words"]) == pytest.approx(word_loss(heard.embeds, words), rel=1e-4)
-    last = word_loss(lesson.within_head(heard.last), within)
+    assert float(parts["words"]) == pytest.approx(word_loss(output.embeds, words), rel=1e-4)
+    last = word_loss(objective.within_head(output.last), within)
     assert float(parts["within"]) == pytest.approx(last, rel=1e-4)
-    norms = [(np.linalg.norm(embed) - NORM) ** 2 for embed in heard.embeds.flatten(0, 1).double().numpy()]
+    norms = [(np.linalg.norm(embed) - NORM) ** 2 for embed in output.embeds.flatten(0, 1).double().numpy()]
     assert float(parts["norm"]) == pytest.approx(np.mean(norms), rel=1e-4)
-    logits = lesson.phone_head(heard.middle).double().numpy().reshape(20, -1)
+    logits = objective.phone_head(output.middle).double().numpy().reshape(20, -1)
     plain = [
         math.log(np.exp(row).sum()) - row[label] for row, label in zip(logits, phones.ravel(), strict=True)
     ]
@@ -93,14 +93,14 @@ def test_losses_are_those_of_plain_loops(lesson, table, features):
 
 
 @torch.inference_mode()
-def test_phonemes_are_read_at_the_middle_layer(lesson, features):
+def test_phonemes_are_read_at_the_middle_layer(objective, features):
     """Layers behind it can't change what is read there; those before it do."""
     piece, positions = torch.from_numpy(features[:1, :, :80]).float(), torch.arange(40)
-    before = lesson.embed(piece, positions).middle
-    lesson.audio_tower.layers[1].fc1.weight += 1
-    assert torch.equal(lesson.embed(piece, positions).middle, before)
-    lesson.audio_tower.layers[0].fc1.weight += 1
-    assert not torch.allclose(lesson.embed(piece, positions).middle, before)
+    before = objective.embed(piece, positions).middle
+    objective.audio_tower.layers[1].fc1.weight += 1
+    assert torch.equal(objective.embed(piece, positions).middle, before)
+    objective.audio_tower.layers[0].fc1.weight += 1
+    assert not torch.allclose(objective.embed(piece, positions).middle, before)
 
 
 def numbered_corpus(num_windows: int = 3, num_tokens: int = 40) -> Corpus:
@@ -160,28 +160,28 @@ def edit_distance(one: list[int], other: list[int]) -> int:
     return row[-1]
 
 
-def test_word_errors_of_what_the_nearest_directions_read(lesson, table, monkeypatch):
-    blank = lesson.blank_id
+def test_word_errors_of_what_the_nearest_directions_read(objective, table, monkeypatch):
+    blank = objective.blank_id
     rng = np.random.default_rng(4)
     truth = np.full((3, 750), BLANK, np.int16)
-    heard = np.full((3, 750), blank)
+    hypothesis = np.full((3, 750), blank)
     expected = total = 0
     for window in range(3):
         words = rng.integers(100, 140, 30).tolist()
-        said, read = [w for i, w in enumerate(words) if i == 0 or w != words[i - 1]], []
-        for number, word in enumerate(said):
+        reference, read = [w for i, w in enumerate(words) if i == 0 or w != words[i - 1]], []
+        for number, word in enumerate(reference):
             truth[window, 20 * number : 20 * number + 2] = word
             chance = rng.random()
             if chance < 0.2:
                 continue  # lost
-            told = word if chance < 0.8 else 300 + number
-            heard[window, 20 * number : 20 * number + 3] = told
-            read.append(told)
-        expected += edit_distance(read, said)
-        total += len(said)
+            evidence = word if chance < 0.8 else 300 + number
+            hypothesis[window, 20 * number : 20 * number + 3] = evidence
+            read.append(evidence)
+        expected += edit_distance(read, reference)
+        total += len(reference)
     noise = torch.from_numpy(rng.normal(0, 0.05, (3, 750, 64))).float()
-    monkeypatch.setattr(module, "embed_windows", lambda *_: table[torch.from_numpy(heard)] + noise)
+    monkeypatch.setattr(module, "embed_windows", lambda *_: table[torch.from_numpy(hypothesis)] + noise)
     corpus = numbered_corpus()
     corpus = Corpus(**{**corpus.__dict__, "word_labels": truth})
-    assert word_errors(lesson, corpus, [0, 1, 2]) == (expected, total)
+    assert word_errors(objective, corpus, [0, 1, 2]) == (expected, total)
     assert 0 < expected < total

@@ -1,4 +1,4 @@
-"""Fig. 2: the number is what it is said to be, and the job draws what the methods keep."""
+"""Fig. 2: the number is what it is lines_shown to be, and the job draws what the methods keep."""
 
 import importlib.util
 import io
@@ -12,7 +12,7 @@ import pytest
 from loguru import logger
 from PIL import Image
 
-from speechprune.lab.figure2.drawing import Panel, draw_token_map, nearest_query_distances, project
+from speechprune.lab.figure2.drawing import Panel, draw_panels, nearest_query_distances, project
 from speechprune.sweep.figures import render
 
 ROOT = Path(__file__).parents[3]
@@ -28,8 +28,8 @@ def load_job():
 
 @pytest.fixture(autouse=True)
 def no_screen(monkeypatch):
-    """The screen is what standard error was when it was first asked for."""
-    monkeypatch.setattr("speechprune.cli.log_to_screen", lambda: None)
+    """The screen is what standard error was when it was first of_recording for."""
+    monkeypatch.setattr("speechprune.pipeline.terminal.log_to_screen", lambda: None)
 
 
 @pytest.fixture
@@ -71,7 +71,7 @@ def test_the_same_tokens_give_the_same_places(embeds):
 def test_the_picture_tells_each_panel_apart(embeds):
     places = project(*embeds, perplexity=5, seed=0)
     panels = [Panel("speechprune", np.arange(5), ["kept $1$"]), Panel("random", np.arange(9, 20), ["kept 2"])]
-    files = render(draw_token_map(places, 40, panels, "Who & when?"))
+    files = render(draw_panels(places, 40, panels, "Who & when?"))
     words = " ".join(ElementTree.fromstring(files["svg"]).itertext())
     for text in (
         "speechprune",

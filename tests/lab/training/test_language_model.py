@@ -12,7 +12,7 @@ from speechprune.lab.training.language_model import (
     FACT_LAYER,
     OPTION_LAYER,
     PROBE_SCALE,
-    LanguageLesson,
+    LanguageObjective,
     draw_pack,
 )
 from speechprune.lab.training.packing import IGNORED, Packer
@@ -24,9 +24,9 @@ def packer(processor, table) -> Packer:
 
 
 @pytest.fixture
-def lesson(model) -> LanguageLesson:
+def objective(model) -> LanguageObjective:
     torch.manual_seed(2)
-    return LanguageLesson(model.model.language_model, model.lm_head)
+    return LanguageObjective(model.model.language_model, model.lm_head)
 
 
 @pytest.fixture
@@ -68,8 +68,8 @@ def plain(model, pack):
 
 
 @torch.inference_mode()
-def test_letters_words_and_accuracy(lesson, pack, plain):
-    parts = lesson.loss(pack)
+def test_letters_words_and_accuracy(objective, pack, plain):
+    parts = objective.loss(pack)
     letters, words, hits = [], [], []
     for _, row, places, _, _, output in plain:
         log_p = output.logits[0].double().log_softmax(-1)
@@ -86,8 +86,8 @@ def test_letters_words_and_accuracy(lesson, pack, plain):
 
 
 @torch.inference_mode()
-def test_where_the_guided_heads_look(lesson, pack, plain):
-    parts = lesson.loss(pack)
+def test_where_the_guided_heads_look(objective, pack, plain):
+    parts = objective.loss(pack)
     facts, options = [], []
     for _, _, places, token, (begin, end, option_begin, option_end), output in plain:
         at = places.index(token)
@@ -105,9 +105,9 @@ def test_where_the_guided_heads_look(lesson, pack, plain):
 
 
 @torch.inference_mode()
-def test_what_the_probes_read(lesson, model, pack, plain):
+def test_what_the_probes_read(objective, model, pack, plain):
     """Subject and value, from the guided heads' query of the answering token and their keys of the spans."""
-    parts = lesson.loss(pack)
+    parts = objective.loss(pack)
     table = functional.normalize(model.get_input_embeddings().weight, dim=1)
 
     def missed(probed: torch.Tensor, wanted: torch.Tensor) -> float:
@@ -121,28 +121,28 @@ def test_what_the_probes_read(lesson, model, pack, plain):
     subjects, values = [], []
     for number, _, places, token, (begin, end, _, option_end), output in plain:
         for place, projection in ((token, "q_proj"), (begin, "k_proj"), (end - 1, "k_proj")):
-            probed = lesson.subject_probe(read(FACT_LAYER, output, places.index(place), projection))
+            probed = objective.subject_probe(read(FACT_LAYER, output, places.index(place), projection))
             for word, wanted in zip(probed.view(2, -1), pack.subjects[number], strict=True):
                 subjects.append(missed(word, wanted))
         for place, projection in ((token, "q_proj"), (option_end - 1, "k_proj")):
             if place >= 0:
-                probed = lesson.value_probe(read(OPTION_LAYER, output, places.index(place), projection))
+                probed = objective.value_probe(read(OPTION_LAYER, output, places.index(place), projection))
                 values.append(missed(probed, pack.values[number]))
     assert float(parts["subjects"]) == pytest.approx(np.mean(subjects), rel=1e-4)
     assert float(parts["values"]) == pytest.approx(np.mean(values), rel=1e-4)
 
 
-def test_guidance_trains_its_layers_and_leaves_the_embeddings(lesson, pack):
-    parts = lesson.loss(pack)
+def test_guidance_trains_its_layers_and_leaves_the_embeddings(objective, pack):
+    parts = objective.loss(pack)
     (parts["facts"] + parts["options"]).backward()
-    layers = lesson.language_model.layers
+    layers = objective.language_model.layers
     guided = slice(0, layers[0].self_attn.head_dim)
     for layer in (FACT_LAYER, OPTION_LAYER):
         gradient = layers[layer].self_attn.q_proj.weight.grad
         assert gradient[guided].abs().max() > 0
-    assert lesson.language_model.embed_tokens.weight.grad is None
-    assert lesson.lm_head.weight.grad is None
-    # the other heads of the last guided layer are told nothing
+    assert objective.language_model.embed_tokens.weight.grad is None
+    assert objective.lm_head.weight.grad is None
+    # the other heads of the last guided layer are evidence nothing
     assert layers[OPTION_LAYER].self_attn.k_proj.weight.grad[guided.stop :].abs().max() == 0
 
 
@@ -153,7 +153,7 @@ def test_a_pack_has_about_the_tokens_asked_for_and_both_kinds_of_questions(packe
         drawn.append(rng.choice(contexts))
         return drawn[-1]
 
-    pack = draw_pack(draw, packer, batch_tokens=3000, key="some lesson 0 7")
+    pack = draw_pack(draw, packer, batch_tokens=3000, key="some objective 0 7")
     num_tokens = sum(len(context.embeds) for context in drawn) + language_model.QUESTION_TOKENS * sum(
         len(context.asked) for context in drawn
     )
@@ -161,8 +161,8 @@ def test_a_pack_has_about_the_tokens_asked_for_and_both_kinds_of_questions(packe
     assert 3000 <= num_tokens < 3000 + longest + 4 * language_model.QUESTION_TOKENS
     with_choices = pack.answering[:, 5] > 0
     assert 0.5 < with_choices.float().mean() < 1
-    again = draw_pack(draw, packer, batch_tokens=3000, key="some lesson 0 7")
+    again = draw_pack(draw, packer, batch_tokens=3000, key="some objective 0 7")
     assert torch.equal(again.embeds, pack.embeds)
     assert torch.equal(again.labels, pack.labels)
-    other = draw_pack(draw, packer, batch_tokens=3000, key="some lesson 0 8")
+    other = draw_pack(draw, packer, batch_tokens=3000, key="some objective 0 8")
     assert other.labels.shape != pack.labels.shape or not torch.equal(other.labels, pack.labels)

@@ -1,4 +1,4 @@
-"""An id stands for one question about one recording: what is answered under it must be what is asked."""
+"""Reject manifests that reuse an answered item_id for a different question."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ from typing import Any
 import pyarrow as pa
 
 from speechprune.data.manifest import ManifestError
-from speechprune.pipeline.directories.run_directory import RunDirectory
 
 ASKED_COLUMNS = ("audio", "question", "choices", "answer", "start", "end")
-MAX_TOLD_CHARACTERS = 120  # of what was asked, and of what is
+MAX_SHOWN_CHARACTERS = 120  # of what was asked, and of what is
 
 
-def refuse_other_items(run: RunDirectory, items: pa.Table) -> None:
+def refuse_changed_items(
+    answered: pa.Table, items: pa.Table, key_columns: list[str], *, path: str, place: str
+) -> None:
     """Refuse a manifest that asks something else under the id of an answered item.
 
     Ids that are made of the row change with it. Those that a manifest gives may stay on a question that was
@@ -23,23 +24,25 @@ def refuse_other_items(run: RunDirectory, items: pa.Table) -> None:
 
     Parameters
     ----------
-    run
-        Settled.
+    answered
+        ``key_columns`` and ``ASKED_COLUMNS`` of the answers; in a sweep one row per point.
     items
-        Of the manifest; with the column ``benchmark`` where the run's answers are told apart by it.
+        Items of the manifest, with the same columns.
+    key_columns
+        Columns that identify an item: its id, in a sweep with the benchmark's name.
+    path, place
+        The run directory and the setting that leads to it, for the sentence.
 
     Raises
     ------
     ManifestError
         The first such item, what has changed, and how many more there are.
     """
-    key_columns = [name for name in run.key_columns if name in ("benchmark", "item_id")]
-    rows = run.read_answers("ok", [*key_columns, *ASKED_COLUMNS])
-    firsts: dict[tuple[str, ...], int] = {}  # a sweep has a row a point
-    for place, key in enumerate(_keys(rows, key_columns)):
-        firsts.setdefault(key, place)
-    answered = rows.take(pa.array(firsts.values(), pa.int64())).select(ASKED_COLUMNS).to_pylist()
-    before = dict(zip(firsts, answered, strict=True))
+    firsts: dict[tuple[str, ...], int] = {}
+    for number, key in enumerate(_keys(answered, key_columns)):
+        firsts.setdefault(key, number)
+    rows = answered.take(pa.array(firsts.values(), pa.int64())).select(ASKED_COLUMNS).to_pylist()
+    before = dict(zip(firsts, rows, strict=True))
     others = [
         (key, name, before[key][name], item[name])
         for key, item in zip(_keys(items, key_columns), items.select(ASKED_COLUMNS).to_pylist(), strict=True)
@@ -50,15 +53,15 @@ def refuse_other_items(run: RunDirectory, items: pa.Table) -> None:
     key, name, was, now = others[0]
     more = f" (and {len(others) - 1:,} more)" if len(others) > 1 else ""
     raise ManifestError(
-        f"item_id {key[-1]!r} is answered in {run.path} with another {name}, {_brief(was)}, where the "
+        f"item_id {key[-1]!r} is answered in {path} with another {name}, {_brief(was)}, where the "
         f"manifest now has {_brief(now)}{more}: give what has changed another item_id, or give another "
-        "output.path"
+        f"{place}"
     )
 
 
 def _brief(value: Any) -> str:
     """As written in Python, within a line: a question may fill a page."""
-    return textwrap.shorten(repr(value), MAX_TOLD_CHARACTERS, placeholder=" ...")
+    return textwrap.shorten(repr(value), MAX_SHOWN_CHARACTERS, placeholder=" ...")
 
 
 def _keys(table: pa.Table, key_columns: list[str]) -> list[tuple[str, ...]]:

@@ -1,0 +1,161 @@
+"""Sizes of a Speech LLM that its cost depends on: a decoder, and an encoder of its family's own.
+
+Symbols: h hidden size, I intermediate size, L layers, H query heads and G key-value heads of d each, V
+vocabulary; of a Whisper-type encoder e width, F width of its MLP, M mel bins, P positions.
+A product of (a x b) by (b x c) is ``2abc`` FLOPs.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+CONVOLUTION_KERNEL = 3  # both convolutions of a Whisper-type encoder
+
+
+@dataclass(frozen=True, kw_only=True)
+class DecoderShape:
+    """Sizes of the language model, under Hugging Face's names.
+
+    A family whose decoder is not dense subclasses it and overrides ``num_layer_weights`` and
+    ``num_layer_weights_held``.
+
+    Parameters
+    ----------
+    hidden_size, intermediate_size, num_hidden_layers : int
+        h, I and L.
+    num_attention_heads, num_key_value_heads, head_dim : int
+        H, G and d. G < H is grouped-query attention; H·d need not be h.
+    vocab_size : int
+        Rows of the output layer, V.
+    """
+
+    hidden_size: int
+    intermediate_size: int
+    num_hidden_layers: int
+    num_attention_heads: int
+    num_key_value_heads: int
+    head_dim: int
+    vocab_size: int
+
+    @property
+    def queries_size(self) -> int:
+        """Width of a token's queries over all heads, H·d."""
+        return self.num_attention_heads * self.head_dim
+
+    @property
+    def keys_size(self) -> int:
+        """Width of a token's keys over all key-value heads, G·d (its values': the same)."""
+        return self.num_key_value_heads * self.head_dim
+
+    @property
+    def num_layer_weights(self) -> int:
+        """Matrix entries of one layer that a token is multiplied by: 2h(Hd + Gd) and 3hI."""
+        attention = 2 * self.hidden_size * (self.queries_size + self.keys_size)
+        mlp = 3 * self.hidden_size * self.intermediate_size
+        return attention + mlp
+
+    @property
+    def num_layer_weights_held(self) -> int:
+        """Matrix entries of one layer in memory: the same, unless only some experts compute."""
+        return self.num_layer_weights
+
+
+class EncoderShape(Protocol):
+    """Sizes and cost of an audio encoder; each family has its own closed form."""
+
+    @property
+    def window_seconds(self) -> float:
+        """Length of a window, the encoder's input, in seconds."""
+        ...
+
+    @property
+    def window_tokens(self) -> int:
+        """Audio tokens of a full window."""
+        ...
+
+    @property
+    def states_size(self) -> int:
+        """Width d of the states: the input of the projector's last linear layer."""
+        ...
+
+    def flops(self, num_windows: int) -> int:
+        """FLOPs of windows up to the states; a short window costs as much as a full one."""
+        ...
+
+    def project_flops(self, num_windows: int) -> int:
+        """FLOPs of the projector's last linear layer: all of encoding that an index leaves to do."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class WhisperEncoderShape:
+    """A Whisper encoder, pooling of stride 2 and a linear projector: Qwen2-Audio's ``EncoderShape``.
+
+    Parameters
+    ----------
+    hidden_size, num_layers, ffn_size : int
+        e, layers and F.
+    num_mel_bins : int
+        Channels of the log-mel input, M.
+    num_positions : int
+        Positions of one window inside the encoder, P: half its mel frames, twice its audio tokens.
+    projected_size : int
+        Width of an audio embedding, h.
+    window_seconds : float
+        Length of a window in seconds.
+    """
+
+    hidden_size: int
+    num_layers: int
+    ffn_size: int
+    num_mel_bins: int
+    num_positions: int
+    projected_size: int
+    window_seconds: float = 30
+
+    @property
+    def window_tokens(self) -> int:
+        """Audio tokens of a full window, after the pooling of stride 2."""
+        return self.num_positions // 2
+
+    @property
+    def states_size(self) -> int:
+        """The encoder's width, e."""
+        return self.hidden_size
+
+    def flops(self, num_windows: int) -> int:
+        """Two convolutions and every layer: 2·3·(2P)·Me + 2·3·Pe² + layers · [2P(4e² + 2eF) + 4P²e]."""
+        width, positions = self.hidden_size, self.num_positions
+        num_mel_frames = 2 * positions
+        convolution_1 = 2 * CONVOLUTION_KERNEL * num_mel_frames * self.num_mel_bins * width
+        convolution_2 = 2 * CONVOLUTION_KERNEL * positions * width**2  # stride 2: half the mel frames
+        projections_and_mlp = 2 * positions * (4 * width**2 + 2 * width * self.ffn_size)
+        attention = 4 * positions**2 * width
+        layers = self.num_layers * (projections_and_mlp + attention)
+        return num_windows * (convolution_1 + convolution_2 + layers)
+
+    def project_flops(self, num_windows: int) -> int:
+        """The projector on n = P/2 tokens a window: 2neh."""
+        return 2 * num_windows * self.window_tokens * self.hidden_size * self.projected_size
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelShape:
+    """The two parts of a Speech LLM, each with its own account.
+
+    Parameters
+    ----------
+    decoder : DecoderShape
+        The language model.
+    encoder : EncoderShape
+        The audio encoder with the projector.
+    """
+
+    decoder: DecoderShape
+    encoder: EncoderShape
+
+    @property
+    def token_rate(self) -> float:
+        """Audio tokens a second, f: of a full window."""
+        return self.encoder.window_tokens / self.encoder.window_seconds

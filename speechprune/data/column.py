@@ -1,0 +1,89 @@
+"""What one entry of ``data/columns.py`` states about a column."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+import pyarrow as pa
+
+from speechprune.data.formats import significant
+
+if TYPE_CHECKING:
+    from speechprune.data.answer_rows import AnswerRecord
+
+TEXT, FLOAT, INT = pa.string(), pa.float64(), pa.int64()
+Section = Literal["item", "answer", "accuracy", "tokens", "paper", "actual", "measured", "provenance"]
+
+
+def arrow_field(name: str, kind: pa.DataType, comment: str, unit: str = "") -> pa.Field:
+    """An Arrow field whose metadata state what the column holds, and in which unit."""
+    return pa.field(name, kind, metadata={"comment": comment, "unit": unit})
+
+
+class ReportCell(NamedTuple):
+    """How a sweep's report shows the mean of a column.
+
+    Parameters
+    ----------
+    heading, label
+        The group of columns that it stands under, and its own name there.
+    text, scale
+        Makes the text of the mean, multiplied by ``scale``.
+    place
+        Columns under one heading stand by ascending place, then as in ``COLUMNS``.
+    """
+
+    heading: str
+    label: str
+    text: Callable[[Any], str] = significant
+    scale: float = 1.0
+    place: int = 0
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column of the answers, and everything that is derived from it.
+
+    Parameters
+    ----------
+    name, comment, type, unit
+        As they stand in the file's schema.
+    value
+        Makes the value of a row; None for columns that are taken from the manifest.
+    section
+        What the column is about: groups the docs page and the points table.
+    status
+        Rows that have a value: those with ``status=ok``, with ``status=failed``, or both.
+    summary
+        How ``summary.json`` aggregates it: ``totals.NAME``, ``NAME_mean``, or the largest as ``NAME``.
+    sweep, sweep_comment
+        How ``points.parquet`` aggregates it over the items of a point, and the comment that it has there.
+    report
+        How a sweep's report shows it; needs ``sweep``.
+    """
+
+    name: str
+    comment: str
+    value: Callable[[AnswerRecord], Any] | None = None
+    sweep_comment: str = ""
+    report: ReportCell | None = None
+    type: pa.DataType = TEXT
+    unit: str = ""
+    section: Section = "answer"
+    status: Literal["ok", "failed", "both"] = "ok"
+    summary: Literal["sum", "mean", "max"] | None = None
+    sweep: Literal["mean", "max"] | None = None
+
+    @property
+    def field(self) -> pa.Field:
+        """Its field in the schema of answers."""
+        return arrow_field(self.name, self.type, self.comment, self.unit)
+
+    @property
+    def point_field(self) -> pa.Field:
+        """Its field in the schema of points: a mean is a float64, the largest keeps its type."""
+        kind = FLOAT if self.sweep == "mean" else self.type
+        comment = self.sweep_comment or f"{self.sweep} of: {self.comment}"
+        return arrow_field(self.name, kind, comment, self.unit)

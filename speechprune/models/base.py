@@ -1,0 +1,267 @@
+"""The contract of a model family: what a Speech LLM must give, and what is the same for all of them."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
+
+import numpy as np
+import torch
+
+from speechprune.audio import SAMPLE_RATE
+from speechprune.cost import ModelShape
+from speechprune.pruning import FirstLayerProjections
+from speechprune.pruning.phase1 import frame_boundaries
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig
+
+    from speechprune.models.source import ModelSource
+
+
+@dataclass(frozen=True)
+class Window:
+    """One input of an encoder.
+
+    Parameters
+    ----------
+    samples
+        int16 at 16 kHz, at most ``window_samples`` of the model.
+    start_seconds
+        Where in the recording it starts.
+    """
+
+    samples: np.ndarray
+    start_seconds: float
+
+
+@dataclass(frozen=True)
+class EncodedWindows:
+    """What an encoder makes of a batch of windows.
+
+    Parameters
+    ----------
+    states
+        Shape ``(windows, n, d)``; rows behind a window's own tokens mean nothing.
+    times
+        Start and end of each window's own tokens in seconds of the recording, float64, ``(tokens, 2)`` each.
+        Their number may depend on the sound, not on its length alone.
+    """
+
+    states: torch.Tensor
+    times: list[np.ndarray]
+
+
+@dataclass(frozen=True)
+class SplicedPrompt:
+    """A prompt with the kept audio tokens in their place.
+
+    Parameters
+    ----------
+    embeds
+        ``inputs_embeds``, shape ``(tokens, D)``.
+    token_ids
+        One a position; ``audio_token_id`` where the audio is.
+    """
+
+    embeds: torch.Tensor
+    token_ids: list[int]
+
+
+@dataclass(frozen=True, kw_only=True)
+class LanguageModel:
+    """The text side of a loaded model: the handles on which prompts are scored and answers generated.
+
+    Parameters
+    ----------
+    tokenizer
+        A fast tokenizer, with offsets.
+    decoder
+        The decoder without its head: takes ``inputs_embeds``, gives ``last_hidden_state``.
+    head
+        States to logits.
+    embedding
+        Token ids to embeddings, scaled as the decoder takes them.
+    projections
+        W_Q and W_K of the first layer, for phase 2.
+    audio_token_id
+        The placeholder of the audio in a rendered chat.
+    end_token_ids
+        Tokens that end an answer.
+    max_prompt_tokens
+        Longest prompt that the decoder takes.
+    """
+
+    tokenizer: Any
+    decoder: Any
+    head: Any
+    embedding: Any
+    projections: FirstLayerProjections
+    audio_token_id: int
+    end_token_ids: frozenset[int]
+    max_prompt_tokens: int
+
+
+class SpeechModel(ABC):
+    """A loaded Speech LLM: encode windows, embed text, score prompts (``generation`` continues them).
+
+    A family is one file with a subclass, and one line in ``MODELS``. Encoding, pruning, prompts, scoring, the
+    index and the search are shared; a family has only what differs.
+
+    Parameters
+    ----------
+    name
+        What rows and messages call the model.
+    shape
+        Of ``shape_of``.
+    language_model
+        The text side.
+    encoder_batch_size
+        Windows in one encoder batch, always of this one shape.
+    prefill_batch_tokens
+        Padded tokens in one prefill batch (at least one prompt).
+    """
+
+    model_types: ClassVar[tuple[str, ...]]  # values of model_type in config.json
+    # False where a short window's tokens would depend on the other windows of its batch: it is encoded alone
+    short_windows_share_batches: ClassVar[bool] = True
+    min_window_samples: ClassVar[int]  # the shortest window that gives a token
+    full_window_samples: ClassVar[int]  # from here on a window needs no mask
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        shape: ModelShape,
+        language_model: LanguageModel,
+        encoder_batch_size: int,
+        prefill_batch_tokens: int,
+    ) -> None:
+        self.name = name
+        self.shape = shape
+        self.language_model = language_model
+        self.encoder_batch_size = encoder_batch_size
+        self.prefill_batch_tokens = prefill_batch_tokens
+
+    # --------------------------------------------------------------------------------------------------------
+    # What a family gives
+
+    @classmethod
+    def parse_config(cls, values: dict[str, Any]) -> PreTrainedConfig:
+        """Turn the content of config.json into a config; here by the class that transformers has for it."""
+        from transformers import AutoConfig
+
+        return AutoConfig.for_model(**values)
+
+    @classmethod
+    @abstractmethod
+    def shape_of(cls, config: PreTrainedConfig) -> ModelShape:
+        """Read the sizes that the cost account needs."""
+
+    @classmethod
+    @abstractmethod
+    def load(cls, source: ModelSource) -> Self:
+        """Load weights, tokenizer and feature extractor."""
+
+    @abstractmethod
+    def render_chat(self, user_text: str) -> str:
+        """Render the model's chat template around one audio placeholder and the user's words."""
+
+    @abstractmethod
+    def encode_windows(self, windows: Sequence[Window]) -> EncodedWindows:
+        """Encode a batch of windows, all full or all short, up to the states."""
+
+    @abstractmethod
+    def project(self, states: torch.Tensor) -> torch.Tensor:
+        """Project states to audio embeddings, S = x Pᵀ + b: ``(..., d)`` to ``(..., D)``, on ``device``."""
+
+    @property
+    @abstractmethod
+    def projector(self) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """P, ``(D, d)``, and b, ``(D,)`` or None."""
+
+    def frame_starts(self, times: np.ndarray) -> np.ndarray:
+        """Group a recording's tokens to the budget frames of phase 1, see ``frame_boundaries``.
+
+        A family whose tokens have no time inside a window overrides it.
+        """
+        return frame_boundaries(times[:, 0])
+
+    def prompt_inputs(
+        self, prompts: Sequence[SplicedPrompt], padding_side: Literal["left", "right"]
+    ) -> dict[str, torch.Tensor]:
+        """Pad prompts to one batch, as keyword arguments of the decoder."""
+        embeds = [prompt.embeds for prompt in prompts]
+        padded = torch.nn.utils.rnn.pad_sequence(embeds, batch_first=True, padding_side=padding_side)
+        return {"inputs_embeds": padded}
+
+    # --------------------------------------------------------------------------------------------------------
+    # What is the same for all
+
+    @property
+    def tokenizer(self) -> Any:
+        """The fast tokenizer."""
+        return self.language_model.tokenizer
+
+    @property
+    def device(self) -> torch.device:
+        """Where prompts are embedded; with sharded weights the first device."""
+        device: torch.device = self.language_model.embedding.weight.device
+        return device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of weights and embeddings."""
+        dtype: torch.dtype = self.language_model.embedding.weight.dtype
+        return dtype
+
+    @property
+    def window_seconds(self) -> float:
+        """Length of a window in seconds."""
+        return self.shape.encoder.window_seconds
+
+    @property
+    def window_samples(self) -> int:
+        """Length of a window in samples."""
+        return round(self.window_seconds * SAMPLE_RATE)
+
+    @torch.inference_mode()
+    def embed_windows(self, windows: Sequence[Window]) -> list[tuple[torch.Tensor, np.ndarray]]:
+        """Encode and project one batch of windows.
+
+        Returns
+        -------
+        list of tuple
+            S of each window, ``(tokens, D)``, and the times of its tokens, ``(tokens, 2)``.
+        """
+        encoded = self.encode_windows(windows)
+        embeds = self.project(encoded.states)
+        # clone: a view would keep the whole batch alive for as long as one short window is kept
+        return [(S[: len(times)].clone(), times) for S, times in zip(embeds, encoded.times, strict=True)]
+
+    @torch.inference_mode()
+    def embed_tokens(self, token_ids: list[int]) -> torch.Tensor:
+        """Embed text tokens, ``(L, D)``."""
+        embeds: torch.Tensor = self.language_model.embedding(torch.tensor(token_ids, device=self.device))
+        return embeds
+
+    @torch.inference_mode()
+    def next_token_logits(self, prompts: Sequence[SplicedPrompt]) -> torch.Tensor:
+        """Compute the logits of the token that follows each prompt, from one prefill.
+
+        Prompts are padded on the right: causal attention never looks there, so no mask is needed, and only
+        the last position's logits are formed.
+
+        Returns
+        -------
+        torch.Tensor
+            float32, shape ``(len(prompts), V)``.
+        """
+        inputs = self.prompt_inputs(prompts, "right")
+        states = self.language_model.decoder(**inputs, use_cache=False).last_hidden_state
+        last = torch.tensor([len(prompt.token_ids) - 1 for prompt in prompts], device=states.device)
+        rows = torch.arange(len(prompts), device=states.device)
+        logits: torch.Tensor = self.language_model.head(states[rows, last])
+        return logits.float()

@@ -1,0 +1,54 @@
+"""The model families, by name: a new family is one file in this room and one line here."""
+
+from __future__ import annotations
+
+import difflib
+
+from speechprune.models.base import SpeechModel
+from speechprune.models.hub import ModelError
+from speechprune.models.qwen2_audio import Qwen2Audio
+from speechprune.plugins import import_class, is_import_path
+
+MODELS: dict[str, type[SpeechModel]] = {
+    "qwen2_audio": Qwen2Audio,
+}
+
+
+def find_family(path: str, model_type: str | None, family: str | None) -> type[SpeechModel]:
+    """Find the family of a model.
+
+    Parameters
+    ----------
+    path
+        The model's, for the sentence of an error.
+    model_type
+        Of its config.json.
+    family
+        Name in ``MODELS`` or import path that takes precedence; None to go by ``model_type``.
+
+    Raises
+    ------
+    ModelError
+        No such family; the sentence names the nearest.
+    """
+    if family is not None and is_import_path(family):
+        try:
+            return import_class(family, SpeechModel, "model.family")  # type: ignore[type-abstract]
+        except ValueError as error:
+            raise ModelError(str(error)) from error
+    if family is not None:
+        if family in MODELS:
+            return MODELS[family]
+        close = difflib.get_close_matches(family, MODELS, n=1)
+        hint = f"did you mean {close[0]}?" if close else f"give {', '.join(MODELS)}, or package.module:Class"
+        raise ModelError(f"unknown model.family {family!r}: {hint}")
+    for kind in MODELS.values():
+        if model_type in kind.model_types:
+            return kind
+    supported = sorted(name for kind in MODELS.values() for name in kind.model_types)
+    close = difflib.get_close_matches(str(model_type), supported, n=1)
+    hint = f"; the nearest is {close[0]}" if close else ""
+    raise ModelError(
+        f"model {path} is a {model_type}{hint}; supported families: {', '.join(supported)} "
+        "(model.family names one of your own)"
+    )

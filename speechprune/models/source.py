@@ -1,0 +1,106 @@
+"""What a family loads from: one folder or hub repository, with the device and dtype to load onto."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from transformers import PreTrainedConfig
+
+from speechprune.models.hub import ModelError, take_from_cache_only
+from speechprune.models.options import ModelOptions
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelSource:
+    """One folder or hub repository of a model.
+
+    Parameters
+    ----------
+    options
+        Of the config.
+    config
+        Parsed config.json.
+    folder
+        Local folder, or hub id.
+    device, dtype
+        Where and as what the weights are loaded.
+    """
+
+    options: ModelOptions
+    config: PreTrainedConfig
+    folder: str
+    device: str
+    dtype: torch.dtype
+
+    @property
+    def location(self) -> dict[str, Any]:
+        """Keyword arguments of any ``from_pretrained``."""
+        return {
+            "pretrained_model_name_or_path": self.folder,
+            "revision": self.options.revision,
+            "local_files_only": take_from_cache_only(self.folder, self.options.revision),
+        }
+
+    @property
+    def batches(self) -> dict[str, Any]:
+        """Name and batch sizes: keyword arguments of ``SpeechModel``."""
+        is_gpu = self.device == "cuda"
+        return {
+            "name": self.options.path,
+            "encoder_batch_size": self.options.encoder_batch_size or (8 if is_gpu else 1),
+            "prefill_batch_tokens": self.options.prefill_batch_tokens or (16_384 if is_gpu else 1),
+        }
+
+    def load_weights(self, model_class: Any) -> Any:
+        """Load a Hugging Face model, complete and in eval mode; or make one with seeded random weights.
+
+        Raises
+        ------
+        ModelError
+            Weights are missing, or not of the shape that config.json gives.
+        """
+        if self.options.random_weights:
+            return self._random_weights(model_class).eval().requires_grad_(False)
+        model, report = model_class.from_pretrained(
+            **self.location,
+            dtype=self.dtype,
+            attn_implementation=self.options.attn_implementation,
+            device_map=self.options.device_map or {"": self.device},
+            ignore_mismatched_sizes=True,  # reported with the missing ones
+            output_loading_info=True,
+        )
+        self._check_complete(report)
+        return model.eval().requires_grad_(False)
+
+    def _check_complete(self, report: dict[str, Any]) -> None:
+        """Refuse a checkpoint whose gaps transformers would fill with random weights."""
+        faulty = sorted([*report["missing_keys"], *(name for name, *_ in report["mismatched_keys"])])
+        if faulty:
+            raise ModelError(
+                f"model {self.options.path} is incomplete: {len(faulty)} weights, such as {faulty[0]}, are "
+                "missing or not of the shape that its config.json says"
+            )
+
+    def _random_weights(self, model_class: Any) -> Any:
+        self.config._attn_implementation = self.options.attn_implementation
+        with torch.random.fork_rng(devices=["cuda"] if self.device == "cuda" else []):
+            torch.manual_seed(0)
+            before = torch.get_default_dtype()
+            torch.set_default_dtype(self.dtype)  # so that 8 B parameters never exist in float32
+            try:
+                with torch.device(self.device):
+                    return model_class(self.config)
+            finally:
+                torch.set_default_dtype(before)
+
+
+def end_token_ids(generation_config: Any, tokenizer: Any) -> frozenset[int]:
+    """Read the tokens that end an answer: the generation config's, else the tokenizer's."""
+    ids = generation_config.eos_token_id
+    if ids is None:
+        ids = tokenizer.eos_token_id
+    if ids is None:
+        return frozenset()
+    return frozenset(ids if isinstance(ids, list | tuple) else [ids])

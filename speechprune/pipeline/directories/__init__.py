@@ -1,1 +1,0 @@
-"""What jobs leave and continue: run directories, benchmarks, and the settings that they were made with."""

@@ -1,0 +1,178 @@
+"""Settings that decide what a directory holds: recorded in its ``run.json``, compared at later launches."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+from collections.abc import Collection, Iterator, Sequence
+from datetime import UTC, datetime
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any, Protocol
+
+from speechprune import storage
+from speechprune.config import ConfigError
+
+if TYPE_CHECKING:
+    from speechprune.inference.types import AnsweringOptions
+    from speechprune.models.options import ModelOptions
+    from speechprune.pruning.options import PruningOptions
+
+# these spread the work and change rounding at most; all other model settings can change an answer
+FREE_MODEL_SETTINGS = {
+    "path",
+    "revision",
+    "device",
+    "device_map",
+    "encoder_batch_size",
+    "prefill_batch_tokens",
+}
+PACKAGES = ("speechprune", "ray", "torch", "transformers", "pyarrow")
+
+
+class AnsweringConfig(Protocol):
+    """The sections of a job's config that decide its answers."""
+
+    @property
+    def model(self) -> ModelOptions:
+        """The model."""
+        ...
+
+    @property
+    def pruning(self) -> PruningOptions:
+        """How audio tokens are pruned."""
+        ...
+
+    @property
+    def answering(self) -> AnsweringOptions:
+        """How questions are put."""
+        ...
+
+
+def answer_settings(config: AnsweringConfig, states: str | None) -> dict[str, Any]:
+    """All settings that can change an answer, by dotted name.
+
+    Parameters
+    ----------
+    states
+        How the index that recordings are taken from stores them; None without an index.
+    """
+    # imports torch, which workers that write do without
+    from speechprune.models.fingerprint import fingerprint
+
+    settings: dict[str, Any] = {"model.path (fingerprint of its content)": fingerprint(config.model)}
+    settings |= model_settings(config.model)
+    method = config.pruning.build()
+    settings["pruning.method"] = method.name
+    settings |= {f"pruning.{name}": value for name, value in dataclasses.asdict(method).items()}
+    settings |= {f"answering.{name}": value for name, value in dataclasses.asdict(config.answering).items()}
+    settings["index.states of input.index"] = states
+    return settings
+
+
+def model_settings(model: ModelOptions) -> dict[str, Any]:
+    """The settings of a model that can change an answer, but for its weights."""
+    return {
+        f"model.{name}": value
+        for name, value in dataclasses.asdict(model).items()
+        if name not in FREE_MODEL_SETTINGS
+    }
+
+
+@contextlib.contextmanager
+def output_path_errors(place: str) -> Iterator[None]:
+    """Name the setting whose location can't be used: no such bucket, no credentials, a file in the way."""
+    try:
+        yield
+    except storage.StorageError as error:
+        raise ConfigError(f"{place} can't be used: {error}") from error
+
+
+def check_settings(
+    path: str,
+    settings: dict[str, Any],
+    config: Any,
+    *,
+    holds: str | None,
+    place: str,
+    may_be_new: Collection[str] = (),
+    packages: Sequence[str] = PACKAGES,
+) -> None:
+    """Write ``run.json``, or check that what the directory holds was made with the same settings.
+
+    Parameters
+    ----------
+    path
+        Directory that a job writes to.
+    settings
+        All that can change what the job writes, by dotted name.
+    config
+        Dataclass of the whole job, for the record.
+    holds
+        What is in the directory, such as "answers"; None where nothing is.
+    place
+        Setting that leads to the directory.
+    may_be_new
+        Settings that an earlier record need not have: they are added to it.
+    packages
+        Packages whose versions are recorded.
+
+    Raises
+    ------
+    ConfigError
+        The directory holds work of other settings (the sentence names the first that differs), or can't be
+        read or written.
+    """
+    settings = json.loads(json.dumps(settings))  # as they are read back: a tuple is a list
+    record = {
+        "settings": settings,
+        "config": dataclasses.asdict(config),
+        "versions": {name: version(name) for name in packages},
+        "created_at": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+    uri = storage.join(path, "run.json")
+    with output_path_errors(place):
+        earlier = _read_run(uri)
+        if earlier is None and holds:
+            raise ConfigError(f"{place} {path} holds {holds} but no run.json: give another {place}")
+        if earlier is None:
+            try:
+                storage.create_bytes(uri, json.dumps(record, indent=2).encode())
+                return
+            except FileExistsError:  # another launch was faster: its settings count
+                earlier, holds = _read_run(uri) or {"settings": {}}, "answers of another launch"
+        elif not holds:
+            # nothing was made with those settings: a first try may be corrected
+            storage.write_json(uri, record)
+            return
+        if changed := _compare(settings, earlier, may_be_new, f"the {holds} in {path}", place):
+            storage.write_json(uri, changed)
+
+
+def _compare(
+    settings: dict[str, Any], earlier: dict[str, Any], may_be_new: Collection[str], held: str, place: str
+) -> dict[str, Any] | None:
+    """Refuse other settings; return the record with what is new in it, if anything is."""
+    before_all = earlier["settings"]
+    new = {name: settings[name] for name in may_be_new if name not in before_all}
+    for name, value in settings.items():
+        before = (before_all | new).get(name)
+        if before != value:
+            raise ConfigError(
+                f"{name} is {value!r}, but {held} were made with {before!r}: "
+                f"give another {place}, or the same setting to continue"
+            )
+    return earlier | {"settings": before_all | new} if new else None
+
+
+def _read_run(uri: str) -> dict[str, Any] | None:
+    """``run.json``, or None before the first launch."""
+    try:
+        record: dict[str, Any] = json.loads(storage.read_bytes(uri))
+    except FileNotFoundError:
+        return None
+    except ValueError as error:
+        if isinstance(error, storage.StorageError):
+            raise
+        raise storage.StorageError(f"{uri} is damaged ({error}): restore it from a copy") from error
+    return record

@@ -1,0 +1,181 @@
+"""Kits of the conformance suite: for each family a tiny checkpoint, and its own implementation as oracle.
+
+An oracle uses nothing of ours but the decoded samples, cut into the family's windows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+
+from speechprune.audio import SAMPLE_RATE
+from speechprune.models.qwen2_audio import Qwen2Audio
+from tests.helpers.tiny_models import WEIGHT_SPREAD, byte_level_processor, save_tiny_model
+from tests.helpers.toy_model import AUDIO, TOKEN_SAMPLES, ToyConfig, ToyForAnswering, ToyModel
+
+
+class Oracle(Protocol):
+    """What a family does by itself with a recording and the user's words."""
+
+    def prompt_ids(self, samples: np.ndarray, user_text: str) -> list[int]:
+        """Token ids of the whole prompt, one placeholder per audio token."""
+        ...
+
+    def logits(self, samples: np.ndarray, user_text: str) -> torch.Tensor:
+        """Logits of the next token, by the family's own forward."""
+        ...
+
+    def generate(self, samples: np.ndarray, user_text: str, max_new_tokens: int) -> list[int]:
+        """Greedy tokens, by the family's own generate."""
+        ...
+
+
+@dataclass(frozen=True)
+class Kit:
+    """What the suite needs of a family.
+
+    Parameters
+    ----------
+    save
+        Writes a tiny checkpoint into a folder.
+    oracle
+        Makes the oracle of a loaded model.
+    family
+        For ``model.family``; None where ``MODELS`` has it.
+    feature_flops
+        FLOPs of a window's features, such as the product with the mel filters, which no account counts.
+    """
+
+    save: Callable[[Path], str]
+    oracle: Callable[[Any], Oracle]
+    family: str | None = None
+    feature_flops: int = 0
+
+
+class Qwen2AudioOracle:
+    """The processor's features of every 30 s window, one span of placeholders, Hugging Face's own forward."""
+
+    def __init__(self, model: Qwen2Audio) -> None:
+        self._model, self._processor = model.model, model.processor
+
+    def _inputs(self, samples: np.ndarray, user_text: str) -> dict[str, torch.Tensor]:
+        size = 30 * SAMPLE_RATE
+        features = self._processor.feature_extractor(
+            [samples[i : i + size] / 32768 for i in range(0, len(samples), size)],
+            sampling_rate=SAMPLE_RATE,
+            padding="max_length",
+            return_attention_mask=True,
+            return_tensors="pt",
+        )
+        mel_frames = features["attention_mask"].sum(-1)
+        _, num_tokens = self._model.model.audio_tower._get_feat_extract_output_lengths(mel_frames)
+        content = [{"type": "audio", "audio_url": ""}, {"type": "text", "text": user_text}]
+        prompt = self._processor.apply_chat_template(
+            [{"role": "user", "content": content}], add_generation_prompt=True, tokenize=False
+        )
+        expanded = prompt.replace("<|AUDIO|>", "<|AUDIO|>" * int(num_tokens.sum()))
+        return {
+            **self._processor.tokenizer(expanded, return_tensors="pt"),
+            "input_features": features["input_features"],
+            "feature_attention_mask": features["attention_mask"],
+        }
+
+    def prompt_ids(self, samples: np.ndarray, user_text: str) -> list[int]:
+        return self._inputs(samples, user_text)["input_ids"][0].tolist()
+
+    @torch.inference_mode()
+    def logits(self, samples: np.ndarray, user_text: str) -> torch.Tensor:
+        return self._model(**self._inputs(samples, user_text)).logits[0, -1]
+
+    @torch.inference_mode()
+    def generate(self, samples: np.ndarray, user_text: str, max_new_tokens: int) -> list[int]:
+        inputs = self._inputs(samples, user_text)
+        output = self._model.generate(**inputs, max_new_tokens=max_new_tokens, do_sample=False)
+        return output[0, inputs["input_ids"].shape[1] :].tolist()
+
+
+class ToyOracle:
+    """A plain re-reading of the toy: window by window, the whole prompt anew for every token."""
+
+    def __init__(self, model: ToyModel) -> None:
+        self._model, self._tokenizer = model.model, model.tokenizer
+
+    def _audio(self, samples: np.ndarray) -> torch.Tensor:
+        parts = []
+        for start in range(0, len(samples), 40 * SAMPLE_RATE):
+            window = samples[start : start + 40 * SAMPLE_RATE]
+            num_tokens = -(-len(window) // TOKEN_SAMPLES)
+            padded = np.zeros((num_tokens + 1) * TOKEN_SAMPLES, np.float32)
+            padded[: len(window)] = window / 32768
+            parts.append(self._model.down(self._model.states(torch.from_numpy(padded)[None]))[0, :num_tokens])
+        return torch.cat(parts)
+
+    def prompt_ids(self, samples: np.ndarray, user_text: str) -> list[int]:
+        placeholders = AUDIO * len(self._audio(samples))
+        chat = f"<|im_start|>user\n{user_text} {placeholders}<|im_end|>\n<|im_start|>assistant\n"
+        return self._tokenizer(chat, add_special_tokens=False)["input_ids"]
+
+    @torch.inference_mode()
+    def _continue(self, samples: np.ndarray, ids: list[int], made: list[int]) -> torch.Tensor:
+        embeds = self._model.language_model.get_input_embeddings()(torch.tensor([[*ids, *made]]))
+        # a placeholder that was generated stays what it is
+        places = torch.tensor(ids) == self._model.config.audio_token_id
+        embeds[0, : len(ids)][places] = self._audio(samples)
+        return self._model.language_model(inputs_embeds=embeds).logits[0, -1]
+
+    @torch.inference_mode()
+    def logits(self, samples: np.ndarray, user_text: str) -> torch.Tensor:
+        return self._continue(samples, self.prompt_ids(samples, user_text), [])
+
+    @torch.inference_mode()
+    def generate(self, samples: np.ndarray, user_text: str, max_new_tokens: int) -> list[int]:
+        ids, made = self.prompt_ids(samples, user_text), []
+        while len(made) < max_new_tokens:
+            made.append(int(self._continue(samples, ids, made).argmax()))
+            if made[-1] == self._tokenizer.eos_token_id:
+                break
+        return made
+
+
+def save_toy_model(folder: Path) -> str:
+    """A tiny checkpoint of the toy, grouped queries and all."""
+    tokenizer = byte_level_processor().tokenizer
+    config = ToyConfig(
+        audio_token_id=tokenizer.convert_tokens_to_ids(AUDIO),
+        text_config={
+            "hidden_size": 64,
+            "intermediate_size": 96,
+            "num_hidden_layers": 2,
+            "num_attention_heads": 4,
+            "num_key_value_heads": 2,
+            "head_dim": 24,
+            "vocab_size": len(tokenizer),
+            "max_position_embeddings": 4096,
+            "eos_token_id": tokenizer.eos_token_id,
+            "bos_token_id": None,
+        },
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(7)
+        model = ToyForAnswering(config)
+        for parameter in model.parameters():
+            if parameter.ndim > 1:
+                torch.nn.init.normal_(parameter, std=WEIGHT_SPREAD)
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return str(folder)
+
+
+KITS: dict[str, Kit] = {
+    "qwen2_audio": Kit(
+        lambda folder: save_tiny_model(folder, num_key_value_heads=2),
+        Qwen2AudioOracle,
+        feature_flops=2 * 3000 * 201 * 80,  # mel frames, frequencies, mel bins
+    ),
+    "toy": Kit(save_toy_model, ToyOracle, family="tests.helpers.toy_model:ToyModel"),
+}

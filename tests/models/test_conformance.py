@@ -1,0 +1,206 @@
+"""Every family keeps the contract: its prompts, logits, greedy tokens, costs are its own implementation's.
+
+The kits are in ``tests/helpers/families.py``: all of ``MODELS``, and a toy family by import path.
+"""
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from speechprune import AnsweringOptions, NoPruning, SpeechLM
+from speechprune.cost import decode_flops, encode_flops, prefill_flops
+from speechprune.inference.answer import answer_items
+from speechprune.inference.encode import cut_windows, in_encoder_batches
+from speechprune.inference.prompts import build_prompt
+from speechprune.inference.states import embed_stored, store_states, store_times
+from speechprune.inference.types import Item
+from speechprune.models.base import SplicedPrompt, Window
+from speechprune.models.generation import generate
+from speechprune.models.loading import check_model, load_model
+from speechprune.models.options import ModelOptions
+from speechprune.models.registry import MODELS
+from tests.helpers.families import KITS
+from tests.helpers.tiny_models import load_tiny_model
+
+# length of each recording in windows of the family: one short, exactly one, two, four with a short last
+WINDOWS = [0.24, 1.0, 1.57, 3.18]
+QUESTIONS = ["Where do they meet?", "Who speaks?", "Where is the red notebook that was mentioned?", "Why?"]
+OPTIONS = AnsweringOptions(max_new_tokens=8)
+TOLERANCE = 1e-4
+NEW_TOKENS = 8
+FLOPS_TOLERANCE = 0.01
+
+
+@pytest.fixture(scope="module", params=list(KITS))
+def kit(request):
+    return KITS[request.param]
+
+
+@pytest.fixture(scope="module")
+def folder(kit, tmp_path_factory) -> str:
+    return kit.save(tmp_path_factory.mktemp("family"))
+
+
+@pytest.fixture(scope="module")
+def lm(kit, folder) -> SpeechLM:
+    return load_tiny_model(folder, family=kit.family)
+
+
+@pytest.fixture(scope="module")
+def oracle(kit, lm):
+    return kit.oracle(lm.model)
+
+
+@pytest.fixture(scope="module")
+def recordings(lm, speech) -> list[np.ndarray]:
+    return [speech(share * lm.model.window_seconds, start=40 * i) for i, share in enumerate(WINDOWS)]
+
+
+@pytest.fixture(scope="module")
+def prompts(lm, recordings) -> list[SplicedPrompt]:
+    """Our unpruned prompts of open questions, encoded in mixed batches."""
+    model = lm.model
+    made = []
+    for audio, question in zip(lm.encode_many(recordings), QUESTIONS, strict=True):
+        prompt = build_prompt(
+            question,
+            None,
+            wording=OPTIONS,
+            render_chat=model.render_chat,
+            tokenizer=model.tokenizer,
+            audio_token_id=model.language_model.audio_token_id,
+        )
+        embeds = [model.embed_tokens(prompt.prefix_ids), audio.embeds, model.embed_tokens(prompt.suffix_ids)]
+        audio_ids = [model.language_model.audio_token_id] * len(audio.embeds)
+        made.append(SplicedPrompt(torch.cat(embeds), [*prompt.prefix_ids, *audio_ids, *prompt.suffix_ids]))
+    return made
+
+
+def test_every_family_is_in_the_suite():
+    assert set(MODELS) <= set(KITS)
+
+
+def test_prompts_are_the_familys_own(oracle, recordings, prompts):
+    for samples, question, prompt in zip(recordings, QUESTIONS, prompts, strict=True):
+        assert prompt.token_ids == oracle.prompt_ids(samples, question)
+        assert len(prompt.embeds) == len(prompt.token_ids)
+
+
+def test_logits_are_the_familys_own_alone_and_in_a_batch(lm, oracle, recordings, prompts):
+    expected = torch.stack([oracle.logits(*pair) for pair in zip(recordings, QUESTIONS, strict=True)])
+    assert (expected[0] - expected[1]).abs().max() > 100 * TOLERANCE
+    alone = torch.cat([lm.model.next_token_logits([prompt]) for prompt in prompts])
+    torch.testing.assert_close(alone, expected, atol=TOLERANCE, rtol=0)
+    torch.testing.assert_close(lm.model.next_token_logits(prompts), expected, atol=TOLERANCE, rtol=0)
+
+
+def test_greedy_tokens_are_the_familys_own_alone_and_in_a_batch(lm, oracle, recordings, prompts):
+    expected = [oracle.generate(*pair, NEW_TOKENS) for pair in zip(recordings, QUESTIONS, strict=True)]
+    assert len({tuple(tokens) for tokens in expected}) > 1
+    assert [generate(lm.model, [prompt], NEW_TOKENS)[0][0] for prompt in prompts] == expected
+    assert generate(lm.model, prompts, NEW_TOKENS)[0] == expected
+
+
+def test_the_last_window_matters(lm, oracle, recordings):
+    samples = recordings[3].copy()
+    start = 3 * lm.model.window_samples
+    samples[start:] = samples[: len(samples) - start]
+    before, after = (oracle.logits(some, QUESTIONS[3]) for some in (recordings[3], samples))
+    assert (before - after).abs().max() > 100 * TOLERANCE
+    audios = lm.encode_many([recordings[3], samples])
+    assert not torch.equal(audios[0].embeds[-5:], audios[1].embeds[-5:])
+
+
+def test_embeddings_of_a_window_do_not_depend_on_its_batch(lm, recordings):
+    together = lm.encode_many(recordings)
+    for samples, audio in zip(recordings, together, strict=True):
+        torch.testing.assert_close(lm.encode_many([samples])[0].embeds, audio.embeds, atol=1e-5, rtol=0)
+
+
+def test_times_are_of_the_sound(lm, recordings):
+    for samples, audio in zip(recordings, lm.encode_many(recordings, [100.0] * 4), strict=True):
+        starts, ends = audio.times.T
+        assert len(audio.times) == len(audio.embeds)
+        assert (np.diff(starts) >= 0).all()
+        assert (ends > starts).all()
+        assert starts[0] >= 100
+        assert starts[-1] < 100 + len(samples) / 16_000
+        assert audio.frame_starts[0] == 0
+        assert audio.frame_starts[-1] == len(audio.embeds)
+        assert (np.diff(audio.frame_starts) > 0).all()
+
+
+def test_flops_are_what_torch_counts(kit, folder):
+    """With eager attention: torch does not count the fused one on CPUs."""
+    model = load_tiny_model(folder, family=kit.family, attn_implementation="eager").model
+    shape = model.shape
+    sound = np.full(model.window_samples, 1000, np.int16)
+    with FlopCounterMode(display=False) as counter:
+        model.embed_windows([Window(sound, 0.0)])
+    counted = counter.get_total_flops() - kit.feature_flops
+    assert encode_flops(shape, 1) == pytest.approx(counted, rel=FLOPS_TOLERANCE)
+    prompt = SplicedPrompt(torch.randn(300, shape.decoder.hidden_size), [0] * 300)
+    with FlopCounterMode(display=False) as counter:
+        model.next_token_logits([prompt])
+    assert prefill_flops(shape.decoder, 300) == pytest.approx(counter.get_total_flops(), rel=FLOPS_TOLERANCE)
+    with FlopCounterMode(display=False) as counter:
+        (tokens,), _ = generate(model, [prompt], NEW_TOKENS)
+    expected = prefill_flops(shape.decoder, 300) + decode_flops(shape.decoder, 300, len(tokens))
+    assert expected == pytest.approx(counter.get_total_flops(), rel=FLOPS_TOLERANCE)
+
+
+def test_states_through_the_index_are_the_same(lm, recordings):
+    model, samples = lm.model, recordings[3]
+
+    def store(windows):
+        encoded = model.encode_windows(windows)
+        for states, times in zip(encoded.states, encoded.times, strict=True):
+            stored, scales = store_states(states[: len(times)].numpy(), "float16")
+            yield {"num_tokens": len(times), "states": stored, "scales": scales} | {
+                "token_times": store_times(times),
+                "width": states.shape[1],
+                "dtype": "float16",
+            }
+
+    windows = cut_windows(model, samples, 0.0)
+    rows, _ = in_encoder_batches(model, windows, store)
+    for row, window in zip(rows, windows, strict=True):
+        end = window.start_seconds + len(window.samples) / 16_000
+        row |= {"recording": "a", "start_seconds": window.start_seconds, "end_seconds": end, "peak": 1000}
+    (through,) = embed_stored(model, [pa.Table.from_pylist(rows)])
+    (straight,) = lm.encode_many([samples])
+    np.testing.assert_array_equal(through.times, straight.times)
+    np.testing.assert_array_equal(through.frame_starts, straight.frame_starts)
+    torch.testing.assert_close(through.embeds, straight.embeds, atol=2e-3, rtol=0)
+    weight, bias = model.projector
+    states = model.encode_windows([windows[0]]).states
+    expected = states @ weight.T if bias is None else states @ weight.T + bias
+    torch.testing.assert_close(model.project(states), expected, atol=1e-5, rtol=0)
+
+
+def test_the_projections_are_the_first_layers(lm):
+    projections, decoder = lm.model.language_model.projections, lm.model.shape.decoder
+    attention = lm.model.language_model.decoder.layers[0].self_attn
+    x = torch.randn(5, decoder.hidden_size)
+    for weight, layer, size in (
+        (projections.query_weight, attention.q_proj, decoder.queries_size),
+        (projections.key_weight, attention.k_proj, decoder.keys_size),
+    ):
+        assert weight.shape == (size, decoder.hidden_size)
+        bias = 0.0 if layer.bias is None else layer.bias
+        torch.testing.assert_close(x @ weight.T + bias, layer(x))
+
+
+def test_the_shape_is_known_from_config_json_alone(kit, folder, lm):
+    assert check_model(ModelOptions(path=folder, family=kit.family)) == lm.model.shape
+
+
+def test_random_weights_answer_without_a_checkpoint(kit, folder, recordings):
+    options = ModelOptions(path=folder, family=kit.family, random_weights=True, dtype="float32", device="cpu")
+    model = load_model(options)
+    (audio,) = SpeechLM(model).encode_many([recordings[0]])
+    item = Item(item_id="a", audio=audio, question="Who?", choices=("Anna", "Bert"))
+    (answer,) = answer_items(model, [item], NoPruning(), OPTIONS)
+    assert sum(answer.choice_probabilities) == pytest.approx(1)
