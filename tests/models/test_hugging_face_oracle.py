@@ -13,6 +13,7 @@ import torch
 from speechprune import AnsweringOptions, NoPruning, SpeechLM
 from speechprune.audio import SAMPLE_RATE
 from speechprune.inference.prompts import build_prompt
+from speechprune.models.base import SplicedPrompt
 from speechprune.models.qwen2_audio import WINDOW_SAMPLES, Qwen2Audio
 
 # seconds of each recording: one short window, exactly one, two, four with a short last one
@@ -81,19 +82,22 @@ def multiple_choice(question: str, choices: list[str]) -> str:
     return f"{question}\nChoose the best option:\n{lines}\nAnswer with the letter of the option only."
 
 
-def spliced(lm: SpeechLM, samples: np.ndarray, question: str) -> torch.Tensor:
-    """Our ``inputs_embeds`` of an open question, unpruned."""
+def spliced(lm: SpeechLM, samples: np.ndarray, question: str) -> SplicedPrompt:
+    """Our prompt of an open question, unpruned."""
     prompt = build_prompt(
         question,
         None,
         wording=OPTIONS,
         render_chat=lm.model.render_chat,
         tokenizer=lm.model.tokenizer,
-        audio_token_id=lm.model.audio_token_id,
+        audio_token_id=lm.model.language_model.audio_token_id,
     )
     (audio,) = lm.encode_many([samples])
     prefix, suffix = lm.model.embed_tokens(prompt.prefix_ids), lm.model.embed_tokens(prompt.suffix_ids)
-    return torch.cat([prefix, audio.embeds, suffix])
+    audio_ids = [lm.model.language_model.audio_token_id] * len(audio.embeds)
+    return SplicedPrompt(
+        torch.cat([prefix, audio.embeds, suffix]), [*prompt.prefix_ids, *audio_ids, *prompt.suffix_ids]
+    )
 
 
 def one_at_a_time(lm: SpeechLM) -> SpeechLM:
@@ -115,13 +119,15 @@ def test_the_prompt_is_the_processors_own_to_the_last_embedding(lm, recordings):
     torch.testing.assert_close(inputs["input_features"], expected["input_features"])
 
     ours = spliced(lm, samples, question)
-    text = inputs["input_ids"][0] != lm.model.audio_token_id
-    assert len(ours) == len(text)
-    torch.testing.assert_close(ours[text], lm.model.embed_tokens(inputs["input_ids"][0][text].tolist()))
+    text = inputs["input_ids"][0] != lm.model.language_model.audio_token_id
+    assert ours.token_ids == inputs["input_ids"][0].tolist()
+    torch.testing.assert_close(
+        ours.embeds[text], lm.model.embed_tokens(inputs["input_ids"][0][text].tolist())
+    )
 
 
 @pytest.fixture(scope="module")
-def prompts(lm, recordings) -> list[torch.Tensor]:
+def prompts(lm, recordings) -> list[SplicedPrompt]:
     return [spliced(lm, *pair) for pair in zip(recordings, QUESTIONS, strict=True)]
 
 
@@ -189,4 +195,6 @@ def test_generation_stops_where_hugging_faces_does(lm, recordings, prompts, monk
     monkeypatch.setattr(lm.model.model.generation_config, "eos_token_id", closing)
     expected = [hugging_face_tokens(lm, recordings[i], QUESTIONS[i]) for i in (0, 2)]
     assert expected[0] == tokens[: tokens.index(closing) + 1]
-    assert lm.model.generate([prompts[0], prompts[2]], NEW_TOKENS)[0] == expected
+    stopping = one_at_a_time(lm).model  # end tokens are read when a model is loaded
+    assert stopping.generate([prompts[0], prompts[2]], NEW_TOKENS)[0] == expected
+    assert [stopping.generate([prompts[i]], NEW_TOKENS)[0][0] for i in (0, 2)] == expected

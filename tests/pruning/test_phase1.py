@@ -43,7 +43,7 @@ def embeddings(draw, max_queries=1):
 
 @st.composite
 def scores_and_frames(draw):
-    """Token scores and frame boundaries; scores of few values bring ties, between tokens and between frames."""
+    """Token scores and frame boundaries; few values bring ties, between tokens and between frames."""
     generator = np.random.default_rng(draw(SEEDS))
     num_tokens = draw(st.integers(1, 120))
     if draw(st.booleans()):
