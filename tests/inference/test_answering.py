@@ -19,6 +19,7 @@ from speechprune import (
 )
 from speechprune.audio import SAMPLE_RATE
 from speechprune.cost import decode_flops, encode_flops, prefill_flops
+from speechprune.inference import answer as answer_module
 from speechprune.inference.answer import answer_items
 from speechprune.inference.evidence import NUM_EVIDENCE_SECONDS, find_evidence
 from speechprune.inference.prompts import choice_orders
@@ -176,14 +177,16 @@ def test_encoding_is_shared_out_so_that_sums_over_rows_are_true(
 def test_tokens_and_flops_are_those_of_the_prompts_that_ran(tiny_lm, items, monkeypatch):
     lengths: dict[str, list[int]] = {"next_token_logits": [], "generate": []}
     for name, seen in lengths.items():
-        original = getattr(tiny_lm.model, name)
+        owner = answer_module if name == "generate" else tiny_lm.model
+        original = getattr(owner, name)
 
-        def noting(prompts, *args, original=original, seen=seen):
+        def noting(*args, name=name, original=original, seen=seen):
+            prompts = args[1] if name == "generate" else args[0]
             seen += [len(prompt.token_ids) for prompt in prompts]
             assert all(len(prompt.embeds) == len(prompt.token_ids) for prompt in prompts)
-            return original(prompts, *args)
+            return original(*args)
 
-        monkeypatch.setattr(tiny_lm.model, name, noting)
+        monkeypatch.setattr(owner, name, noting)
     answers = answered(tiny_lm, items)
     by_kind = {"next_token_logits": [], "generate": []}
     for item, answer in zip(items, answers, strict=True):

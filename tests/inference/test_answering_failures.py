@@ -13,6 +13,7 @@ from speechprune import (
     SpeechPrune,
 )
 from speechprune.audio import SAMPLE_RATE, AudioTooShort
+from speechprune.inference import answer as answer_module
 from speechprune.inference.answer import answer_items
 from speechprune.inference.prompts import PromptError
 from tests.helpers.asked import OPTIONS, SMALL, answered, ask
@@ -21,18 +22,20 @@ from tests.helpers.tiny_models import load_tiny_model
 
 @pytest.fixture
 def out_of_memory(monkeypatch):
-    """Make a method of the adapter fail as a GPU does, on batches for which ``too_large`` holds."""
+    """Make a step of the model fail as a GPU does, on batches for which ``too_large`` holds."""
 
     def limit(lm: SpeechLM, name: str, too_large) -> list[int]:
-        original, sizes = getattr(lm.model, name), []
+        owner = answer_module if name == "generate" else lm.model
+        original, sizes = getattr(owner, name), []
 
-        def limited(batch, *args):
+        def limited(*args):
+            batch = args[1] if name == "generate" else args[0]
             sizes.append(len(batch))
             if too_large(batch):
                 raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
-            return original(batch, *args)
+            return original(*args)
 
-        monkeypatch.setattr(lm.model, name, limited)
+        monkeypatch.setattr(owner, name, limited)
         return sizes
 
     return limit
