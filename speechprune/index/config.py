@@ -41,7 +41,7 @@ class IndexOptions:
     compact
         Join small files when all else is done.
     lease_minutes
-        A run that gives no sign of life for so long loses its claim on the index.
+        A run that does not renew its lease on the index for so long is replaced by the next one.
     """
 
     path: str
