@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 from rich.table import Column, Table
 from rich.text import Text
 
 from speechprune.audio import SAMPLE_RATE, AudioSilent, decode_audio
+from speechprune.data import Row
 from speechprune.data.columns import COLUMNS, GOLD_SPAN_COLUMNS
 from speechprune.data.formats import clock
 from speechprune.inference.prompts import LETTERS
 from speechprune.pipeline.summary import AnswersSource
 
 BAR_CHARACTERS = 20  # of a probability of one
-
-Row = dict[str, Any]
 
 
 class AnswerNotFound(ValueError):

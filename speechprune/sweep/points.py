@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from speechprune.data import Row
 from speechprune.data.columns import aggregated
 from speechprune.inference.point import Point
 from speechprune.sweep.answer_sheet import AnswerSheet, answer_sheets
@@ -19,8 +20,6 @@ from speechprune.sweep.slices import check_slices, columns_for, item_slices
 from speechprune.sweep.statistics import mcnemar_p, wilson_interval
 
 COST_TOLERANCE = 1e-9  # relative: the same FLOPs as a mean over one seed and over three differ by rounding
-
-Row = dict[str, Any]
 
 
 def points_table(

@@ -9,14 +9,10 @@ import pyarrow as pa
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from speechprune import storage
+from speechprune.data import Row
 from speechprune.data.formats import percent
 from speechprune.sweep.figures import SweepFigure, draw_figures, render
-from speechprune.sweep.figures.rows import (
-    Row,
-    first_value,
-    group,
-    slice_kinds,
-)
+from speechprune.sweep.figures.rows import first_value, group, slice_kinds
 from speechprune.sweep.report_tables import ReportTable, table_of_points, table_of_slices
 from speechprune.sweep.slices import ALL_ITEMS, HARD_ITEMS
 

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import NamedTuple
 
+from speechprune.data import Row
 from speechprune.data.column import ReportCell
 from speechprune.data.columns import ACTUAL, COLUMNS, PAPER, TOKENS
 from speechprune.data.formats import p_value, percent
-from speechprune.sweep.figures.rows import Row, group
+from speechprune.sweep.figures.rows import group
 from speechprune.sweep.slices import HARD_ITEMS
 
 EMPTY = "–"

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import pyarrow as pa
 from rich.console import Console, Group
 from rich.table import Table
 from rich.text import Text
 
+from speechprune.data import Row
 from speechprune.sweep.recommendation import find_unpruned
 from speechprune.sweep.slices import ALL_ITEMS, HARD_ITEMS
 
@@ -20,7 +20,6 @@ LEGEND = (
     "paper: prefill, as the paper counts it; asked: all that one more question costs; %: of unpruned, or of\n"
     "the most accurate point where the grid has no unpruned one"
 )
-Row = dict[str, Any]
 
 
 def show_sweep(points: pa.Table, console: Console | None = None) -> None:

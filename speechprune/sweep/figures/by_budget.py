@@ -7,13 +7,9 @@ from collections.abc import Callable
 import matplotlib
 from matplotlib.figure import Figure
 
-from speechprune.sweep.figures.rows import Row, error_lengths, group, line_name, setting
-from speechprune.sweep.figures.style import (
-    accuracy_axis,
-    finish,
-    method_style,
-    new_figure,
-)
+from speechprune.data import Row
+from speechprune.sweep.figures.rows import error_lengths, group, line_name, setting
+from speechprune.sweep.figures.style import accuracy_axis, finish, method_style, new_figure
 
 
 def accuracy_by_budget(rows: list[Row], title: str) -> Figure | None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from speechprune.sweep.figures.rows import Row, error_lengths, first_value, group, lines_over_rates
+from speechprune.data import Row
+from speechprune.sweep.figures.rows import error_lengths, first_value, group, lines_over_rates
 from speechprune.sweep.figures.style import (
     AUDIO_BASELINE,
     GRAY,

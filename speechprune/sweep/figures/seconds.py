@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from matplotlib.figure import Figure
 
-from speechprune.sweep.figures.rows import Row, group
+from speechprune.data import Row
+from speechprune.sweep.figures.rows import group
 from speechprune.sweep.figures.style import finish, new_figure
 
 # of the same palette as the methods, but for stages: bars, so hatched too
