@@ -1,4 +1,4 @@
-"""The summary of a night: what changed in the archive, what the index costs, in bytes, seconds and FLOPs."""
+"""Summary of an incremental run: changes in the archive, and the index's bytes, seconds and FLOPs."""
 
 from __future__ import annotations
 
@@ -29,22 +29,22 @@ def summarise_index(
     failed_parts: Sequence[dict[str, Any]],
     throughput: dict[str, float],
 ) -> IndexSummary:
-    """Summarise a night.
+    """Summarise an incremental run.
 
     Parameters
     ----------
     directory
-        The windows as they now are.
+        Index after the run.
     plan
-        What there was to do.
+        Plan of the run.
     num_copied
         Recordings whose windows were copied.
     complete
-        Recordings that the index now holds whole.
+        Recordings that are now completely in the index.
     failed_parts
-        Of this run: ``recording``, ``error_type``, ``error``.
+        Failed parts of this run: ``recording``, ``error_type``, ``error``.
     throughput
-        Of this run: ``num_items`` (parts), ``audio_hours``, ``seconds``.
+        Throughput of this run: ``num_items`` (parts), ``audio_hours``, ``seconds``.
     """
     failures = {part["recording"]: part for part in reversed(failed_parts)}
     encoded = [recording.uri for recording in plan.encode if recording.uri not in failures]
@@ -67,7 +67,7 @@ def summarise_index(
 
 
 def _account(directory: WindowsDirectory) -> dict[str, float | None]:
-    """Bytes, seconds and TFLOPs for an hour of audio, over all that is indexed."""
+    """Return bytes, seconds and TFLOPs per hour of audio, over the whole index."""
     table = directory.read_columns(ACCOUNT_COLUMNS)
     seconds = pc.sum(pc.subtract(table.column("end_seconds"), table.column("start_seconds"))).as_py() or 0.0
     files = table.group_by("recording").aggregate([("audio_bytes", "max")])

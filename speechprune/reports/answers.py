@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import wave
 from pathlib import Path
 
 from rich.console import Console
@@ -98,8 +99,6 @@ def show_answer(row: Row) -> None:
 
 def write_clips(row: Row, folder: str) -> list[str]:
     """Write each evidence span as a 16 kHz WAV file; returns the paths."""
-    import soundfile
-
     paths = []
     name = re.sub(r"[^\w.-]+", "_", row["item_id"])
     Path(folder).mkdir(parents=True, exist_ok=True)
@@ -109,7 +108,9 @@ def write_clips(row: Row, folder: str) -> list[str]:
         except AudioSilent:  # a pause can rank high by chance; there is nothing to hear
             continue
         path = Path(folder) / f"{name}-{number}-{span['start']:.1f}s.wav"
-        soundfile.write(path, samples, SAMPLE_RATE)
+        with wave.open(str(path), "wb") as clip:
+            clip.setparams((1, 2, SAMPLE_RATE, len(samples), "NONE", ""))  # mono, two bytes a sample
+            clip.writeframes(samples.astype("<i2").tobytes())
         paths.append(str(path))
     return paths
 

@@ -17,6 +17,7 @@ from speechprune.inference.prompts import build_prompt
 from speechprune.inference.states import embed_stored, store_states, store_times
 from speechprune.inference.types import Item
 from speechprune.models.base import SplicedPrompt, Window
+from speechprune.models.generation import generate
 from speechprune.models.loading import check_model, load_model
 from speechprune.models.options import ModelOptions
 from speechprune.models.registry import MODELS
@@ -98,8 +99,8 @@ def test_logits_are_the_familys_own_alone_and_in_a_batch(lm, oracle, recordings,
 def test_greedy_tokens_are_the_familys_own_alone_and_in_a_batch(lm, oracle, recordings, prompts):
     expected = [oracle.generate(*pair, NEW_TOKENS) for pair in zip(recordings, QUESTIONS, strict=True)]
     assert len({tuple(tokens) for tokens in expected}) > 1
-    assert [lm.model.generate([prompt], NEW_TOKENS)[0][0] for prompt in prompts] == expected
-    assert lm.model.generate(prompts, NEW_TOKENS)[0] == expected
+    assert [generate(lm.model, [prompt], NEW_TOKENS)[0][0] for prompt in prompts] == expected
+    assert generate(lm.model, prompts, NEW_TOKENS)[0] == expected
 
 
 def test_the_last_window_matters(lm, oracle, recordings):
@@ -145,7 +146,7 @@ def test_flops_are_what_torch_counts(kit, folder):
         model.next_token_logits([prompt])
     assert prefill_flops(shape.decoder, 300) == pytest.approx(counter.get_total_flops(), rel=FLOPS_TOLERANCE)
     with FlopCounterMode(display=False) as counter:
-        (tokens,), _ = model.generate([prompt], NEW_TOKENS)
+        (tokens,), _ = generate(model, [prompt], NEW_TOKENS)
     expected = prefill_flops(shape.decoder, 300) + decode_flops(shape.decoder, 300, len(tokens))
     assert expected == pytest.approx(counter.get_total_flops(), rel=FLOPS_TOLERANCE)
 
