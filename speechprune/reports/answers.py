@@ -1,4 +1,4 @@
-"""Answers for a person to look at: what was asked, what came out, and where to listen."""
+"""Answers on the terminal: question, prediction, and where in the recording to listen."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ BAR_CHARACTERS = 20  # of a probability of one
 
 
 class AnswerNotFound(ValueError):
-    """No item, or more than one, has an id that begins so."""
+    """No item, or more than one, has an id that starts with the text given."""
 
 
 def list_answers(run: AnswersSource, *, only_failed: bool) -> None:
@@ -47,7 +47,7 @@ def find_answer(run: AnswersSource, item_id: str) -> Row:
     Raises
     ------
     AnswerNotFound
-        None begins so, or several do; the sentence lists some.
+        No id starts so, or several do; the sentence lists some.
     """
     columns = [*(column.name for column in COLUMNS), *GOLD_SPAN_COLUMNS]
     rows = [row for status in ("ok", "failed") for row in _rows(run, status, *columns)]

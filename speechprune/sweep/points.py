@@ -1,4 +1,4 @@
-"""What the points of a sweep are worth: accuracy, tests and cost from the answers of all items."""
+"""Points of a sweep: accuracy, tests and cost of each, from the answers of all items."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ def points_table(
     slices: Sequence[str] = (),
     reference: dict[str, Any] | None = None,
 ) -> pa.Table:
-    """Tell what each point of a grid is worth, for every model, benchmark and slice of the items.
+    """Accuracy, test and cost of each point of a grid, for every model, benchmark and slice of the items.
 
     All numbers of a row are about the same items: those of the slice with a gold letter that every seed of
     the point answered. A mean over seeds is a mean over items and seeds. Its interval is Wilson's over the
     items, as if there were one seed: seeds share their items, so more seeds don't make it narrower, which
     is rather too wide than too narrow. Of the tests against the reference, on the items that all seeds of
-    both answered, one for each pair of seeds, the largest p-value is told: the least sure.
+    both answered, one for each pair of seeds, the largest p-value is reported: the least certain.
 
     Parameters
     ----------

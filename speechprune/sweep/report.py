@@ -42,7 +42,7 @@ HOW_TO_READ = (
 
 @dataclass(frozen=True)
 class BenchmarkSection:
-    """One benchmark: what is worth knowing of its items, tables, figures."""
+    """One benchmark: notes on its items, tables, figures."""
 
     name: str
     notes: list[str]
@@ -61,7 +61,7 @@ class ModelSection:
 
 @dataclass(frozen=True)
 class Report:
-    """All that a report says, in the order in which it is said."""
+    """All of a report, in its order."""
 
     title: str
     facts: dict[str, str]

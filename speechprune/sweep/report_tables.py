@@ -19,7 +19,7 @@ Value = float | str | None
 
 
 class Cell(NamedTuple):
-    """What is shown, and what a column is sorted by."""
+    """The text shown, and the value that the column is sorted by."""
 
     text: str
     value: Value
@@ -47,9 +47,9 @@ class ReportTable:
     name
         What it is about; empty for the main table.
     rows
-        A cell a column.
+        One cell per column.
     pareto
-        One a row: whether it is marked as Pareto-best.
+        One per row: whether it is marked as Pareto-best.
     """
 
     name: str

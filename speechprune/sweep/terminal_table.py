@@ -79,7 +79,7 @@ def sweep_table(points: pa.Table, model: str, benchmark: str) -> Group:
 
 
 def _heading(rows: Sequence[Row], model: str, benchmark: str) -> Text:
-    """Model, benchmark, and what scores without listening: told of the point with most answers."""
+    """Model, benchmark, and what scores without listening, of the point with most answers."""
     row = max(rows, key=lambda row: row["num_items"])
     parts = [f"{row['num_items']:,} items"]
     if row["majority_letter_accuracy"] is not None:

@@ -18,7 +18,7 @@ from speechprune.sweep.figures.seconds import seconds_by_stage
 from speechprune.sweep.figures.style import SETTINGS, render
 from speechprune.sweep.slices import ALL_ITEMS, HARD_ITEMS
 
-# slices that follow one another, as a line over them says
+# slices with an order, so that a line over them has a meaning
 ORDERED_KINDS = {"position": "position of the answer", "length": "length of the recording"}
 
 Drawn = tuple[str, str, Figure | None]  # name, title, figure

@@ -1,4 +1,4 @@
-"""Accuracy across benchmarks, or across slices such as the answer's position: a panel a pruning rate."""
+"""Accuracy across benchmarks, or across slices such as the answer's position: one panel per pruning rate."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ DODGE = 0.04  # between neighbouring lines' error bars, in units of a category
 
 
 def accuracy_across(rows: list[Row], column: str, labels: Mapping[str, str], title: str) -> Figure | None:
-    """A line a point over categories, with 95 % intervals; points without a rate stand in every panel.
+    """One line per point over categories, with 95 % intervals; points without a rate stand in every panel.
 
     Of many rates, four are shown, from the lowest to the highest; of many lines, the ten that are
     right most often.

@@ -19,7 +19,7 @@ BAR_INCHES = 0.24
 
 
 def seconds_by_stage(rows: list[Row], benchmarks: list[str], title: str) -> Figure | None:
-    """A bar a point, a panel a benchmark; the number is pruning's share of prune, prefill and generate.
+    """One bar per point, one panel per benchmark; numbers are pruning's share of the time without encoding.
 
     Parameters
     ----------
