@@ -39,7 +39,6 @@ OLD_NAMES = re.compile(
     re.IGNORECASE,
 )
 NOT_YET = (  # files and folders that still use old words
-    "README.md",
     "speechprune/cost/",
     "speechprune/inference/types.py",
     "speechprune/models/hub.py",

@@ -29,7 +29,7 @@ def load_job():
 @pytest.fixture(autouse=True)
 def no_screen(monkeypatch):
     """The screen is what standard error was when it was first of_recording for."""
-    monkeypatch.setattr("speechprune.cli.log_to_screen", lambda: None)
+    monkeypatch.setattr("speechprune.pipeline.terminal.log_to_screen", lambda: None)
 
 
 @pytest.fixture
