@@ -46,7 +46,8 @@ def read_questions(uri: str) -> list[StandingQuestion]:
         No such file, no list, an entry without a question or with an unknown key, a name twice.
     """
     try:
-        entries = yaml.safe_load(storage.read_text(uri))
+        # all scalars as texts: a choice such as yes, 1.50 or 2026-11-27 is what is written there
+        entries = yaml.load(storage.read_text(uri), Loader=yaml.BaseLoader)
     except (FileNotFoundError, storage.StorageError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise QuestionsError(f"questions.path {uri} can't be read: {' '.join(str(error).split())}") from error
     if not isinstance(entries, list) or not entries:
@@ -72,12 +73,15 @@ def _question(uri: str, number: int, entry: Any) -> StandingQuestion:
             f"{uri}: entry {number} has an unknown key {unknown[0]}: valid are {', '.join(KEYS)}"
         )
     choices = entry.get("choices")
-    if choices is not None and not (isinstance(choices, list) and 2 <= len(choices) <= MAX_CHOICES):
-        raise QuestionsError(f"{uri}: entry {number}: choices must be a list of 2 to {MAX_CHOICES}")
+    if choices in ("", "null", "~"):
+        choices = None
+    texts = choices if isinstance(choices, list) and all(isinstance(text, str) for text in choices) else []
+    if choices is not None and not 2 <= len(texts) <= MAX_CHOICES:
+        raise QuestionsError(f"{uri}: entry {number}: choices must be a list of 2 to {MAX_CHOICES} texts")
     return StandingQuestion(
         name=str(entry.get("id") or entry["question"]),
         question=entry["question"],
-        choices=None if choices is None else tuple(map(str, choices)),
+        choices=None if choices is None else tuple(texts),
     )
 
 

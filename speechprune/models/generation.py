@@ -1,7 +1,7 @@
 """Greedy generation, the same for every model family.
 
-Hugging Face's own ``generate`` is the oracle of the tests. It is not used here: in some families it forms the logits
-of the whole prompt from ``inputs_embeds``, in others it refuses, or changes the model.
+Hugging Face's own ``generate`` is the oracle of the tests. It is not used here: in some families it forms the
+logits of the whole prompt from ``inputs_embeds``, in others it refuses, or changes the model.
 """
 
 from __future__ import annotations

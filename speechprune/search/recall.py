@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
 
 import numpy as np
-from sklearn.feature_extraction.text import TfidfVectorizer
 
 from speechprune import storage
 
@@ -70,6 +69,8 @@ def read_transcripts(uri: str, recordings: Sequence[str]) -> dict[str, str]:
 
 def bag_of_words_scores(queries: Sequence[str], transcripts: Sequence[str]) -> np.ndarray:
     """Return the cosine of tf-idf vectors, ``(questions, recordings)``: a search in text alone."""
+    from sklearn.feature_extraction.text import TfidfVectorizer  # an extra: only this comparison needs it
+
     vectorizer = TfidfVectorizer()
     documents = vectorizer.fit_transform(transcripts)
     scores: np.ndarray = (vectorizer.transform(queries) @ documents.T).toarray()

@@ -24,6 +24,19 @@ def test_open_ones_and_ones_with_choices(tmp_path):
     assert (second.name, second.choices) == ("place", ("the library", "12"))
 
 
+def test_every_text_is_taken_as_it_stands(tmp_path):
+    text = "- question: 2026\n  id: 007\n  choices: [yes, no, null, 1.50, 2026-11-27, 1_000, 0x1F, on]"
+    [question] = read_questions(write(tmp_path, text))
+    assert (question.question, question.name) == ("2026", "007")
+    assert question.choices == ("yes", "no", "null", "1.50", "2026-11-27", "1_000", "0x1F", "on")
+
+
+@pytest.mark.parametrize("nothing", ["", "null", "~"])
+def test_choices_that_are_left_empty_are_none(tmp_path, nothing):
+    [question] = read_questions(write(tmp_path, f"- question: Where?\n  choices: {nothing}"))
+    assert question.choices is None
+
+
 def test_each_is_asked_of_each_recording_and_anew_when_that_has_changed(tmp_path):
     questions = read_questions(write(tmp_path, GOOD))
     items = as_items(questions, {"a.wav": "1", "b.wav": "1"}).items
@@ -43,6 +56,8 @@ def test_each_is_asked_of_each_recording_and_anew_when_that_has_changed(tmp_path
         ("- question: ''", "entry 1 has no question"),
         ("- {question: q, chioces: [a, b]}", "unknown key chioces: valid are id, question, choices"),
         ("- {question: q, choices: [a]}", "choices must be a list of 2 to 26"),
+        ("- {question: q, choices: [a, [b]]}", "choices must be a list of 2 to 26 texts"),
+        ("- {question: [q]}", "entry 1 has no question"),
         ("- q\n- q", "'q' is there twice"),
         ("- [", "can't be read"),
     ],

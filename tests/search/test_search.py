@@ -5,6 +5,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from sklearn.feature_extraction.text import TfidfVectorizer
 
 from speechprune.audio import split_windows
 from speechprune.inference.encode import encode_recordings, in_encoder_batches
@@ -150,6 +151,20 @@ def test_words_of_transcripts_find_their_own():
     said = ["the budget review is on monday", "the garden party is on friday", "nothing of interest"]
     scores = bag_of_words_scores(["When is the budget review?", "When is the garden party?"], said)
     assert ranks_of(scores, np.array([0, 1])).tolist() == [1, 1]
+
+
+def test_tf_idf_is_that_of_scikit_learn():
+    said = [
+        "the Budget, the review is on Monday",
+        "don't: über naïve 42, a b",
+        "the garden party",
+        "42 42 party",
+    ]
+    queries = ["the über party", "budget budget review 42", "unknown words alone", ""]
+    vectorizer = TfidfVectorizer()
+    transcripts = vectorizer.fit_transform(said)
+    expected = (vectorizer.transform(queries) @ transcripts.T).toarray()
+    assert bag_of_words_scores(queries, said) == pytest.approx(expected, abs=1e-12)
 
 
 def test_transcripts_that_are_missing_are_named(tmp_path):
