@@ -47,7 +47,7 @@ def launch(*arguments: str, job: Path = JOB) -> Launch:
     """A job in this process; it joins the Ray that runs here."""
     lines: list[str] = []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("speechprune.cli.log_to_screen", lambda: None)
+        patch.setattr("speechprune.pipeline.terminal.log_to_screen", lambda: None)
         sink = logger.add(lambda message: lines.append(message.record["message"]), level="INFO")
         try:
             return Launch(load_job(job).main(list(arguments)), lines)

@@ -12,7 +12,6 @@ import pytest
 import ray
 import soundfile
 import yaml
-from test_recognition import save_wav2vec2
 
 from speechprune import storage
 from speechprune.benchmarks.builder import job
@@ -24,6 +23,7 @@ from speechprune.config import load_config
 from speechprune.data.manifest import read_manifest
 from speechprune.data.sources import InputOptions
 from speechprune.pipeline.retries import AttemptLedger
+from tests.benchmarks.builder.test_recognition import save_wav2vec2
 from tests.helpers.chat_server import good
 from tests.helpers.harness import launch
 from tests.helpers.protocol_server import ProtocolServer
