@@ -1,4 +1,4 @@
-"""From any recording to 16 kHz mono int16 samples, as a stream, and from samples to windows.
+"""Audio decoding: any recording to 16 kHz mono int16 samples, as a stream, and samples to windows.
 
 FFmpeg (inside PyAV's wheel) reads the container from a file-like object by ranged reads, so a
 slice of a recording in object storage costs only its own bytes. Channels are averaged, not matrixed:
@@ -18,12 +18,12 @@ import numpy as np
 if TYPE_CHECKING:
     import av
 
-SAMPLE_RATE = 16_000  # samples a second: what every Whisper-like encoder is fed
-MEL_HOP_SAMPLES = 160  # 10 ms a mel frame
-SILENCE_PEAK = 4  # int16 steps: peaks below it (about -78 dBFS) are a muted line, not a recording
+SAMPLE_RATE = 16_000  # samples per second, the input rate of every Whisper-like encoder
+MEL_HOP_SAMPLES = 160  # 10 ms per mel frame
+SILENCE_PEAK = 4  # int16 steps: a recording with no peak above it (about -78 dBFS) is silent
 SEEK_PREROLL_SECONDS = 1.0  # decoded before a slice starts: MP3, AAC and Opus need some frames to settle
 READ_BLOCK_BYTES = 1 << 20  # one ranged read of a remote file
-MAX_DAMAGED_SHARE = 0.5  # of a file's packets; with more than that lost there is no honest answer
+MAX_DAMAGED_SHARE = 0.5  # of a file's packets; a file with more damage is refused
 
 AudioSource: TypeAlias = str | os.PathLike[str] | bytes | IO[bytes] | tuple[Any, int]
 
@@ -33,23 +33,23 @@ class AudioError(ValueError):
 
 
 class AudioNotFound(AudioError):
-    """Nothing is stored at the recording's address."""
+    """No file at the recording's address."""
 
 
 class AudioUnreadable(AudioError):
-    """What is stored there can't be decoded as sound."""
+    """A file that can't be decoded as audio."""
 
 
 class AudioEmpty(AudioError):
-    """There is sound in principle, but not one sample of it in the part asked for."""
+    """A recording without a sample in the requested part."""
 
 
 class AudioSilent(AudioError):
-    """Every sample is zero or as good as zero."""
+    """A recording in which every sample is zero or nearly zero."""
 
 
 class AudioTooShort(AudioError):
-    """Fewer samples than one audio token needs."""
+    """A recording with fewer samples than one audio token needs."""
 
 
 def decode_audio(
@@ -70,7 +70,7 @@ def decode_audio(
         Slice in seconds from the beginning of the recording, by seeking (MP3, which has no index, is
         read but not decoded up to there). Default: all of it.
     is_part
-        The slice is one of several of a recording: it may be silent, or lie behind the end.
+        Whether the slice is one of several of a recording: such a part may be silent, or after the end.
 
     Returns
     -------
@@ -238,7 +238,7 @@ def _to_float(values: np.ndarray) -> np.ndarray:
         full_scale = (float(info.max) - float(info.min) + 1) / 2
         middle = full_scale if info.min == 0 else 0.0  # unsigned PCM is silent in the middle of its range
         return (values.astype(np.float32) - np.float32(middle)) / np.float32(full_scale)
-    # damaged floats reach 10³⁸, where the resampler's sums overflow
+    # damaged floats reach 1e38, where the resampler's sums overflow
     return np.clip(np.nan_to_num(values), -1.0, 1.0).astype(np.float32)
 
 
@@ -287,7 +287,7 @@ def split_windows(samples: np.ndarray, window_samples: int) -> list[np.ndarray]:
 
 
 def header_seconds(uri: str) -> float | None:
-    """Length of a recording as its header states it, without decoding; None where it can't be told."""
+    """Length of a recording as its header states it, without decoding; None if unknown."""
     import av
 
     try:

@@ -169,7 +169,9 @@ COMMANDS: dict[str, Command] = {
 
 def report_answers(config: BatchQAConfig, summary: Summary) -> int:
     """Print the table of a run."""
-    summary.show()
+    from speechprune.reports.run_summary import show_run
+
+    show_run(summary)
     if config.model.random_weights:
         print("The model has random weights: these answers mean nothing.")
     return too_many_failed(summary.failed_fraction, config.output.max_failed_fraction, "items")
@@ -177,13 +179,17 @@ def report_answers(config: BatchQAConfig, summary: Summary) -> int:
 
 def report_index(config: IndexConfig, summary: IndexSummary) -> int:
     """Print the table of an index."""
-    summary.show()
+    from speechprune.reports.run_summary import show_index
+
+    show_index(summary)
     return 0
 
 
 def report_search(config: SearchConfig, result: SearchResult) -> int:
     """Print the recordings found, or how often the right one was found."""
-    result.show()
+    from speechprune.reports.run_summary import show_search
+
+    show_search(result)
     return 0
 
 

@@ -1,21 +1,22 @@
-"""What the docstring of a dataclass says about each of its fields."""
+"""Meanings of the fields of a dataclass, or of the parameters of a function, from its docstring."""
 
 from __future__ import annotations
 
 import inspect
+from collections.abc import Callable
 
 
-def parameter_docs(kind: type) -> dict[str, str]:
-    """Read the ``Parameters`` section of a class's numpy docstring, and of the classes that it derives from.
+def parameter_docs(documented: type | Callable[..., object]) -> dict[str, str]:
+    """Read the ``Parameters`` section of a function's numpy docstring, or of a class's and its base classes'.
 
     Returns
     -------
     dict of str
-        The meaning of each field in one line, by name; fields that are documented together share it.
+        The meaning of each parameter in one line, by name; parameters that are documented together share it.
     """
     meanings: dict[str, str] = {}
-    for owner in reversed(kind.__mro__):
-        doc = owner.__dict__.get("__doc__")
+    for owner in reversed(documented.__mro__) if isinstance(documented, type) else (documented,):
+        doc = owner.__doc__
         if doc is None or "Parameters\n" not in doc:
             continue
         _, _, section = inspect.cleandoc(doc).partition("Parameters\n----------\n")

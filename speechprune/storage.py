@@ -1,4 +1,4 @@
-"""Files anywhere: local paths, ``s3://`` and every other fsspec URL, through one small door.
+"""File access for local paths, ``s3://`` and every other fsspec URL.
 
 Endpoints and credentials come from the environment or the instance's role, as boto reads them
 (``AWS_ENDPOINT_URL``, ``AWS_ACCESS_KEY_ID``, ...); nothing here takes or stores a secret.
@@ -16,8 +16,8 @@ from typing import IO, Any, cast
 
 import fsspec
 
-# s3fs retries what botocore does not; both back off between attempts. A store that says nothing for so many
-# seconds is asked again: a healthy one begins to answer within milliseconds
+# s3fs retries what botocore does not; both back off between attempts. A request without
+# an answer after 10 s is sent again: a healthy store starts to answer within milliseconds
 _S3 = {"retries": {"max_attempts": 10, "mode": "standard"}, "connect_timeout": 10, "read_timeout": 10}
 _STORAGE_OPTIONS: dict[str, dict[str, Any]] = {"s3": {"config_kwargs": _S3}}
 
@@ -27,34 +27,34 @@ class StorageError(ValueError):
 
 
 def is_remote(uri: str) -> bool:
-    """Whether ``uri`` names a store rather than a local path."""
+    """Return whether ``uri`` is an address of a store rather than a local path."""
     return "://" in uri and not uri.startswith("file://")
 
 
 def join(folder: str, *parts: str) -> str:
-    """``folder/part/...`` for a local folder or a URL."""
+    """Join a local folder or a URL and parts to ``folder/part/...``."""
     return "/".join([folder.rstrip("/"), *parts])
 
 
 def parent(uri: str) -> str:
-    """The folder that holds ``uri``, local or remote."""
+    """Return the folder of ``uri``, local or remote."""
     return uri.rsplit("/", 1)[0] if is_remote(uri) else str(Path(uri).parent)
 
 
 def absolute(uri: str) -> str:
-    """``uri`` with a local path made absolute: workers run in other folders."""
+    """Make a local path absolute, since workers run in other folders; a URL stays as it is."""
     return uri if is_remote(uri) else str(Path(uri.removeprefix("file://")).absolute())
 
 
 def resolve(uri: str, base: str) -> str:
-    """``uri`` if it is absolute, else its place below the folder ``base``."""
+    """Return ``uri`` if it is absolute, else its address below the folder ``base``."""
     if "://" in uri or Path(uri).is_absolute():
         return uri
     return join(base, uri) if is_remote(base) else str(Path(base) / uri)
 
 
 def store_errors() -> tuple[type[Exception], ...]:
-    """Kinds of exceptions that a store raises; not all of botocore's and aiohttp's are OSErrors."""
+    """Return the exception types of a store; not all of botocore's and aiohttp's are OSErrors."""
     kinds: list[type[Exception]] = [OSError]
     if "botocore.exceptions" in sys.modules:
         from botocore.exceptions import BotoCoreError, ClientError
@@ -69,9 +69,9 @@ def store_errors() -> tuple[type[Exception], ...]:
 
 @contextlib.contextmanager
 def storage_errors(uri: str) -> Iterator[None]:
-    """Turn what a store's client raises for want of bucket, network or credentials into one line.
+    """Convert errors of a store's client (bucket, network, credentials) to a ``StorageError`` of one line.
 
-    A missing file stays ``FileNotFoundError``, one that must not be there ``FileExistsError``.
+    A missing file stays ``FileNotFoundError``, an existing one in the way ``FileExistsError``.
     """
     try:
         yield
@@ -85,7 +85,7 @@ def storage_errors(uri: str) -> Iterator[None]:
 
 
 def filesystem(uri: str) -> tuple[fsspec.AbstractFileSystem, str]:
-    """The fsspec filesystem of ``uri`` and the path within it.
+    """Return the fsspec filesystem of ``uri`` and the path within it.
 
     Directory listings are never cached: another process may be writing there.
     """
@@ -99,7 +99,7 @@ def filesystem(uri: str) -> tuple[fsspec.AbstractFileSystem, str]:
 
 
 def files_in(folder: str, suffix: str) -> list[str]:
-    """Addresses of the files in ``folder`` that end in ``suffix``; none without a folder.
+    """List the files in ``folder`` that end in ``suffix``; none if there is no folder.
 
     Not a glob: a folder may have brackets or stars in its name.
     """
@@ -113,7 +113,7 @@ def files_in(folder: str, suffix: str) -> list[str]:
 
 
 def folders_in(folder: str) -> list[str]:
-    """Addresses of the folders in ``folder``; none without one."""
+    """List the folders in ``folder``; none if there is no folder."""
     location = absolute(folder)
     fs, path = filesystem(location)
     folders: list[str] = []
@@ -133,14 +133,14 @@ def open_binary(uri: str, *, block_bytes: int) -> IO[bytes]:
 
 
 def read_bytes(uri: str) -> bytes:
-    """The whole of a file; FileNotFoundError where there is none."""
+    """Read a whole file; FileNotFoundError if there is none."""
     fs, path = filesystem(uri)
     with storage_errors(uri):
         return cast(bytes, fs.cat_file(path))
 
 
 def read_text(uri: str) -> str:
-    """The whole of a small text file; FileNotFoundError where there is none."""
+    """Read a whole text file; FileNotFoundError if there is none."""
     return read_bytes(uri).decode()
 
 
@@ -172,12 +172,12 @@ def write_bytes(uri: str, data: bytes) -> None:
 
 
 def create_bytes(uri: str, data: bytes) -> None:
-    """Write a file that is not there yet, in one step: of several processes one succeeds.
+    """Create a file in one step; of several processes one succeeds.
 
     Raises
     ------
     FileExistsError
-        Something is there.
+        The file exists.
     """
     fs, path = filesystem(uri)
     try:
@@ -214,7 +214,7 @@ def write_json(uri: str, value: Any) -> None:
 
 
 def remove(uri: str) -> None:
-    """Delete a file, if it is there."""
+    """Delete a file, if it exists."""
     fs, path = filesystem(uri)
     with storage_errors(uri), contextlib.suppress(FileNotFoundError):
         fs.rm_file(path)

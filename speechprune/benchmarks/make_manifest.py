@@ -7,13 +7,13 @@ speechprune manifest cn_college_listen --output FOLDER
 
 import argparse
 import inspect
-import re
 from collections.abc import Sequence
 from pathlib import Path
 
 from loguru import logger
 
 from speechprune.benchmarks.readers import READERS, describe, make_benchmark_manifest
+from speechprune.docstrings import parameter_docs
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -38,15 +38,14 @@ def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
     )
     subcommands = parser.add_subparsers(dest="benchmark", required=True)
     for name, reader in READERS.items():
-        docstring = inspect.getdoc(reader) or ""
-        meanings = dict(re.findall(r"^(\w+)\n((?: +.+\n?)+)", docstring, re.MULTILINE))
-        subcommand = subcommands.add_parser(name, help=docstring.splitlines()[0])
+        meanings = parameter_docs(reader)
+        subcommand = subcommands.add_parser(name, help=(reader.__doc__ or "").splitlines()[0])
         subcommand.add_argument(
             "--output", required=True, type=Path, help="manifest.jsonl, or the folder that it is written to"
         )
         _, *settings = inspect.signature(reader, eval_str=True).parameters.values()
         for setting in settings:
-            meaning = " ".join(meanings[setting.name].split()).replace("%", "%%")
+            meaning = meanings[setting.name].replace("%", "%%")
             if setting.kind is setting.POSITIONAL_OR_KEYWORD:
                 subcommand.add_argument(setting.name, type=setting.annotation, help=meaning)
                 continue

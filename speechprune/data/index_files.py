@@ -1,7 +1,7 @@
-"""Where an index lies: one folder a model, in it Parquet files of windows, which are all of its state.
+"""Files of an index: one folder per model with Parquet files of windows, which are its only state.
 
-``windows/*.parquet`` hold ``WINDOWS_SCHEMA``, a row group a shard of a recording, ``run.json`` what made
-them, ``summary.json`` what the last run did, ``set_aside/`` files that can't be read.
+``windows/*.parquet`` hold ``WINDOWS_SCHEMA`` with one row group per shard of a recording, ``run.json``
+settings and versions, ``summary.json`` the counts of the last run, ``set_aside/`` files that can't be read.
 """
 
 from __future__ import annotations

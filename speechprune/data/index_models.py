@@ -1,4 +1,4 @@
-"""Several models side by side in one index: which folder is whose."""
+"""Folders of an index: one per model."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from speechprune.models.options import ModelOptions
 
 
 class NotIndexed(ValueError):
-    """An index that has nothing of a model; one line says what it has."""
+    """An index without windows of this model; the message lists its models."""
 
 
 def index_dir(index: str, model: ModelOptions) -> str:
-    """Address of a model's folder in an index, there or not.
+    """Return the address of a model's folder in an index, whether it exists or not.
 
-    It is named for people by the model's path, and for us by its fingerprint: a copy of the model elsewhere
-    has the same folder.
+    Its name has the model's path for the reader, and the model's fingerprint for the lookup: a copy of the
+    model at another path has the same folder.
     """
     revision = fingerprint(model)
     for folder in storage.folders_in(index):
@@ -30,12 +30,12 @@ def index_dir(index: str, model: ModelOptions) -> str:
 
 
 def open_index(index: str, model: ModelOptions) -> WindowsDirectory:
-    """The windows that a model has in an index.
+    """Open the windows of a model in an index.
 
     Raises
     ------
     NotIndexed
-        It has none there: another model, or another revision of it, made the index.
+        There are none: the index was made by another model, or another revision of it.
     """
     folder = index_dir(index, model)
     directory = WindowsDirectory(folder)

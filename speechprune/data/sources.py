@@ -34,7 +34,7 @@ class InputOptions:
     split
         Split of a Hugging Face dataset.
     limit
-        Only the first so many items.
+        Number of items to read, from the first; default: all.
     index
         Index of ``jobs/index_archive.py``: recordings that it holds are neither decoded nor encoded.
     """

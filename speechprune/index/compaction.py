@@ -1,4 +1,4 @@
-"""Many small files to few large ones: what a year of nights leaves reads slowly from an object store."""
+"""Compaction of an index: joins the small files of many runs, which an object store reads slowly."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ from speechprune.data.index_files import WindowsDirectory, read_parts
 TARGET_BYTES = 128 << 20  # files smaller than half of this are joined, up to this
 
 
-def compact(directory: WindowsDirectory, say: Callable[[int, int], None]) -> int:
-    """Join small files, recordings in order.
+def compact(directory: WindowsDirectory, report: Callable[[int, int], None]) -> int:
+    """Join small files, with recordings in order.
 
-    What is joined is written before its files go: a kill between the two leaves shards twice, which
-    ``settle`` mends.
+    The joined file is written before its parts are removed: a kill between the two leaves duplicate shards,
+    which ``settle`` removes.
 
     Parameters
     ----------
     directory
-        Settled, so that no shard lies in two files.
-    say
-        Told after every new file how many of the small files are joined, and of how many.
+        After ``settle``, so that no shard is in two files.
+    report
+        Called after every new file with the number of small files joined so far, and of all.
 
     Returns
     -------
     int
-        Files that there are no more.
+        Number of files less than before.
     """
     sizes = directory.sizes()
     small = [file for file, size in sizes.items() if size < TARGET_BYTES // 2]
@@ -37,7 +37,7 @@ def compact(directory: WindowsDirectory, say: Callable[[int, int], None]) -> int
         else:
             groups.append([file])
     contents = directory.contents()
-    num_seen = num_gone = 0
+    num_seen = num_removed = 0
     for group in groups:
         if len(group) > 1:
             parts = [
@@ -49,7 +49,7 @@ def compact(directory: WindowsDirectory, say: Callable[[int, int], None]) -> int
             directory.write(read_parts(parts))
             for file in group:
                 storage.remove(file)
-            num_gone += len(group) - 1
+            num_removed += len(group) - 1
         num_seen += len(group)
-        say(num_seen, len(small))
-    return num_gone
+        report(num_seen, len(small))
+    return num_removed

@@ -1,4 +1,4 @@
-"""The config of the nightly job: one dataclass a section."""
+"""Configuration of the index job: one dataclass per section."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from speechprune.pruning.options import PruningOptions
 
 @dataclass(frozen=True, kw_only=True)
 class ArchiveOptions:
-    """What is indexed.
+    """Archive to be indexed.
 
     Parameters
     ----------
@@ -27,21 +27,21 @@ class ArchiveOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class IndexOptions:
-    """Where the index lies, and how.
+    """Location and layout of the index.
 
     Parameters
     ----------
     path
-        Folder, local or any fsspec URL; each model has one of its own in it.
+        Folder, local or any fsspec URL, with one subfolder per model.
     states
-        ``float16``, or ``int8`` in half of the bytes.
+        Type of the stored states: ``float16``, or ``int8`` with half the bytes.
     shard_minutes
         Part of a recording that is decoded, encoded and stored as one, rounded to whole windows of the model:
         a long recording occupies as many workers as it has parts.
     compact
-        Join small files when all else is done.
+        Whether small files are joined at the end of a run.
     lease_minutes
-        A run that gives no sign of life for so long loses its claim on the index.
+        Time after which a run that doesn't renew its lease loses the index to another.
     """
 
     path: str
@@ -56,13 +56,13 @@ class IndexOptions:
                 raise ValueError(f"{name} is {getattr(self, name):g}: give more than 0")
 
     def shard_seconds(self, window_seconds: float) -> float:
-        """Length of a full part: whole windows, at least one."""
+        """Return the length of a full shard: whole windows, at least one."""
         return max(1, round(self.shard_minutes * 60 / window_seconds)) * window_seconds
 
 
 @dataclass(frozen=True, kw_only=True)
 class StandingQuestions:
-    """What is asked of every recording, once.
+    """Standing questions, asked once about every recording.
 
     Parameters
     ----------
@@ -82,7 +82,7 @@ class StandingQuestions:
 
 @dataclass(frozen=True, kw_only=True)
 class IndexConfig:
-    """Everything that ``jobs/index_archive.py`` can be told."""
+    """Configuration of ``jobs/index_archive.py``."""
 
     archive: ArchiveOptions
     model: ModelOptions

@@ -1,4 +1,4 @@
-"""The middle stage of the nightly job, where the model is: parts of recordings to windows of the index."""
+"""Model stage of the index job: encodes parts of recordings to windows of the index."""
 
 from __future__ import annotations
 
@@ -29,16 +29,16 @@ ENCODED_SCHEMA = pa.schema(
 
 
 class EncodeStage:
-    """An actor with the model: encode, store.
+    """Actor that holds the model and encodes parts of recordings.
 
     Parameters
     ----------
     model
-        Loaded once an actor.
+        Model to load, once per actor.
     labels
-        What rows say of the model: ``model`` and ``revision``.
+        Columns that name the model: ``model`` and ``revision``.
     states
-        How states are stored.
+        Type of the stored states.
     ledger, limits
         See ``attempts``.
     num_threads
@@ -60,19 +60,19 @@ class EncodeStage:
         self._guard = Guard(ledger, limits, stage="encode", doing="encoding")
 
     def __call__(self, decoded: pa.Table) -> pa.Table:
-        """Windows of some parts of recordings; of a part that failed, one row that says so."""
+        """Return the windows of some parts of recordings, and one row per failed part."""
         return self._guard(task_rows(decoded), self._encode, _failed)
 
     def _encode(self, tasks: list[Row]) -> pa.Table:
-        heard = [task for task in tasks if task["error"] is None]
+        decoded_tasks = [task for task in tasks if task["error"] is None]
         failed = [_failed(task, None) for task in tasks if task["error"] is not None]
         try:
-            self._refuse_too_short(heard)
-            rows = self._encode_windows(heard)
+            self._refuse_too_short(decoded_tasks)
+            rows = self._encode_windows(decoded_tasks)
         except Exception as error:
-            if len(heard) == 1:
-                return pa.concat_tables([*failed, _failed(heard[0], error)])
-            return pa.concat_tables([*failed, *(self._encode([task]) for task in heard)])
+            if len(decoded_tasks) == 1:
+                return pa.concat_tables([*failed, _failed(decoded_tasks[0], error)])
+            return pa.concat_tables([*failed, *(self._encode([task]) for task in decoded_tasks)])
         return pa.concat_tables([*failed, pa.Table.from_pylist(rows, ENCODED_SCHEMA)])
 
     def _refuse_too_short(self, tasks: list[Row]) -> None:
@@ -82,7 +82,7 @@ class EncodeStage:
                 raise AudioTooShort(f"{task['audio']} is shorter than one audio token")
 
     def _encode_windows(self, tasks: list[Row]) -> list[Row]:
-        """Rows of all windows of some parts, encoded together."""
+        """Encode all windows of some parts together; returns their rows."""
         if not tasks:
             return []
         watch = Timer(self._model.device)
@@ -117,7 +117,7 @@ class EncodeStage:
         ]
 
     def _store_batch(self, windows: list[Window]) -> list[Row]:
-        """What is stored of a batch of windows."""
+        """Return the stored columns of a batch of windows."""
         encoded = self._model.encode_windows(windows)
         norms = torch.linalg.vector_norm(self._model.project(encoded.states).float(), dim=-1).cpu().numpy()
         made = []
@@ -137,7 +137,7 @@ class EncodeStage:
 
 
 def _row(task: Row, number: int, window: Window, num_windows: int) -> Row:
-    """What a row says of a window apart from what the model made of it."""
+    """Return the columns of a window that don't come from the model."""
     (shard,) = task["items"].to_pylist()
     samples = window.samples
     return {
@@ -153,7 +153,7 @@ def _row(task: Row, number: int, window: Window, num_windows: int) -> Row:
 
 
 def _failed(task: Row, error: Exception | None) -> pa.Table:
-    """One row of a part that could not be encoded; without an error it was not even decoded."""
+    """Return the row of a part that failed; without ``error`` it failed in decoding."""
     (shard,) = task["items"].to_pylist()
     row = {"recording": task["audio"], **shard, "error_type": task["error_type"], "error": task["error"]}
     if error is not None:

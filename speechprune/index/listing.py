@@ -1,4 +1,4 @@
-"""What an archive holds: recordings with a version of their content, without opening one."""
+"""Listing of an archive: recordings with a version of their content, without opening a file."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from loguru import logger
 from speechprune import storage
 from speechprune.data.sources import InputOptions, read_source
 
-# containers and codecs that hold sound; other files of a folder are left alone
+# suffixes of audio files; other files of a folder are ignored
 _NAMES = (
     "3gp aac ac3 aif aifc aiff amr ape au avi caf flac gsm m4a m4b m4v mka mkv mov mp2 mp3 mp4 mpeg mpg oga "
     "ogg ogv opus ra snd sph spx tta voc w64 wav webm wma wmv wv"
@@ -34,18 +34,18 @@ class ArchiveError(ValueError):
 
 @dataclass(frozen=True)
 class Recording:
-    """A recording of the archive.
+    """A recording in the archive.
 
     Parameters
     ----------
     uri
-        Absolute.
+        Absolute address.
     version
-        Changes with the content: the store's ETag and size, or size and time of change.
+        String that changes with the content: the store's ETag and size, or size and time of change.
     num_bytes
-        Of its file.
+        Size of its file.
     is_hashed
-        The version tells content, so that equal ones are copies of each other.
+        Whether the version is a hash of the content, so that equal versions are copies.
     """
 
     uri: str
@@ -55,7 +55,7 @@ class Recording:
 
 
 def list_archive(path: str) -> list[Recording]:
-    """Every recording of an archive, in order of address.
+    """List every recording of an archive, in order of address.
 
     Parameters
     ----------
@@ -66,7 +66,7 @@ def list_archive(path: str) -> list[Recording]:
     Raises
     ------
     ArchiveError
-        No such place, no access, or nothing that holds sound.
+        No such address, no access, or no audio file.
     """
     if path.endswith(MANIFEST_SUFFIXES):
         return _of_manifest(path)
@@ -107,7 +107,7 @@ def _look_up(uri: str) -> Recording:
     try:
         with storage.storage_errors(uri):
             return _recording(uri, fs.info(name))
-    except FileNotFoundError:  # decoding says so, each night until it is there
+    except FileNotFoundError:  # decoding reports it, in every run until it is there
         return Recording(uri, "missing", 0, is_hashed=False)
     except storage.StorageError as error:
         raise ArchiveError(str(error)) from error
@@ -130,7 +130,7 @@ def _recording(uri: str, info: Mapping[str, Any]) -> Recording:
 
 @contextlib.contextmanager
 def _listing_errors(path: str) -> Iterator[None]:
-    """One line out of what a store's client raises."""
+    """Convert errors of a store's client to an ``ArchiveError`` of one line."""
     try:
         yield
     except storage.store_errors() as error:
@@ -141,5 +141,5 @@ def _listing_errors(path: str) -> Iterator[None]:
 
 
 def by_version(recordings: Iterable[Recording]) -> dict[str, str]:
-    """Version of each recording, by address."""
+    """Return the version of each recording, by address."""
     return {recording.uri: recording.version for recording in recordings}

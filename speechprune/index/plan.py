@@ -1,4 +1,4 @@
-"""What a night has to do: archive against index."""
+"""Plan of an incremental run: differences between archive and index."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from speechprune.index.listing import Recording
 
 @dataclass(frozen=True)
 class Copy:
-    """A recording with the content of another, which is indexed or about to be."""
+    """A recording with the same content as another one that is indexed or will be in this run."""
 
     source: Recording
     target: Recording
@@ -19,18 +19,18 @@ class Copy:
 
 @dataclass
 class Plan:
-    """What there is to do.
+    """Work of an incremental run.
 
     Parameters
     ----------
     encode
-        Recordings of which the index holds nothing, or not all.
+        Recordings that the index lacks, wholly or in part.
     copies
-        Renamed or copied ones, whose windows are written once more without encoding.
+        Renamed or copied recordings, whose windows are written again without encoding.
     added, changed, unchanged
-        Recordings by what became of them since the last run.
+        Recordings by their difference to the last run.
     removed
-        Addresses that the archive no longer has.
+        Addresses that are no longer in the archive.
     """
 
     encode: list[Recording] = field(default_factory=list)
@@ -42,19 +42,19 @@ class Plan:
 
 
 def make_plan(archive: Sequence[Recording], contents: Contents) -> Plan:
-    """Compare what the archive holds with what the index does.
+    """Compare the archive with the index.
 
     Parameters
     ----------
     archive
-        Of ``list_archive``.
+        Result of ``list_archive``.
     contents
-        All versions in the index, also those that the archive has no more.
+        All versions in the index, including those no longer in the archive.
     """
     plan = Plan()
     indexed = {uri for uri, _ in contents}
     plan.removed = sorted(indexed - {recording.uri for recording in archive})
-    # recordings by content, to find copies: what is indexed first, then what will be
+    # recordings by content, to find copies: first the indexed ones, then those of this run
     holders: dict[str, Recording] = {}
     for uri, version in sorted(contents):
         if contents[uri, version].is_complete:
@@ -76,12 +76,12 @@ def make_plan(archive: Sequence[Recording], contents: Contents) -> Plan:
 
 
 def missing_shards(recording: Recording, contents: Contents, num_shards: int) -> list[int]:
-    """Numbers of the shards that are still to be encoded.
+    """Return the numbers of the shards that are still to be encoded.
 
     Parameters
     ----------
     num_shards
-        By the recording's length as its header states it; what the index has of another count is of no use.
+        Number of shards by the length in the recording's header; shards of another count are encoded again.
     """
     there = contents.get((recording.uri, recording.version)) or IndexedRecording(num_shards)
     return there.missing if there.num_shards == num_shards else list(range(num_shards))

@@ -1,4 +1,4 @@
-"""Standing questions: asked of every recording of an archive, once."""
+"""Reader of standing questions, which are asked once about every recording of an archive."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class QuestionsError(ValueError):
 
 @dataclass(frozen=True)
 class StandingQuestion:
-    """One of the list.
+    """One standing question.
 
     Parameters
     ----------
@@ -86,12 +86,12 @@ def _question(uri: str, number: int, entry: Any) -> StandingQuestion:
 
 
 def as_items(questions: Sequence[StandingQuestion], recordings: Mapping[str, str]) -> Manifest:
-    """Every question about every recording, as the items of a manifest.
+    """Make a manifest with every question about every recording.
 
     Parameters
     ----------
     recordings
-        Version of each, by address. An item's id hangs on it: a recording that has changed is asked anew.
+        Version of each, by address. An item's id depends on it: a changed recording is asked about again.
     """
     rows = [
         {

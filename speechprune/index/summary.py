@@ -1,4 +1,4 @@
-"""The summary of a night: what changed in the archive, what the index costs, in bytes, seconds and FLOPs."""
+"""Summary of an incremental run: changes in the archive, and the index's bytes, seconds and FLOPs."""
 
 from __future__ import annotations
 
@@ -8,14 +8,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pyarrow.compute as pc
-from rich.console import Console
-from rich.table import Table
 
 from speechprune.data.index_columns import ACCOUNT_COLUMNS
 from speechprune.data.index_files import WindowsDirectory
 from speechprune.index.plan import Plan
-
-NUM_FAILURES_SHOWN = 5
 
 
 @dataclass(frozen=True)
@@ -23,10 +19,6 @@ class IndexSummary:
     """``summary.json`` as a value; ``values`` holds plain numbers, units in the keys."""
 
     values: dict[str, Any]
-
-    def show(self) -> None:
-        """Print the table that ends a run."""
-        Console().print(_as_table(self.values))
 
 
 def summarise_index(
@@ -37,22 +29,22 @@ def summarise_index(
     failed_parts: Sequence[dict[str, Any]],
     throughput: dict[str, float],
 ) -> IndexSummary:
-    """Summarise a night.
+    """Summarise an incremental run.
 
     Parameters
     ----------
     directory
-        The windows as they now are.
+        Index after the run.
     plan
-        What there was to do.
+        Plan of the run.
     num_copied
         Recordings whose windows were copied.
     complete
-        Recordings that the index now holds whole.
+        Recordings that are now completely in the index.
     failed_parts
-        Of this run: ``recording``, ``error_type``, ``error``.
+        Failed parts of this run: ``recording``, ``error_type``, ``error``.
     throughput
-        Of this run: ``num_items`` (parts), ``audio_hours``, ``seconds``.
+        Throughput of this run: ``num_items`` (parts), ``audio_hours``, ``seconds``.
     """
     failures = {part["recording"]: part for part in reversed(failed_parts)}
     encoded = [recording.uri for recording in plan.encode if recording.uri not in failures]
@@ -75,7 +67,7 @@ def summarise_index(
 
 
 def _account(directory: WindowsDirectory) -> dict[str, float | None]:
-    """Bytes, seconds and TFLOPs for an hour of audio, over all that is indexed."""
+    """Return bytes, seconds and TFLOPs per hour of audio, over the whole index."""
     table = directory.read_columns(ACCOUNT_COLUMNS)
     seconds = pc.sum(pc.subtract(table.column("end_seconds"), table.column("start_seconds"))).as_py() or 0.0
     files = table.group_by("recording").aggregate([("audio_bytes", "max")])
@@ -92,48 +84,3 @@ def _account(directory: WindowsDirectory) -> dict[str, float | None]:
     return account | {
         f"{name}_per_audio_hour": total / hours if hours else None for name, total in totals.items()
     }
-
-
-def _as_table(values: dict[str, Any]) -> Table:
-    table = Table(show_header=False, title="index up to date", title_justify="left")
-    table.add_column(style="dim")
-    table.add_column()
-    new, changed, dropped = values["num_new"], values["num_changed"], values["num_dropped"]
-    table.add_row(
-        "archive",
-        f"{values['num_recordings']:,} recordings: {new:,} new, {changed:,} changed, {dropped:,} gone",
-    )
-    table.add_row(
-        "index",
-        f"{values['num_indexed']:,} recordings, {values['audio_hours']:.2f} hours: "
-        f"{values['num_encoded']:,} encoded, {values['num_copied']:,} copied, {dropped:,} dropped",
-    )
-    for failure in values["failures"][:NUM_FAILURES_SHOWN]:
-        table.add_row("failed", failure["error"])
-    if len(values["failures"]) > NUM_FAILURES_SHOWN:
-        table.add_row("failed", f"{len(values['failures']) - NUM_FAILURES_SHOWN:,} more: see summary.json")
-    if values["audio_hours"]:
-        mb = {name: values[f"{name}_per_audio_hour"] / 1e6 for name in ("index_bytes", "audio_bytes")}
-        table.add_row(
-            "an hour of audio",
-            f"{mb['index_bytes']:,.1f} MB in the index, {mb['audio_bytes']:,.1f} MB as audio; encoded "
-            f"in {values['seconds_encode_per_audio_hour']:,.1f} s, "
-            f"{values['tflops_encode_per_audio_hour']:,.4g} TFLOPs",
-        )
-    launch = values["this_launch"]
-    if launch["seconds"]:
-        table.add_row(
-            "this launch",
-            f"{launch['audio_hours']:.2f} hours of audio in {launch['seconds']:.1f} s: "
-            f"{launch['audio_hours'] * 3600 / launch['seconds']:.0f} x real time",
-        )
-    if asked := values.get("questions"):
-        cost = (
-            f"; {asked['seconds_per_question']:.3g} s and {asked['tflops_per_question']:.4g} TFLOPs each"
-            if asked["num_ok"]
-            else ""
-        )
-        table.add_row("questions", f"{asked['num_ok']:,} answered, {asked['num_failed']:,} failed{cost}")
-        table.add_row("answers", asked["answers"])
-    table.add_row("windows", values["windows"])
-    return table

@@ -1,4 +1,4 @@
-"""The last stage of the nightly job, on CPUs: windows to a file of the index, and a line of progress."""
+"""Write stage of the index job, on CPUs: windows to a file of the index."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ REPORT_SCHEMA = MODEL_PROGRESS_SCHEMA.append(pa.field("failed_parts", pa.list_(F
 
 
 def write_windows(rows: pa.Table, *, path: str) -> pa.Table:
-    """Publish the windows of a block, and report it in one row for the driver."""
+    """Write the windows of a block, and return one row that reports it to the driver."""
     is_ok = pc.is_null(rows.column("error"))
     windows = rows.filter(is_ok).select(WINDOWS_SCHEMA.names)
     failed = rows.filter(pc.invert(is_ok)).select(FAILURE.names).to_pylist()

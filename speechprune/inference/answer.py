@@ -20,6 +20,7 @@ from speechprune.inference.prompts import LETTERS, PromptError, letter_token_ids
 from speechprune.inference.timing import PeakMemory, Timer
 from speechprune.inference.types import Answer, AnsweringOptions, Item
 from speechprune.models.base import SpeechModel, SplicedPrompt
+from speechprune.models.generation import generate
 from speechprune.pruning import TOKEN_SCORES, PruningInputs, PruningMethod, PruningResult
 
 
@@ -190,15 +191,15 @@ def _generate(
         timer, memory = Timer(model.device), PeakMemory(model.device)
         seconds_prefill = 0.0
 
-        def generate(part: list[tuple[int, int]]) -> list[list[int]]:
+        def continue_prompts(part: list[tuple[int, int]]) -> list[list[int]]:
             nonlocal seconds_prefill
             part_timer = Timer(model.device)
             prompts = [_splice(model, pending[index], order) for index, order in part]
-            token_ids, first_token = model.generate(prompts, options.max_new_tokens)
+            token_ids, first_token = generate(model, prompts, options.max_new_tokens)
             seconds_prefill += part_timer.seconds_until(first_token)
             return token_ids
 
-        generated = run_in_batches([batch], generate)
+        generated = run_in_batches([batch], continue_prompts)
         seconds, peak = timer.seconds(), memory.bytes()
         for (index, _), token_ids in zip(batch, generated, strict=True):
             if isinstance(token_ids, Exception):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -106,7 +105,7 @@ class LanguageModel:
 
 
 class SpeechModel(ABC):
-    """A loaded Speech LLM: encode windows, embed text, score and continue prompts.
+    """A loaded Speech LLM: encode windows, embed text, score prompts (``generation`` continues them).
 
     A family is one file with a subclass, and one line in ``MODELS``. Encoding, pruning, prompts, scoring, the
     index and the search are shared; a family has only what differs.
@@ -266,69 +265,3 @@ class SpeechModel(ABC):
         rows = torch.arange(len(prompts), device=states.device)
         logits: torch.Tensor = self.language_model.head(states[rows, last])
         return logits.float()
-
-    @torch.inference_mode()
-    def generate(
-        self, prompts: Sequence[SplicedPrompt], max_new_tokens: int
-    ) -> tuple[list[list[int]], float]:
-        """Continue each prompt greedily.
-
-        Prompts are padded on the left and hidden there by a mask; positions count from each prompt's first
-        token. Only the last position's logits are formed.
-
-        Parameters
-        ----------
-        prompts
-            In one batch.
-        max_new_tokens
-            Limit, the closing token included.
-
-        Returns
-        -------
-        tuple
-            Token ids of each answer, up to its closing token, and the time (``perf_counter`` seconds) at
-            which the first tokens were there.
-        """
-        from transformers import DynamicCache
-
-        decoder, head = self.language_model.decoder, self.language_model.head
-        closing = torch.tensor(sorted(self.language_model.end_token_ids), device=self.device)
-        cache = DynamicCache(config=decoder.config)
-        inputs = self.prompt_inputs(prompts, "left")
-        width = inputs["inputs_embeds"].shape[1]
-        lengths = torch.tensor([len(prompt.token_ids) for prompt in prompts], device=self.device)
-        mask = (torch.arange(width, device=self.device) >= width - lengths[:, None]).long()
-        positions = (mask.cumsum(dim=1) - 1).clamp(min=0)
-        chosen: list[torch.Tensor] = []
-        is_done = torch.zeros(len(prompts), dtype=torch.bool, device=self.device)
-        first_token_seconds = 0.0
-        while True:
-            states = decoder(
-                **inputs, attention_mask=mask, position_ids=positions, past_key_values=cache, use_cache=True
-            ).last_hidden_state
-            tokens = head(states[:, -1]).argmax(dim=-1).to(self.device)
-            if not chosen:
-                if tokens.is_cuda:
-                    torch.cuda.synchronize(tokens.device)
-                first_token_seconds = time.perf_counter()
-            chosen.append(tokens)
-            is_done |= torch.isin(tokens, closing)
-            if len(chosen) == max_new_tokens or bool(is_done.all()):
-                break
-            inputs = self._next_inputs(tokens)
-            mask = torch.cat([mask, mask.new_ones(len(prompts), 1)], dim=1)
-            positions = positions[:, -1:] + 1
-        rows = torch.stack(chosen, dim=1).tolist()
-        return [self._up_to_closing(row) for row in rows], first_token_seconds
-
-    def _next_inputs(self, tokens: torch.Tensor) -> dict[str, torch.Tensor]:
-        """Inputs of one more step of each prompt, from its last token."""
-        embeds = self.language_model.embedding(tokens[:, None])
-        steps = [SplicedPrompt(row, [token]) for row, token in zip(embeds, tokens.tolist(), strict=True)]
-        return self.prompt_inputs(steps, "left")
-
-    def _up_to_closing(self, token_ids: list[int]) -> list[int]:
-        for i, token_id in enumerate(token_ids):
-            if token_id in self.language_model.end_token_ids:
-                return token_ids[: i + 1]
-        return token_ids

@@ -78,11 +78,12 @@ class Lease:
             # the store's client may have tried again after an answer that was lost: then the file is ours
             if (found := self._read(self._number)) != content:
                 raise self._refusal(found) from None
-        # a launch that looked before the last lease ended may have taken another number
-        rivals = [number for number in self._numbers() if number not in dead and number != self._number]
+        # a launch that saw the folder at another moment may have taken another number
+        now = self._read_all()
+        rivals = [number for number in now if number != self._number and now[number] != dead.get(number)]
         if rivals:
             storage.remove(self._file(self._number))
-            raise self._refusal(self._read(rivals[-1]))
+            raise self._refusal(now[rivals[-1]])
         for number in dead:
             storage.remove(self._file(number))
         self._renewal.start()
@@ -124,10 +125,9 @@ class Lease:
             except (OSError, storage.StorageError) as error:  # the next try may succeed
                 logger.debug("the lease could not be renewed: {}", error)
 
-    def _dead_leases(self) -> set[int]:
-        """Numbers of the leases that are there, all of whose holders are dead; else a refusal."""
-        leases = {number: self._read(number) for number in self._numbers()}
-        held = {number: content for number, content in leases.items() if content is not None}
+    def _dead_leases(self) -> dict[int, bytes]:
+        """Leases that are there, if all of their holders are dead; else a refusal."""
+        held = self._read_all()
         unknown = set()
         for number, content in held.items():
             is_alive = _is_alive_here(_holder(content))
@@ -137,7 +137,7 @@ class Lease:
                 unknown.add(number)
         if unknown:
             self._watch(held, unknown)
-        return set(leases)
+        return held
 
     def _watch(self, held: dict[int, bytes], unknown: set[int]) -> None:
         """Refuse if a lease is renewed before it expires, or another is created.
@@ -160,9 +160,9 @@ class Lease:
         )
         for _ in range(LOOKS):
             self._wait(minutes * 60 / LOOKS)
-            now = {number: self._read(number) for number in self._numbers()}
+            now = self._read_all()
             for number, content in now.items():
-                if content is not None and content != held.get(number):
+                if content != held.get(number):
                     raise self._refusal(content)
             if unknown.isdisjoint(now):  # they ended
                 return
@@ -193,6 +193,11 @@ class Lease:
                 "renewed": time.time(),
             }
         ).encode()
+
+    def _read_all(self) -> dict[int, bytes]:
+        """What all leases hold, by number."""
+        contents = {number: self._read(number) for number in self._numbers()}
+        return {number: content for number, content in contents.items() if content is not None}
 
     def _read(self, number: int) -> bytes | None:
         try:

@@ -1,4 +1,4 @@
-"""What Prometheus is told of a run, by the stage that writes: it sees every answer and all that it cost.
+"""Prometheus counters of a run, incremented by the stage that writes: it sees every answer and its cost.
 
 Ray exports these as ``ray_speechprune_...``, of every node; the names are those of the answers' columns.
 """
@@ -12,8 +12,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from ray.util.metrics import Counter
 
+from speechprune.data.columns import COLUMNS
+
 TAGS = ("model", "method")
-STAGES = ("decode_audio", "encode", "prune", "prefill", "generate")
+# stages of the work: each has a column of its seconds
+STAGES = tuple(c.name.removeprefix("seconds_") for c in COLUMNS if c.name.startswith("seconds_"))
 
 
 @dataclass(frozen=True)
@@ -29,7 +32,7 @@ class Counters:
 
 @functools.cache
 def counters() -> Counters:
-    """Those of this process, registered once."""
+    """The counters of this process, registered once."""
     return Counters(
         items=Counter("speechprune_items", "items written, by status ok or failed", (*TAGS, "status")),
         audio_seconds=Counter(
@@ -46,19 +49,19 @@ def count_answers(rows: pa.Table) -> None:
 
     A recording that several blocks answer about counts in each: it was decoded for each.
     """
-    told = counters()
+    of_process = counters()
     for key in rows.select([*TAGS, "status"]).group_by([*TAGS, "status"]).aggregate([]).to_pylist():
         own = rows
         for name, value in key.items():
             own = own.filter(pc.equal(own.column(name), value))
         tags = {name: str(key[name]) for name in TAGS}
-        told.items.inc(len(own), {**tags, "status": key["status"]})
+        of_process.items.inc(len(own), {**tags, "status": key["status"]})
         recordings = own.group_by(["audio", "start", "end"]).aggregate([("audio_seconds", "max")])
-        _add(told.audio_seconds, recordings.column("audio_seconds_max"), tags)
-        _add(told.kept_tokens, own.column("num_kept_tokens"), tags)
-        _add(told.tflops, own.column("tflops_total"), tags)
+        _add(of_process.audio_seconds, recordings.column("audio_seconds_max"), tags)
+        _add(of_process.kept_tokens, own.column("num_kept_tokens"), tags)
+        _add(of_process.tflops, own.column("tflops_total"), tags)
         for stage in STAGES:
-            _add(told.stage_seconds, own.column(f"seconds_{stage}"), {**tags, "stage": stage})
+            _add(of_process.stage_seconds, own.column(f"seconds_{stage}"), {**tags, "stage": stage})
 
 
 def _add(counter: Counter, column: pa.ChunkedArray, tags: dict[str, str]) -> None:

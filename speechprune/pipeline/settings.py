@@ -57,9 +57,8 @@ def answer_settings(config: AnsweringConfig, states: str | None) -> dict[str, An
     states
         How the index that recordings are taken from stores them; None without an index.
     """
-    from speechprune.models.fingerprint import (
-        fingerprint,  # imports torch, which workers that write do without
-    )
+    # imports torch, which workers that write do without
+    from speechprune.models.fingerprint import fingerprint
 
     settings: dict[str, Any] = {"model.path (fingerprint of its content)": fingerprint(config.model)}
     settings |= model_settings(config.model)

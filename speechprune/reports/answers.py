@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Column, Table
+from rich.text import Text
 
 from speechprune.audio import SAMPLE_RATE, AudioSilent, decode_audio
-from speechprune.data.columns import ANSWER_COLUMNS, GOLD_SPAN_COLUMNS, ITEM_COLUMNS
+from speechprune.data.columns import COLUMNS, GOLD_SPAN_COLUMNS
+from speechprune.data.formats import clock
 from speechprune.inference.prompts import LETTERS
 from speechprune.pipeline.summary import AnswersSource
 
@@ -26,26 +27,17 @@ class AnswerNotFound(ValueError):
 
 
 def list_answers(run: AnswersSource, *, only_failed: bool) -> None:
-    """Print a line an item: answered ones first, then the failed."""
+    """Print one line per item: answered ones first, then the failed."""
     table = Table(Column("item", overflow="fold"), "question", "answer", "gold", "evidence")
     if not only_failed:
         columns = ("item_id", "question", "prediction", "prediction_text", "answer", "evidence")
         for row in _rows(run, "ok", *columns):
-            table.add_row(
-                row["item_id"],
-                escape(row["question"]),
-                escape(_answered(row)),
-                escape(row["answer"] or ""),
-                _spans(row["evidence"][:2]),
-            )
+            spans = ", ".join(f"{clock(span['start'])}-{clock(span['end'])}" for span in row["evidence"][:2])
+            cells = (row["item_id"], row["question"], _answered(row), row["answer"] or "", spans)
+            table.add_row(*map(Text, cells))
     for row in _rows(run, "failed", "item_id", "question", "error"):
-        table.add_row(
-            row["item_id"],
-            escape(row["question"] or ""),
-            f"[red]failed:[/red] {escape(row['error'])}",
-            "",
-            "",
-        )
+        error = Text.assemble(("failed:", "red"), " ", row["error"])
+        table.add_row(Text(row["item_id"]), Text(row["question"] or ""), error)
     if table.row_count == 0:
         raise AnswerNotFound(f"{run.path} holds no answers: is it the output.path of a run?")
     Console().print(table)
@@ -59,7 +51,7 @@ def find_answer(run: AnswersSource, item_id: str) -> Row:
     AnswerNotFound
         None begins so, or several do; the sentence lists some.
     """
-    columns = [*(field.name for field in (*ITEM_COLUMNS, *ANSWER_COLUMNS)), *GOLD_SPAN_COLUMNS]
+    columns = [*(column.name for column in COLUMNS), *GOLD_SPAN_COLUMNS]
     rows = [row for status in ("ok", "failed") for row in _rows(run, status, *columns)]
     exact = [row for row in rows if row["item_id"] == item_id]
     matching = exact or [row for row in rows if row["item_id"].startswith(item_id)]
@@ -74,38 +66,37 @@ def find_answer(run: AnswersSource, item_id: str) -> Row:
 def show_answer(row: Row) -> None:
     """Print one item whole."""
     console = Console()
-    console.print(f"[bold]{escape(row['question'] or '')}[/bold]")
-    console.print(escape(row["audio"]), style="dim")
+    console.print(Text(row["question"] or "", "bold"))
+    console.print(Text(row["audio"], "dim"))
     if row["error"] is not None:
-        console.print(f"[red]failed[/red] ({row['error_type']}): {escape(row['error'])}")
+        console.print(Text.assemble(("failed", "red"), f" ({row['error_type']}): {row['error']}"))
         return
     if row["choices"] is None:
-        console.print(f"\n{escape(row['prediction_text'])}\n")
+        console.print(Text(f"\n{row['prediction_text']}\n"))
     else:
         table = Table(show_header=False, box=None)
         choices = zip(LETTERS, row["choices"], row["choice_probabilities"], strict=False)
         for letter, text, probability in choices:
             mark = "answer" if letter == row["prediction"] else ""
             mark += " (gold)" if letter == row["answer"] else ""
-            table.add_row(
-                letter, escape(text), f"{probability:.1%}", "█" * round(BAR_CHARACTERS * probability), mark
-            )
+            bar = "█" * round(BAR_CHARACTERS * probability)
+            table.add_row(letter, Text(text), f"{probability:.1%}", bar, mark)
         console.print(table)
     if row["evidence"]:
         table = Table("listen from", "to", "similarity", title="evidence", title_justify="left")
         for span in row["evidence"]:
-            table.add_row(_clock(span["start"]), _clock(span["end"]), f"{span['score']:.3f}")
+            table.add_row(clock(span["start"]), clock(span["end"]), f"{span['score']:.3f}")
         console.print(table)
     if row["evidence_start"] is not None:
         recall = row["evidence_recall"]
         found = (
             "outside of what was listened to" if recall is None else f"{recall:.0%} of its audio tokens kept"
         )
-        console.print(f"gold evidence {_clock(row['evidence_start'])}-{_clock(row['evidence_end'])}: {found}")
+        console.print(f"gold evidence {clock(row['evidence_start'])}-{clock(row['evidence_end'])}: {found}")
     rate = "" if row["pruning_rate"] is None else f", pruning rate {row['pruning_rate']:g}"
     kept = f"{row['num_kept_tokens']:,} of {row['num_audio_tokens']:,} audio tokens kept"
     cost = f"{row['tflops_total']:.3g} TFLOPs in all, prefill {row['seconds_prefill'] * 1000:.0f} ms"
-    console.print(f"{kept} by {row['method']}{rate}; {cost}", style="dim")
+    console.print(Text(f"{kept} by {row['method']}{rate}; {cost}", "dim"))
 
 
 def write_clips(row: Row, folder: str) -> list[str]:
@@ -134,12 +125,3 @@ def _rows(run: AnswersSource, status: str, *columns: str) -> list[Row]:
 def _answered(row: Row) -> str:
     same = row["prediction"] == row["prediction_text"]
     return row["prediction_text"] if same else f"{row['prediction']}. {row['prediction_text']}"
-
-
-def _spans(spans: list[Row]) -> str:
-    return ", ".join(f"{_clock(span['start'])}-{_clock(span['end'])}" for span in spans)
-
-
-def _clock(seconds: float) -> str:
-    minutes, seconds = divmod(seconds, 60)
-    return f"{int(minutes)}:{seconds:04.1f}"

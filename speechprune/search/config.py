@@ -1,4 +1,4 @@
-"""The config of a search: one dataclass a section."""
+"""Configuration of the search job: one dataclass per section."""
 
 from __future__ import annotations
 
@@ -12,26 +12,26 @@ from speechprune.pruning.options import PruningOptions
 
 @dataclass(frozen=True, kw_only=True)
 class SearchOptions:
-    """What is searched, and for what.
+    """Index and questions of a search.
 
     Parameters
     ----------
     index
-        Of ``jobs/index_archive.py``.
+        Folder of an index made by ``jobs/index_archive.py``.
     questions
         A manifest with ``question``, optional ``choices`` and ``answer``, and optional ``audio``: the
         recording that should be found. None where the question is given on the command line.
     limit
-        Only the first so many questions of it.
+        Only the first N questions of it.
     num_listed
-        Best recordings that are written down for each question.
+        Number of best recordings in the output, per question.
     num_answered
-        Best recordings that are then asked, by the model, with pruning.
+        Number of best recordings that the model then answers about, with pruning.
     questions_per_pass
-        The index is read once for so many questions.
+        Number of questions that share one read of the index.
     transcripts
-        ``transcripts.jsonl`` of a built benchmark, to compare with a search for words in what was truly said;
-        None for none.
+        ``transcripts.jsonl`` of a built benchmark, to compare with a search for words in the transcripts;
+        None for no comparison.
     """
 
     index: str
@@ -54,7 +54,7 @@ class SearchOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class SearchConfig:
-    """Everything that ``jobs/search_archive.py`` can be told."""
+    """Configuration of ``jobs/search_archive.py``."""
 
     search: SearchOptions
     model: ModelOptions

@@ -1,4 +1,4 @@
-"""Scores of a recording for a question, by late interaction and by phase 1's similarity."""
+"""Ranking scores of a recording for a question: late interaction and phase 1's similarity."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from speechprune.search.scan import Scan, WordStatistics
 
 @dataclass(frozen=True)
 class Score:
-    """How well a recording matches a question, and where.
+    """Match of a recording with a question, and its time.
 
     Parameters
     ----------
     late_interaction
         max_w M_w, see ``late_interaction_scores``.
     similarity
-        Phase 1's: max_w of the mean over tokens and words of cos(S_i, T_v).
+        Score of phase 1: max_w of the mean over tokens and words of cos(S_i, T_v).
     start, end
-        Of the window with the best M_w, in seconds.
+        Start and end of the window with the best M_w, in seconds.
     """
 
     late_interaction: float
@@ -34,15 +34,15 @@ def score(scan: Scan, words: np.ndarray, statistics: WordStatistics) -> Score:
     """Score one recording for one question.
 
     M_w = Σ_v max(0, z_wv)², as in ``pruning.late_interaction``, but z_wv measures word v against the windows
-    of the whole archive: scores of different recordings can be compared, and a word that most recordings hold
-    weighs little.
+    of the whole archive: scores of different recordings can be compared, and a word that occurs in most
+    recordings has little weight.
 
     Parameters
     ----------
     words
-        Numbers of the question's words.
+        Indices of the question's words.
     statistics
-        Of the archive.
+        Word statistics of the archive.
     """
     if len(scan.maxima) == 0:
         return Score(0.0, -1.0, 0.0, 0.0)

@@ -1,4 +1,4 @@
-"""One pass over a recording's windows: what of it every question is scored by."""
+"""One pass over a recording's windows, which gives the statistics that all questions are scored by."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from speechprune.search.words import QueryWords
 
 @dataclass(frozen=True)
 class Scan:
-    """A recording in blocks of 2.5 s, B of them.
+    """Statistics of a recording in B blocks of 2.5 s.
 
     Parameters
     ----------
     maxima
         max over a block's tokens i of cos(S_i, T_v), float32, ``(B, V)``.
     means
-        The mean over them, float32, ``(B, V)``: phase 1's similarity, word by word.
+        mean over a block's tokens, float32, ``(B, V)``: phase 1's similarity, word by word.
     times
         Start of each block's first token and end of its last, in seconds, float64, ``(B, 2)``.
     """
@@ -40,9 +40,9 @@ def scan(windows: Iterable[dict[str, Any]], words: QueryWords, block_tokens: int
     windows
         Rows of the index with ``states``, ``scales``, ``norms`` and ``token_times``, in order.
     words
-        Of all questions of the pass.
+        Words of all questions of the pass.
     block_tokens
-        Tokens in a block; blocks run on over the windows' borders.
+        Number of tokens in a block; blocks cross the windows' borders.
     """
     maxima, means, times = [], [], []
     rest, rest_times = np.zeros((0, len(words.offsets)), np.float32), np.zeros((0, 2))
@@ -73,12 +73,12 @@ def scan(windows: Iterable[dict[str, Any]], words: QueryWords, block_tokens: int
 
 @dataclass(frozen=True)
 class WordStatistics:
-    """How well each word is matched in the windows of a whole archive; sums add up over recordings.
+    """Statistics of each word's best match in the windows of an archive; they add up over recordings.
 
     Parameters
     ----------
     num_windows
-        W.
+        Number of windows W.
     sums, squares
         Σ_w m_wv and Σ_w m_wv², float64, ``(V,)``.
     """
@@ -89,7 +89,7 @@ class WordStatistics:
 
     @classmethod
     def of(cls, maxima: np.ndarray) -> WordStatistics:
-        """Of one recording."""
+        """Make the statistics of one recording."""
         m = window_maxima(maxima)
         return cls(len(m), m.sum(axis=0), np.square(m).sum(axis=0))
 

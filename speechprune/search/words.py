@@ -1,7 +1,7 @@
-"""The words of queries, in the space of the encoder's states: a search needs neither model nor projection.
+"""Encoding of query words in the space of the encoder's states: a search needs neither model nor projection.
 
 With the projector S_i = P x_i + b, cos(S_i, T_v) = (x_i · Pᵀt_v + b · t_v) / ‖S_i‖, where t_v = T_v / ‖T_v‖
-and ‖S_i‖ lies in the index: a token and a word cost 2d FLOPs, not 2(d + 1)D.
+and ‖S_i‖ is in the index: one token and one word cost 2d FLOPs, not 2(d + 1)D.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _SMALLEST = 1e-12
 
 @dataclass(frozen=True)
 class QueryWords:
-    """The different words of some queries.
+    """The distinct words of some queries.
 
     Parameters
     ----------
@@ -30,7 +30,7 @@ class QueryWords:
     offsets
         b · t_v, float32, ``(V,)``.
     of_query
-        Which words each query has, ascending, each once.
+        Indices of each query's words, ascending and unique.
     """
 
     directions: np.ndarray
@@ -48,12 +48,12 @@ class QueryWords:
 def encode_query_words(
     model: SpeechModel, questions: Sequence[tuple[str, Sequence[str] | None]], options: AnsweringOptions
 ) -> QueryWords:
-    """The words of questions with their choices, as ``options.query_text`` says, each once.
+    """Encode the distinct words of questions, with their choices where ``options.query_text`` includes them.
 
     Raises
     ------
     PromptError
-        A question that can't be put to this model.
+        A question that this model can't be asked.
     """
     queries = []
     for question, choices in questions:

@@ -37,8 +37,8 @@ HOW_TO_READ = (
     "Cost is given twice. The paper's account is that of its Table I: the LLM's prefill without attention, "
     "encoder and pruning; weights with KV cache; activations of one layer; the milliseconds are measured "
     "here. The actual TFLOPs count everything. A recording is encoded once for all of its questions, and "
-    "that cost is split evenly among them; the column question leaves it out: what one more question "
-    "about an encoded recording costs.",
+    "that cost is split evenly among them; the column question leaves it out: what one more question about "
+    "an encoded recording costs.",
     "Seconds are measured: they depend on the machine and on what else ran there. All other numbers come "
     "out the same again.",
 )

@@ -11,6 +11,8 @@ import pytest
 from speechprune.data.index_columns import WINDOWS_SCHEMA
 from speechprune.data.index_files import WindowsDirectory, read_parts, stored_parts
 from speechprune.index.compaction import compact
+from speechprune.storage import StorageError
+from tests.helpers.flaky_store import FlakyFileSystem, Trouble
 
 WIDTH, TOKENS = 4, 3
 
@@ -116,6 +118,31 @@ def test_a_truncated_file_is_set_aside(directory, share):
     assert file in directory.files()
     assert set(directory.settle()) == {("b", "1")}
     assert file not in directory.files()
+
+
+@pytest.mark.parametrize("trouble", Trouble)
+def test_a_lost_connection_sets_no_windows_aside(monkeypatch, trouble, request):
+    directory = WindowsDirectory(f"flaky://{request.node.name}")
+    directory.write(shard("a"))
+    monkeypatch.setattr(FlakyFileSystem, "trouble", trouble)
+    for read in (directory.settle, directory.contents):
+        with pytest.raises(StorageError, match=r"flaky://.*parquet: "):
+            read()
+    monkeypatch.setattr(FlakyFileSystem, "trouble", None)
+    assert set(directory.settle()) == {("a", "1")}
+
+
+@pytest.mark.parametrize("column", ["version", "audio_bytes"])
+def test_a_flipped_bit_in_what_a_run_relies_on_is_a_file_set_aside(directory, column):
+    directory.write(shard("a", num_windows=400))
+    [file] = directory.files()
+    row_group = pq.ParquetFile(file).metadata.row_group(0)
+    chunk = row_group.column(WINDOWS_SCHEMA.get_field_index(column))
+    data = bytearray(Path(file).read_bytes())
+    data[(chunk.dictionary_page_offset or chunk.data_page_offset) + chunk.total_compressed_size - 1] ^= 1
+    Path(file).write_bytes(data)
+    assert directory.settle() == {}
+    assert directory.files() == []
 
 
 def test_a_flipped_bit_in_the_states_is_no_answer(directory):

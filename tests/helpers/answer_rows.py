@@ -1,12 +1,16 @@
 """Answers of a sweep that is nowhere."""
 
+import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
+from speechprune.cost import Cost
 from speechprune.data.columns import ANSWER_COLUMNS, ITEM_COLUMNS
 from speechprune.inference.point import Point
+from speechprune.inference.types import Answer
 from speechprune.sweep.grid import expand_grid
 
 FIELDS = {field.name: field for field in (*ITEM_COLUMNS, *ANSWER_COLUMNS)}
@@ -63,3 +67,26 @@ def right_of(point: str, letters: str, **columns: Any) -> list[dict[str, Any]]:
             correct = {"+": True, "-": False, "?": None}[letter]
             rows.append(answer(str(number), point, correct, **columns))
     return rows
+
+
+def made_answer(letter: str = "B", num_kept: int = 600, **fields: Any) -> Answer:
+    """An answer as a model would give it, to one of two choices."""
+    defaults = {
+        "prediction": letter,
+        "prediction_text": f"text of {letter}",
+        "permuted_prediction": None,
+        "choice_probabilities": [0.25, 0.75],
+        "kept_indices": np.arange(num_kept),
+        "evidence": [],
+        "num_audio_tokens": 2000,
+        "num_phase1_tokens": 750,
+        "num_text_tokens": 107,
+        "num_generated_tokens": 0,
+        "cost": Cost(**{field.name: COSTS[field.name] for field in dataclasses.fields(Cost)}),
+        "seconds_encode": 0.2,
+        "seconds_prune": 0.25,
+        "seconds_prefill": 0.5,
+        "seconds_generate": 0.25,
+        "peak_memory_bytes": 5_000_000,
+    }
+    return Answer(**defaults | fields)

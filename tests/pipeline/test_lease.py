@@ -1,4 +1,4 @@
-"""One run at a time may write to an index, and a dead one doesn't stop the next."""
+"""One launch at a time may write to a directory, and a dead one does not block the next."""
 
 import json
 import os
@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 
 import psutil
 import pytest
@@ -61,6 +62,7 @@ def write_lease(folder: str, number: int, **changes) -> None:
         "pid": 7,
         "started": me.create_time(),
         "since": "2026",
+        "minutes": 1,
         "renewed": time.time(),
     }
     uri = storage.join(folder, "leases", f"lease-{number:09}.json")
@@ -94,34 +96,134 @@ def test_a_claim_that_ends_while_it_is_renewed_leaves_nothing(folder, monkeypatc
 
     monkeypatch.setattr(storage, "write_bytes", write_late)
     monkeypatch.setattr(storage, "remove", note_removal)
-    with Lease(folder, minutes=0.1):
+    with Lease(folder, minutes=0.01):
         assert renewing.wait(60)
     assert renewed.wait(60)
     assert files(folder) == []
 
 
-def test_an_expired_claim_is_taken_over_and_a_living_one_is_not(folder):
-    write_lease(folder, 3, renewed=time.time() - 61)
-    with pytest.raises(LeaseError, match=r"process 7 on elsewhere, since 2026.*expires in 1 min"):
-        Lease(folder, 2).__enter__()
-    with Lease(folder, 1):
-        assert [os.path.basename(file) for file in files(folder)] == ["lease-000000004.json"]
+class Watch:
+    """Stands in for the time that a launch watches another's lease; ``then`` happens after some of it."""
+
+    def __init__(self, then: Callable[[], None] = lambda: None, after_seconds: float = 30) -> None:
+        self.seconds = 0.0
+        self._then = then
+        self._after_seconds = after_seconds
+
+    def __call__(self, seconds: float) -> None:
+        before = self.seconds
+        self.seconds += seconds
+        if before < self._after_seconds <= self.seconds:
+            self._then()
 
 
-def test_of_two_that_find_it_expired_one_gets_it(folder, monkeypatch):
-    write_lease(folder, 1, renewed=0)
+def names(folder: str) -> list[str]:
+    return [os.path.basename(file) for file in files(folder)]
+
+
+@pytest.mark.parametrize("clock_error", [-1e6, 0, 1e6])
+def test_a_lease_of_another_machine_that_is_not_renewed_is_taken_over(folder, clock_error):
+    write_lease(folder, 3, renewed=time.time() + clock_error)
+    watch = Watch()
+    with Lease(folder, 1, watch):
+        assert names(folder) == ["lease-000000004.json"]
+    assert watch.seconds == pytest.approx(60)
+
+
+def test_a_lease_is_watched_for_as_long_as_its_holder_may_take_to_renew_it(folder):
+    write_lease(folder, 3, minutes=5)
+    watch = Watch()
+    with Lease(folder, 1, watch):
+        assert watch.seconds == pytest.approx(300)
+
+
+@pytest.mark.parametrize("clock_error", [-1e6, 0, 1e6])
+def test_a_lease_of_another_machine_that_is_renewed_is_respected(folder, clock_error):
+    write_lease(folder, 3, renewed=time.time() + clock_error)
+    watch = Watch(lambda: write_lease(folder, 3, renewed=time.time() + clock_error + 12))
+    sentence = f"another run writes to {folder}: process 7 on elsewhere since 2026. Wait until it ends"
+    with pytest.raises(LeaseError, match=sentence):
+        Lease(folder, 1, watch).__enter__()
+    assert watch.seconds == pytest.approx(30)
+    assert names(folder) == ["lease-000000003.json"]
+
+
+def test_a_lease_that_is_released_while_it_is_watched_is_free(folder):
+    write_lease(folder, 3)
+    watch = Watch(lambda: storage.remove(files(folder)[0]))
+    with Lease(folder, 1, watch):
+        assert watch.seconds == pytest.approx(30)
+
+
+def test_a_third_launch_that_comes_while_a_lease_is_watched_wins(folder):
+    write_lease(folder, 3)
+    watch = Watch(lambda: write_lease(folder, 4, pid=8))
+    with pytest.raises(LeaseError, match="process 8 on elsewhere"):
+        Lease(folder, 1, watch).__enter__()
+
+
+def test_a_half_written_lease_is_watched_too(folder):
+    storage.write_bytes(storage.join(folder, "leases", "lease-000000001.json"), b"")
+    watch = Watch()
+    with Lease(folder, 1, watch):
+        assert watch.seconds == pytest.approx(60)
+
+
+def test_of_two_that_find_it_expired_one_gets_it(folder):
+    write_lease(folder, 1)
+    taken = []
+
+    def take() -> None:
+        taken.append(Lease(folder, 1, Watch()))
+        taken[0].__enter__()
+
+    watch = Watch(take, after_seconds=60)  # at the last look
+    with pytest.raises(LeaseError, match=f"process {os.getpid()}"):
+        Lease(folder, 1, watch).__enter__()
+    taken[0].check()
+    taken[0].__exit__(None, None, None)
+    assert files(folder) == []
+
+
+@pytest.mark.parametrize("seen", [{}, {1: b"dead"}, {1: b"dead", 2: b"dead"}])
+def test_of_two_that_looked_at_different_moments_one_gets_it(folder, monkeypatch, seen):
+    """The slower one saw leases that have ended since, so that the faster one begins to count anew."""
     slow = Lease(folder, 5)
-    monkeypatch.setattr(slow, "_highest", lambda: 1)  # it looked before the other came
-    with Lease(folder, 5), pytest.raises(LeaseError, match="another run"):
-        slow.__enter__()
+    monkeypatch.setattr(slow, "_dead_leases", lambda: seen)
+    with Lease(folder, 5) as fast:
+        with pytest.raises(LeaseError, match=f"process {os.getpid()}"):
+            slow.__enter__()
+        fast.check()
+        assert names(folder) == ["lease-000000001.json"]
+
+
+def test_an_answer_of_the_store_that_is_lost_does_not_lose_the_lease(folder, monkeypatch):
+    create = storage.create_bytes
+
+    def create_twice(uri: str, data: bytes) -> None:
+        create(uri, data)
+        create(uri, data)  # as a client does that got no answer
+
+    monkeypatch.setattr(storage, "create_bytes", create_twice)
+    with Lease(folder, 5):
+        assert len(files(folder)) == 1
+
+
+def test_a_drive_without_hard_links_has_leases_too(tmp_path, monkeypatch):
+    def refuse(*_: object) -> None:
+        raise PermissionError("Operation not permitted")
+
+    monkeypatch.setattr(os, "link", refuse)
+    with Lease(str(tmp_path), 5), pytest.raises(LeaseError, match="another run"):
+        Lease(str(tmp_path), 5).__enter__()
 
 
 def test_a_run_that_was_taken_over_stops_and_leaves_the_others_claim(folder):
     with Lease(folder, 5) as lease:
         write_lease(folder, 2)
-        with pytest.raises(LeaseError, match="no sign of life for 5 minutes"):
+        with pytest.raises(LeaseError, match="could not renew its lease for 5 minutes"):
             lease.check()
-    assert [os.path.basename(file) for file in files(folder)][-1] == "lease-000000002.json"
+    assert names(folder)[-1] == "lease-000000002.json"
 
 
 def test_a_killed_process_of_this_machine_is_known_to_be_dead(folder):
@@ -132,9 +234,10 @@ def test_a_killed_process_of_this_machine_is_known_to_be_dead(folder):
     with pytest.raises(LeaseError, match=f"process {holder.pid}"):
         Lease(folder, 5).__enter__()
     holder.kill()
-    holder.wait()
-    with Lease(folder, 5):
+    os.waitid(os.P_PID, holder.pid, os.WEXITED | os.WNOWAIT)  # until it is a zombie, as below an init that
+    with Lease(folder, 5):  # does not wait for its children
         pass
+    holder.wait()
 
 
 def test_a_holder_renews(folder):

@@ -3,9 +3,11 @@
 import datetime
 import json
 import os
+import socket
 from collections import Counter
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from fsspec.core import url_to_fs
 
@@ -14,8 +16,11 @@ from speechprune.config import ConfigError, parse_config
 from speechprune.data.answer_rows import answers_table
 from speechprune.data.columns import ITEM_COLUMNS
 from speechprune.pipeline.config import BatchQAConfig
+from speechprune.pipeline.lease import LeaseError
 from speechprune.pipeline.run_store import RunStore
-from speechprune.pipeline.settings import answer_settings
+from speechprune.pipeline.settings import answer_settings, check_settings
+from speechprune.storage import StorageError
+from tests.helpers.flaky_store import FlakyFileSystem, Trouble
 
 NOW = datetime.datetime(2026, 1, 2, tzinfo=datetime.UTC)
 
@@ -49,6 +54,10 @@ def answers(*item_ids: str, prediction: str = "A") -> pa.Table:
         }
     )
     return answers_table([{"prediction": prediction, "finished_at": NOW}] * len(item_ids), items)
+
+
+def items(*item_ids: str) -> pa.Table:
+    return answers(*item_ids).select([field.name for field in ITEM_COLUMNS])
 
 
 def ids(run: RunStore, status: str) -> Counter[str]:
@@ -138,6 +147,40 @@ def test_an_unreadable_file_is_set_aside_and_its_items_are_open_again(run, damag
     assert len(answers_files(run, "ok")) == 1
 
 
+@pytest.mark.parametrize("column", ["item_id", "prediction"])
+def test_a_flipped_bit_is_a_file_set_aside_and_not_another_value(run, column):
+    run.write_answers("ok", answers("a"))
+    [file] = answers_files(run, "ok")
+    data = bytearray(storage.read_bytes(file))
+    chunks = pq.ParquetFile(pa.BufferReader(bytes(data))).metadata.row_group(0)
+    chunk = next(
+        chunk
+        for chunk in map(chunks.column, range(chunks.num_columns))
+        if chunk.path_in_schema.split(".")[0] == column
+    )
+    first = chunk.dictionary_page_offset or chunk.data_page_offset
+    data[first + chunk.total_compressed_size - 1] ^= 1
+    overwrite(file, bytes(data))
+    assert run.read_answers("ok", [column]).num_rows == 0
+    assert run.recover() == set()
+    assert answers_files(run, "ok") == []
+    assert len(storage.files_in(storage.join(run.path, "set_aside"), ".parquet")) == 1
+
+
+@pytest.mark.parametrize("trouble", Trouble)
+def test_a_lost_connection_sets_no_answers_aside(monkeypatch, trouble, request):
+    run = RunStore(f"flaky://{request.node.name}")
+    run.write_answers("ok", answers("a"))
+    monkeypatch.setattr(FlakyFileSystem, "trouble", trouble)
+    with pytest.raises(StorageError, match=r"flaky://.*parquet: ") as failure:
+        run.recover()
+    assert "\n" not in str(failure.value)
+    with pytest.raises(StorageError):
+        run.read_answers("ok", ["item_id"])
+    monkeypatch.setattr(FlakyFileSystem, "trouble", None)
+    assert run.recover() == {("a",)}
+
+
 # checking settings
 
 
@@ -206,6 +249,84 @@ def test_answers_of_unknown_origin_are_not_added_to(run, config):
     run.write_answers("ok", answers("a"))
     with pytest.raises(ConfigError, match=r"holds answers but no run\.json"):
         claim(run, config)
+
+
+def test_failures_hold_a_directory_to_their_settings(run, tiny_model_folder, config):
+    claim(run, config)
+    run.write_answers("failed", answers("a"))
+    with pytest.raises(ConfigError, match=r"pruning.pruning_rate is 0.4, but the answers in"):
+        claim(run, config_with(tiny_model_folder, pruning={"pruning_rate": 0.4}))
+
+
+def test_settings_are_checked_before_any_file_is_touched(run, tiny_model_folder, config):
+    claim(run, config)
+    run.write_answers("ok", answers("a", "b"))
+    run.write_answers("ok", answers("b", "c"))
+    before = {file: storage.read_bytes(file) for file in answers_files(run, "ok")}
+    with pytest.raises(ConfigError):
+        claim(run, config_with(tiny_model_folder, pruning={"pruning_rate": 0.4}))
+    assert {file: storage.read_bytes(file) for file in answers_files(run, "ok")} == before
+
+
+@pytest.mark.parametrize("pruning_rate", [0.2, 0.4])
+def test_of_two_launches_at_once_the_second_is_refused(run, tiny_model_folder, config, pruning_rate):
+    """With equal settings and with others, answers there or not."""
+    other = config_with(tiny_model_folder, pruning={"pruning_rate": pruning_rate})
+    sentence = rf"another run writes to .*: process {os.getpid()} on {socket.gethostname()} since 20"
+    with run.launch(answer_settings(config, states=None), config):
+        before = record_of(run)
+        for _ in range(2):
+            with pytest.raises(LeaseError, match=sentence) as refusal:
+                claim(RunStore(run.path), other)
+            assert "\n" not in str(refusal.value)
+            assert record_of(run) == before
+            run.write_answers("ok", answers("a"))
+    assert record_of(run) == before
+
+
+def test_of_two_that_find_no_record_only_one_writes_it(run, config, tiny_model_folder, monkeypatch):
+    """Even where both believe to hold the directory, as on a store without "create if there is none"."""
+    other = config_with(tiny_model_folder, pruning={"pruning_rate": 0.4})
+    create = storage.create_bytes
+
+    def create_late(uri: str, data: bytes) -> None:
+        if uri.endswith("run.json"):
+            monkeypatch.setattr(storage, "create_bytes", create)
+            check_settings(run.path, answer_settings(other, None), other, holds=None, place="output.path")
+        create(uri, data)
+
+    monkeypatch.setattr(storage, "create_bytes", create_late)
+    with pytest.raises(ConfigError, match=r"pruning.pruning_rate is 0.2, but .* made with 0.4"):
+        claim(run, config)
+    assert record_of(run)["settings"]["pruning.pruning_rate"] == 0.4
+
+
+def test_a_launch_that_lost_its_lease_changes_nothing_more(run, config):
+    refusal = "another run writes there now"
+    with run.launch(answer_settings(config, states=None), config):
+        answering = run.answering(items("b"))
+        answering.__enter__()
+        run.write_answers("ok", answers("b"))
+        run.write_answers("ok", answers("b", "a"))
+        storage.write_bytes(storage.join(run.path, "leases", "lease-000000002.json"), b"{}")
+        with pytest.raises(LeaseError, match=refusal):
+            answering.__exit__(None, None, None)
+        with pytest.raises(LeaseError, match=refusal):
+            run.finish({})
+    assert ids(run, "ok") == Counter("abb")
+    assert storage.files_in(run.path, "summary.json") == []
+
+
+def test_what_is_answered_is_not_asked_again_and_failures_are_dropped(run, config):
+    with run.launch(answer_settings(config, states=None), config):
+        with run.answering(items("a", "b", "c")) as todo:
+            assert todo == [("a",), ("b",), ("c",)]
+            run.write_answers("ok", answers("a"))
+            run.write_answers("failed", answers("b", "c"))
+        assert run.answered == {("a",)}
+    with run.launch(answer_settings(config, states=None), config), run.answering(items("b", "a")) as todo:
+        assert todo == [("b",)]
+        assert ids(run, "failed") == Counter("c")
 
 
 def test_a_place_that_can_not_be_written_to_is_named(tmp_path, config):

@@ -1,5 +1,6 @@
 """What can't be run says so in one line and exits with 2; where it can be known, before any worker starts."""
 
+import os
 import re
 import shutil
 import socket
@@ -11,6 +12,7 @@ from ray.exceptions import ObjectLostError, RayError
 
 from speechprune.pipeline import batch_qa
 from speechprune.pipeline.cluster import StartError, cluster_to_join, root_cause
+from speechprune.pipeline.lease import Lease
 from speechprune.storage import StorageError
 from tests.helpers.harness import Job, launch, write_sound
 
@@ -53,6 +55,18 @@ def test_refused_in_one_line_before_any_worker(job, monkeypatch, tiny_model_fold
     (line,) = result.lines
     assert "\n" not in line
     assert re.search(sentence, line)
+
+
+@pytest.mark.parametrize("overrides", [[], ["pruning.pruning_rate=0.4"]], ids=["equal", "other"])
+def test_a_second_launch_is_refused_in_one_line_before_any_worker(job, monkeypatch, overrides):
+    monkeypatch.setattr(batch_qa, "start_ray", lambda: pytest.fail("Ray was started"))
+    with Lease(str(job.run), 1):
+        result = launch(job.config, *overrides)
+    assert result.code == 2
+    (line,) = result.lines
+    assert line.startswith(f"another run writes to {job.run}: process {os.getpid()} on ")
+    assert "\n" not in line
+    assert not (job.run / "run.json").exists()
 
 
 def test_weights_that_workers_can_not_load_end_the_job_in_one_line(job, ray_address, tiny_model_folder):

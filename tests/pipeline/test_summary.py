@@ -6,7 +6,8 @@ import pytest
 from speechprune.cost import ModelShape, paper_kv_cache_bytes, paper_prefill_flops
 from speechprune.data.columns import ANSWER_COLUMNS, ITEM_COLUMNS
 from speechprune.models.loading import model_shape
-from speechprune.pipeline.summary import COLUMNS, Summary, summarise
+from speechprune.pipeline.summary import READ_COLUMNS, Summary, summarise
+from speechprune.reports.run_summary import show_run
 
 SCHEMA = pa.schema([*ITEM_COLUMNS, *ANSWER_COLUMNS])
 LAUNCH = {"num_items": 4, "audio_hours": 0.5, "seconds": 90.0}
@@ -76,34 +77,35 @@ def test_a_recording_counts_once_and_its_slices_apart(summary):
     assert summary.values["audio_hours"] == pytest.approx((1800 + 3600 + 360) / 3600)
 
 
-def test_accuracy_is_told_beside_no_audio_and_the_majority_letters(summary, capsys):
+def test_accuracy_is_given_beside_no_audio_and_the_majority_letters(summary, capsys):
     values = summary.values
     assert values["num_judged"] == 4
     assert values["accuracy"] == 0.5
     assert values["accuracy_without_audio"] == 0.5
     assert (values["majority_letter"], values["majority_letter_accuracy"]) == ("B", 0.75)
-    summary.show()
+    show_run(summary)
     assert "50.0% of 4; without audio: 50.0%, always B: 75.0%" in capsys.readouterr().out
 
 
 def test_evidence_recall_is_the_mean_of_the_items_that_have_one(summary, shape, capsys):
     assert summary.values["evidence_recall_mean"] == pytest.approx(0.5)
     assert summary.values["num_with_evidence_recall"] == 3
-    summary.show()
+    show_run(summary)
     assert "50.0% of the gold evidence's audio tokens kept, mean of 3" in capsys.readouterr().out
     without = summarise(Answers([answer_row("1", "A", True)], []), {"1"}, shape, LAUNCH)
     assert without.values["evidence_recall_mean"] is None
-    without.show()
+    show_run(without)
     assert "gold evidence" not in capsys.readouterr().out
 
 
-def test_cost_is_told_beside_the_same_prompts_unpruned(summary, shape):
+def test_cost_is_given_beside_the_same_prompts_unpruned(summary, shape):
     values = summary.values
     assert (values["tokens_kept_mean"], values["tokens_mean"]) == (600, 2000)
-    assert values["tflops_prefill_unpruned_mean"] == pytest.approx(paper_prefill_flops(shape, 2107) / 1e12)
+    unpruned = paper_prefill_flops(shape.decoder, 2107), paper_kv_cache_bytes(shape.decoder, 2107)
+    assert values["tflops_prefill_unpruned_mean"] == pytest.approx(unpruned[0] / 1e12)
     assert values["tflops_prefill_mean"] < 0.4 * values["tflops_prefill_unpruned_mean"]
     assert values["memory_gb_mean"] == pytest.approx(13.32)
-    assert values["memory_gb_unpruned_mean"] == pytest.approx(12.95 + paper_kv_cache_bytes(shape, 2107) / 1e9)
+    assert values["memory_gb_unpruned_mean"] == pytest.approx(12.95 + unpruned[1] / 1e9)
     assert values["totals"]["tflops_total"] == pytest.approx(5 * 12.5)
     assert values["totals"]["seconds_encode"] == pytest.approx(1.25)
     assert values["totals"]["seconds_prune"] == 0.0
@@ -125,7 +127,7 @@ def test_items_without_any_row_count_as_failed(shape):
 def test_the_table_is_printed_whatever_there_is(shape, capsys, with_answers):
     ok = [answer_row("1", "B", True), answer_row("2", None, None)] if with_answers else []
     nothing = {"num_items": 0, "audio_hours": 0.0, "seconds": 0.0}
-    summarise(Answers(ok, []), {"1", "2"}, shape, nothing).show()
+    show_run(summarise(Answers(ok, []), {"1", "2"}, shape, nothing))
     printed = capsys.readouterr().out
     assert f"{2 if with_answers else 0} answered, 0 failed" in printed
     assert "runs/x/answers" in printed
@@ -135,13 +137,13 @@ def test_the_table_is_printed_whatever_there_is(shape, capsys, with_answers):
 
 
 def test_only_columns_of_the_schema_are_read():
-    assert set(COLUMNS) <= set(SCHEMA.names)
+    assert set(READ_COLUMNS) <= set(SCHEMA.names)
 
 
-def test_use_of_gpus_is_told_where_there_are_any(shape, capsys):
+def test_use_of_gpus_is_shown_where_there_are_any(shape, capsys):
     ok = [answer_row("1", "B", True)]
     used = {"num_gpus": 4, "gpu_utilisation": 0.83, "model_flops_utilisation": 0.31}
-    summarise(Answers(ok, []), {"1"}, shape, LAUNCH | used).show()
+    show_run(summarise(Answers(ok, []), {"1"}, shape, LAUNCH | used))
     assert "4, at work 83% of the time, 31% of their FLOPs" in capsys.readouterr().out
-    summarise(Answers(ok, []), {"1"}, shape, LAUNCH).show()
+    show_run(summarise(Answers(ok, []), {"1"}, shape, LAUNCH))
     assert "GPUs" not in capsys.readouterr().out

@@ -124,3 +124,43 @@ def test_clips_are_the_evidence(run, tmp_path):
 def test_a_folder_that_is_no_run_is_named(tmp_path):
     assert show_run([str(tmp_path)]) == 2
     assert show_run([str(tmp_path), "item"]) == 2
+
+
+@pytest.mark.parametrize(
+    "text", ["[bold]loud", "[/x]", "[red", "ends in a backslash\\", "[link=file:///x]y[/link]"]
+)
+def test_text_of_a_manifest_is_shown_as_it_is(tmp_path, capsys, monkeypatch, text):
+    """Brackets are markup to rich: a closing tag that opens nothing ends it with an error."""
+    monkeypatch.setenv("COLUMNS", "300")
+    directory = RunStore(str(tmp_path / "run"))
+    item = dict.fromkeys(field.name for field in ITEM_COLUMNS)
+    item |= {"audio": f"{text}.wav", "question": f"question {text}", "answer": f"gold {text}"}
+    texts = {
+        "method": "none",
+        "prediction": f"said {text}",
+        "prediction_text": f"said {text}",
+        "evidence": [],
+    }
+    numbers = {"num_kept_tokens": 6, "num_audio_tokens": 22, "tflops_total": 1.0, "seconds_prefill": 0.5}
+    for item_id, columns in (
+        (f"open {text}", {}),
+        (f"choices {text}", {"choices": [f"one {text}", f"two {text}"], "choice_probabilities": [0.5, 0.5]}),
+        (f"failed {text}", {"error": f"error {text}", "error_type": f"type {text}"}),
+    ):
+        own = item | {"item_id": item_id, "choices": columns.pop("choices", None)}
+        items = pa.Table.from_pylist([own], schema=pa.schema(ITEM_COLUMNS))
+        status = "failed" if "error" in columns else "ok"
+        directory.write_answers(status, answers_table([texts | numbers | columns], items))
+    code, listed = show(directory, capsys)
+    assert code == 0
+    for expected in (f"open {text}", f"failed {text}", f"question {text}", f"said {text}", f"gold {text}"):
+        assert expected in listed
+    assert f"failed: error {text}" in listed
+    for start, expected in (
+        ("open", (f"question {text}", f"{text}.wav", f"said {text}")),
+        ("choices", (f"one {text}", f"two {text}")),
+        ("failed", (f"failed (type {text}): error {text}",)),
+    ):
+        code, shown = show(directory, capsys, start)
+        assert code == 0
+        assert all(part in shown for part in expected)

@@ -1,1 +1,1 @@
-"""Making benchmarks as the paper made SPIRAL: a script, its speech, and questions with known evidence."""
+"""Benchmark synthesis, as the paper made SPIRAL: a script, its speech, and questions with known evidence."""

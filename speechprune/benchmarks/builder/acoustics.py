@@ -1,4 +1,4 @@
-"""What rooms, noise and telephone lines do to a recording, without moving anything in time."""
+"""Acoustic degradation of a recording by room, noise and telephone line, without a shift in time."""
 
 from __future__ import annotations
 
@@ -21,25 +21,25 @@ SPEECH_SPECTRUM_SAMPLES = 512
 MAX_SPECTRUM_FRAMES = 4000  # of a long recording: its average needs no more
 TELEPHONE_BAND_HZ = (300, 3400)
 TELEPHONE_TAPS = 513
-MU = 255  # of the µ-law
+MU = 255  # of the mu-law
 
 
 @dataclass(frozen=True, kw_only=True)
 class AcousticOptions:
-    """How a recording sounds; by default as clean as it was spoken.
+    """Acoustic conditions of a recording; by default it stays clean.
 
     Parameters
     ----------
     snr_db
-        Speech over noise in decibels, both measured where somebody speaks: in the 20 ms frames that are
+        Speech over noise in decibels, both measured in frames with speech: the 20 ms frames
         within 40 dB of the loudest. Default: no noise.
     noise
         ``white``, ``pink`` (1/f) or ``speech_shaped`` (the average spectrum of the recording itself).
     reverberation_seconds
-        Time in which the sound of a room falls by 60 dB (RT60), heard from where the room is as loud as
-        the speaker. Default: no room.
+        Time in which the sound of a room falls by 60 dB (RT60), at the distance where the room is as
+        loud as the speaker. Default: no room.
     telephone
-        Through a telephone line: 300 to 3,400 Hz, 8 kHz, 8-bit µ-law.
+        Through a telephone line: 300 to 3,400 Hz, 8 kHz, 8-bit mu-law.
     """
 
     snr_db: float | None = None
@@ -57,23 +57,23 @@ class AcousticOptions:
 
 
 def degrade(samples: np.ndarray, options: AcousticOptions, seed: int) -> np.ndarray:
-    """The recording as it reaches a listener: through the room, with noise, then down the line.
+    """Degrade a recording: first the room, then noise, then the telephone line.
 
-    Sound stays where it was to the sample, so spans and word times remain true.
+    Times stay the same to the sample, so spans and word times remain valid.
 
     Parameters
     ----------
     samples
         int16, 16 kHz mono, shape ``(num_samples,)``.
     options
-        What is done to it.
+        Conditions to apply.
     seed
-        Of the noise and of the room.
+        Seed of the noise and of the room.
 
     Returns
     -------
     numpy.ndarray
-        int16, same length; turned down where it would clip.
+        int16, same length; scaled down if it would clip.
     """
     clean = AcousticOptions(noise=options.noise)
     if options == clean or not samples.any():  # silence has no level that noise could be set against
@@ -141,15 +141,15 @@ def _frame_powers(sound: np.ndarray) -> np.ndarray:
 
 
 def _telephone(sound: np.ndarray) -> np.ndarray:
-    """Band-pass, 8 kHz, µ-law of 8 bits (as G.711, in its continuous form), and up again."""
+    """Band-pass, 8 kHz, mu-law of 8 bits (as G.711, in its continuous form), and back to 16 kHz."""
     band_pass = _band_pass_kernel()
     centre = len(band_pass) // 2
     narrow = _convolve(sound, band_pass, centre)[::2] / FULL_SCALE
     companded = np.sign(narrow) * np.log1p(MU * np.abs(narrow)) / math.log1p(MU)
     sent = np.rint(np.clip(companded, -1, 1) * 127) / 127
-    heard = np.sign(sent) * np.expm1(np.abs(sent) * math.log1p(MU)) / MU
+    expanded = np.sign(sent) * np.expm1(np.abs(sent) * math.log1p(MU)) / MU
     wide = np.zeros_like(sound)
-    wide[::2] = 2 * FULL_SCALE * heard  # a zero between any two halves the level
+    wide[::2] = 2 * FULL_SCALE * expanded  # a zero between any two halves the level
     return _convolve(wide, band_pass, centre)
 
 

@@ -1,4 +1,4 @@
-"""The quality card of a benchmark, as in the paper's II-C: what is in it, and what can be guessed."""
+"""Quality card of a benchmark, as in the paper's II-C: its contents, and the score of guessing."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from speechprune.data import Row
 from speechprune.inference.prompts import LETTERS
 
 NUM_PARTS = 10  # of a recording, in which critical facts are counted
-NUM_FAILURES_TOLD = 20
+NUM_FAILURES_SHOWN = 20
 
 
 @dataclass(frozen=True, kw_only=True)
 class QualityOptions:
-    """What is measured beyond counting; the card of a finished benchmark can be measured again.
+    """Measurements that need models; they can also be made for a finished benchmark.
 
     Parameters
     ----------
     asr_model
         Speech recogniser by hub id or folder (``openai/whisper-large-v3``) for the word error rate.
     asr_limit
-        Recordings that it hears.
+        Number of recordings for the word error rate.
     model
         Speech LLM by hub id or folder for the no-audio baseline: its accuracy from question and
         choices alone.
@@ -44,14 +44,14 @@ class QualityOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class RecordingFacts:
-    """What the card needs to know of a recording.
+    """Properties of a recording that the card needs.
 
     Parameters
     ----------
     questions
         The manifest's rows.
     text
-        All that is said.
+        Transcript.
     audio_seconds
         Length.
     """
@@ -62,7 +62,7 @@ class RecordingFacts:
 
     @classmethod
     def of(cls, manifest_rows: list[Row], transcript: Row) -> RecordingFacts:
-        """From what ``export.manifest_rows`` and ``export.transcript_record`` made."""
+        """Make it from the results of ``export.manifest_rows`` and ``export.transcript_record``."""
         sentences = (sentence["text"] for turn in transcript["turns"] for sentence in turn["sentences"])
         return cls(
             questions=manifest_rows, text=" ".join(sentences), audio_seconds=transcript["audio_seconds"]
@@ -70,19 +70,19 @@ class RecordingFacts:
 
     @property
     def num_words(self) -> int:
-        """As separated by spaces."""
+        """Number of words, as separated by spaces."""
         return len(self.text.split())
 
     @property
     def positions(self) -> list[float]:
-        """Where the middle of each critical fact is said, 0 to 1."""
+        """Relative position of the middle of each critical fact, 0 to 1."""
         return [(q["evidence_start"] + q["evidence_end"]) / 2 / self.audio_seconds for q in self.questions]
 
     @property
-    def wrong_choices_heard(self) -> list[bool]:
-        """Of each wrong choice, whether it is said."""
+    def wrong_choices_spoken(self) -> list[bool]:
+        """Whether each wrong choice is spoken in the recording."""
         return [
-            is_heard(choice, self.text)
+            is_spoken(choice, self.text)
             for q in self.questions
             for letter, choice in zip(LETTERS, q["choices"], strict=False)
             if letter != q["answer"]
@@ -90,14 +90,14 @@ class RecordingFacts:
 
 
 def card_values(recordings: Sequence[RecordingFacts], failures: dict[str, str]) -> dict[str, Any]:
-    """Everything in the card that is counted.
+    """Count everything that the card shows.
 
     Parameters
     ----------
     recordings
-        All that were made.
+        All finished recordings.
     failures
-        Why the others were not, by their ids.
+        Reasons for the missing ones, by their ids.
     """
     places = [recording.questions[0] for recording in recordings]
     questions = [question for recording in recordings for question in recording.questions]
@@ -109,7 +109,7 @@ def card_values(recordings: Sequence[RecordingFacts], failures: dict[str, str]) 
         for letter in LETTERS[:num_choices]
     }
     positions = [position for recording in recordings for position in recording.positions]
-    heard = [is_said for recording in recordings for is_said in recording.wrong_choices_heard]
+    wrong_choices = [spoken for recording in recordings for spoken in recording.wrong_choices_spoken]
     return {
         "num_recordings": len(recordings),
         "num_questions": len(questions),
@@ -127,12 +127,12 @@ def card_values(recordings: Sequence[RecordingFacts], failures: dict[str, str]) 
         "majority_letter_accuracy": max(letters.values()) / len(questions) if questions else None,
         "positions": np.histogram(positions, NUM_PARTS, (0, 1))[0].tolist(),
         "positions_p": float(stats.kstest(positions, "uniform").pvalue) if positions else None,
-        "wrong_choices_heard": sum(heard) / len(heard) if heard else None,
+        "wrong_choices_heard": sum(wrong_choices) / len(wrong_choices) if wrong_choices else None,
     }
 
 
-def is_heard(choice: str, text: str) -> bool:
-    """Whether a choice is said word for word."""
+def is_spoken(choice: str, text: str) -> bool:
+    """Return whether a choice is spoken word for word."""
     return f" {_plain(choice)} " in f" {_plain(text)} "
 
 
@@ -151,12 +151,12 @@ def _counts(names: Iterable[str]) -> dict[str, int]:
 
 
 def card_markdown(values: dict[str, Any]) -> str:
-    """The card as ``README.md``.
+    """Format the card as ``README.md``.
 
     Parameters
     ----------
     values
-        Of ``card_values``; with ``no_audio`` (``model``, ``num_questions``, ``accuracy``) and
+        Result of ``card_values``; with ``no_audio`` (``model``, ``num_questions``, ``accuracy``) and
         ``recognition`` (``model``, ``num_recordings``, ``word_error_rate``) where they were measured.
     """
     lines = [
@@ -212,12 +212,12 @@ def _made(values: dict[str, Any]) -> list[str]:
 
 
 def _missing(failures: dict[str, str]) -> list[str]:
-    told = list(failures.items())[:NUM_FAILURES_TOLD]
-    more = [f"- and {len(failures) - len(told):,} more: see card.json"] if len(failures) > len(told) else []
+    shown = list(failures.items())[:NUM_FAILURES_SHOWN]
+    more = [f"- and {len(failures) - len(shown):,} more: see card.json"] if len(failures) > len(shown) else []
     return [
         f"## {len(failures):,} recordings could not be made",
         "",
-        *(f"- {name}: {reason}" for name, reason in told),
+        *(f"- {name}: {reason}" for name, reason in shown),
         *more,
         "",
         "The same command tries them again.",

@@ -38,7 +38,7 @@ NUM_SEEDS = 2**31  # servers differ in how large a seed they take
 
 
 class WriterError(RuntimeError):
-    """A recording that could not be written; the message names it, the last problem and what to do."""
+    """A script that could not be written; the message names it, the last problem and what to do."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,9 +62,10 @@ class ChatWriter:
         self._endpoint = Endpoint(options)
 
     def write(self, plan: RecordingPlan) -> Script:
-        """Write one recording's script: in one call, or a long one in several dialogues.
+        """Write one recording's script, in one call or, if it is long, in several dialogues.
 
-        Dialogues with questions are written first, so that all others are told what not to contradict.
+        Dialogues with questions are written first, so that the other requests can list
+        what not to contradict.
 
         Raises
         ------
@@ -75,12 +76,12 @@ class ChatWriter:
         replies: dict[int, DialogueReply] = {}
         cast: tuple[Speaker, ...] = ()
         for request in sorted(requests, key=lambda request: (not request.positions, request.part)):
-            said = tuple(
+            summaries = tuple(
                 " ".join([reply.summary, *(question.key_sentence for question in reply.questions)])
                 for reply in replies.values()
             )
             try:
-                reply = self._ask(replace(request, cast=cast, said=said), plan.seed + request.part)
+                reply = self._ask(replace(request, cast=cast, summaries=summaries), plan.seed + request.part)
             except EndpointError as error:
                 part = "" if request.num_parts == 1 else f" (part {request.part + 1} of {request.num_parts})"
                 raise WriterError(
@@ -145,7 +146,7 @@ def _message_of(content: bytes) -> str:
 
 
 def _sent_back(body: dict[str, Any], text: str, problems: str) -> dict[str, Any]:
-    """The request with the reply and what is wrong with it; earlier tries are left out."""
+    """Extend the request by the reply and its problems; earlier attempts are left out."""
     correction = f"This was not valid:\n{problems}\nWrite the whole reply again, with all of this put right."
     return body | {
         "messages": [
@@ -179,7 +180,7 @@ def plan_dialogues(plan: RecordingPlan) -> list[DialogueRequest]:
 
 
 def _genders(plan: RecordingPlan) -> tuple[Gender, ...]:
-    """Women and men in equal number, or one more of either by chance."""
+    """Draw women and men in equal number, or one more of either by chance."""
     rng = random.Random(f"{plan.seed} genders")
     room = int(plan.seconds / 60 * WORDS_PER_MINUTE / MIN_WORDS_OF_SPEAKER)
     num_speakers = max(2, min(rng.randint(*NUM_SPEAKERS[plan.scenario]), room))
@@ -188,7 +189,7 @@ def _genders(plan: RecordingPlan) -> tuple[Gender, ...]:
 
 
 def join_dialogues(plan: RecordingPlan, cast: Sequence[Speaker], replies: Sequence[DialogueReply]) -> Script:
-    """One script of all dialogues in order; right answers stand at the plan's letters."""
+    """Join all dialogues in order to one script; right answers stand at the plan's letters."""
     rng = random.Random(f"{plan.seed} choices")
     letters = iter(plan.letters)
     turns: list[Turn] = []
@@ -220,7 +221,7 @@ def join_dialogues(plan: RecordingPlan, cast: Sequence[Speaker], replies: Sequen
 
 
 def _find_sentence(reply: DialogueReply, wanted: str) -> tuple[int, int]:
-    """Number of the turn, and of the sentence in it."""
+    """Find a sentence: number of the turn, and of the sentence in it."""
     return next(
         (number, turn.sentences.index(wanted))
         for number, turn in enumerate(reply.turns)

@@ -1,4 +1,4 @@
-"""What ``jobs/build_benchmark.py`` can be told: one dataclass a section."""
+"""Configuration of benchmark synthesis: one dataclass per section."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ FREE_SETTINGS = {
 
 @dataclass(frozen=True, kw_only=True)
 class BenchmarkOutputOptions:
-    """Where the benchmark goes.
+    """Location and audio format of the benchmark.
 
     Parameters
     ----------
@@ -46,13 +46,13 @@ class BenchmarkOutputOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class WriterOptions:
-    """Who writes what is said.
+    """Source of the scripts.
 
     Parameters
     ----------
     kind
         ``grammar`` (built in, closed vocabulary), ``chat`` (a model behind an endpoint, see the section
-        chat) or ``spiral`` (texts that exist: lengths, letters and places of facts are theirs).
+        chat) or ``spiral`` (existing texts, with their own lengths, letters and places of facts).
     texts
         SPIRAL's ``data.jsonl`` or another file of its form, for ``spiral``.
     """
@@ -67,7 +67,7 @@ class WriterOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class SpeechOptions:
-    """Who speaks it.
+    """Source of the speech.
 
     Parameters
     ----------
@@ -75,7 +75,7 @@ class SpeechOptions:
         ``espeak`` (in process, many voices, word times), ``endpoint`` or ``hugging_face`` (see the
         sections of those names; they know no groups of voices).
     words_per_minute
-        Pace of espeak-ng's voices, about which each speaker has one of their own.
+        Mean pace of espeak-ng's voices; each speaker differs a little from it.
     overlap_fraction
         Share of the changes of speaker at which the next begins before the last has ended.
     """
@@ -93,7 +93,7 @@ class SpeechOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class BuildRayOptions:
-    """How the work is spread; nothing here changes a byte of the benchmark.
+    """Distribution of the work; nothing here changes a byte of the benchmark.
 
     Parameters
     ----------
@@ -103,11 +103,11 @@ class BuildRayOptions:
     gpus_per_actor
         GPUs of an actor, for a Hugging Face speech model.
     max_actors
-        Default: as many as the cluster has room for.
+        Default: as many as fit into the cluster.
     recordings_per_block
-        Recordings that are scheduled together and noted in one file.
+        Recordings that are scheduled together and recorded in one file.
     max_attempts
-        How often a recording may kill its worker before it counts as failed.
+        Number of times that a recording may kill its worker before it counts as failed.
     """
 
     cpus_per_actor: float = 1.0
@@ -129,7 +129,7 @@ class BuildRayOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class BuildConfig:
-    """Everything that ``jobs/build_benchmark.py`` can be told."""
+    """Configuration of ``jobs/build_benchmark.py``."""
 
     output: BenchmarkOutputOptions
     items: ItemsOptions = field(default_factory=ItemsOptions)
@@ -155,7 +155,7 @@ class BuildConfig:
         return self.speech.kind == "espeak"
 
     def settings(self) -> dict[str, Any]:
-        """All that decides the benchmark's bytes, by dotted name.
+        """Settings that determine the benchmark's bytes, by dotted name.
 
         Raises
         ------
@@ -175,7 +175,7 @@ class BuildConfig:
         return settings | {"output.audio_format": self.output.audio_format}
 
     def script_settings(self) -> dict[str, Any]:
-        """Those of ``settings`` that decide what is said."""
+        """Those of ``settings`` that determine the scripts."""
         return {n: v for n, v in self.settings().items() if n.startswith(("items.", "writer.", "chat."))}
 
 

@@ -1,4 +1,4 @@
-"""One dialogue as a chat model is asked for it, and what a reply must satisfy (the paper's section II-B)."""
+"""Request for one dialogue to a chat model, and the checks of its reply (the paper's section II-B)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ WORDS_PER_MINUTE = 150  # of natural speech
 WORD_TOLERANCE = 0.25  # of the number of words
 POSITION_TOLERANCE = 0.2  # of the dialogue's length
 NUM_WRONG_CHOICES = 3
-MIN_SPOKEN_WRONG_CHOICES = 2  # of them, said in the dialogue about something else
+MIN_SPOKEN_WRONG_CHOICES = 2  # of them, spoken in the dialogue about something else
 MAX_PROBLEMS = 8  # named to the model at once
 
 INSTRUCTIONS = """\
@@ -50,7 +50,7 @@ SCENES: dict[Scenario, str] = {
 
 @dataclass(frozen=True, kw_only=True)
 class DialogueRequest:
-    """What one dialogue has to be: a whole recording, or one part of a long one.
+    """Requirements on one dialogue: a whole recording, or one part of a long one.
 
     Parameters
     ----------
@@ -59,15 +59,15 @@ class DialogueRequest:
     seconds
         Length when spoken.
     positions
-        Where in this dialogue the critical fact of each question is said, 0 to 1.
+        Relative position of each question's critical fact in this dialogue, 0 to 1.
     genders
-        Of the speakers.
+        Genders of the speakers.
     cast
-        The speakers where they are known from another part, else empty.
+        Speakers known from another part, else empty.
     part, num_parts
         Which part of the recording, from 0.
-    said
-        Summaries of the parts written before, by whatever number.
+    summaries
+        Summaries of the parts written before, whatever their numbers.
     """
 
     scenario: Scenario
@@ -79,11 +79,11 @@ class DialogueRequest:
     cast: tuple[Speaker, ...] = ()
     part: int = 0
     num_parts: int = 1
-    said: tuple[str, ...] = ()
+    summaries: tuple[str, ...] = ()
 
     @property
     def num_words(self) -> int:
-        """At ``WORDS_PER_MINUTE``."""
+        """Number of words at ``WORDS_PER_MINUTE``."""
         return round(self.seconds / 60 * WORDS_PER_MINUTE)
 
 
@@ -134,7 +134,7 @@ class DialogueReply(_Reply):
 
     @property
     def sentences(self) -> list[str]:
-        """All of them, in order."""
+        """All sentences, in order."""
         return [sentence for turn in self.turns for sentence in turn.sentences]
 
 
@@ -149,7 +149,7 @@ def response_format() -> dict[str, Any]:
 
 
 def describe(request: DialogueRequest) -> str:
-    """The request in words."""
+    """Write the request in words."""
     words = request.num_words
     lines = [
         f"Write a {request.scenario}: {SCENES[request.scenario]}.",
@@ -166,9 +166,9 @@ def describe(request: DialogueRequest) -> str:
         lines.append(f"Speakers, by exactly these names: {cast}. List those who speak here.")
     else:
         lines.append(f"Speakers: {len(request.genders)}, of these genders: {', '.join(request.genders)}.")
-    if request.said:
+    if request.summaries:
         lines.append("Other parts say the following; don't say it again, and contradict none of it:")
-        lines += [f"- {summary}" for summary in request.said]
+        lines += [f"- {summary}" for summary in request.summaries]
     lines.append(f"Questions: {len(request.positions)}.")
     lines += [
         f"- Question {number}: its key sentence stands about {position:.0%} of the way through, "
@@ -179,12 +179,12 @@ def describe(request: DialogueRequest) -> str:
 
 
 def read_dialogue(content: str, request: DialogueRequest) -> DialogueReply:
-    """Parse a reply and hold it against its request.
+    """Parse a reply and check it against its request.
 
     Raises
     ------
     DialogueInvalid
-        With all problems in words that the model can act on.
+        The reply has problems; the message lists all of them for the model.
     """
     json = content[content.find("{") : content.rfind("}") + 1]  # some models wrap it in a code fence
     try:
@@ -278,5 +278,5 @@ def _says(sentence: str, words: str) -> bool:
 
 
 def _plain(text: str) -> str:
-    """Words only: no case, no punctuation."""
+    """Return the words only: no case, no punctuation."""
     return " ".join(re.findall(r"[\w']+", text.casefold().replace("’", "'")))

@@ -1,4 +1,4 @@
-"""A benchmark on its way: recordings made so far are its only state.
+"""Folder of an unfinished benchmark, whose finished recordings are its only state.
 
 ``audio/ID.flac`` holds a recording, ``parts/*.jsonl`` one line for each that is made or failed,
 ``scripts/ID.json`` what a chat model was paid for. The files that users read are put together at the end.
@@ -25,7 +25,7 @@ _SCRIPT = TypeAdapter(Script)
 
 @dataclass(frozen=True)
 class Recordings:
-    """What stands in the parts: by recording's id, its line if it is made, else why it failed."""
+    """Contents of the parts: by recording's id, its line if it is finished, else the reason of failure."""
 
     made: dict[str, bytes]
     failed: dict[str, str]
@@ -88,7 +88,7 @@ class BenchmarkDirectory:
             raise ValueError(f"{uri} is damaged: delete it, and the script is written anew") from error
 
     def write_script(self, recording_id: str, script: Script) -> None:
-        """Keep a script."""
+        """Store a script."""
         storage.write_bytes(self._script(recording_id), _SCRIPT.dump_json(script, indent=2))
 
     def _script(self, recording_id: str) -> str:
@@ -96,7 +96,7 @@ class BenchmarkDirectory:
 
     @staticmethod
     def audio_name(recording_id: str, audio_format: AudioFormat) -> str:
-        """Where a recording lies, relative to the benchmark."""
+        """Address of a recording, relative to the benchmark."""
         return f"audio/{recording_id}.{audio_format}"
 
     def write_file(self, name: str, data: bytes) -> None:

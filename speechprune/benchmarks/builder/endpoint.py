@@ -1,4 +1,4 @@
-"""Requests to an endpoint of OpenAI's protocol, tried again while that can help and the budget lasts."""
+"""Requests to an endpoint of OpenAI's protocol, with a bounded number of retries."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ class EndpointError(RuntimeError):
 
 
 class AttemptFailed(Exception):
-    """One attempt gave nothing usable, and another may.
+    """An attempt without a usable result, after which another may succeed.
 
     Parameters
     ----------
     problem
-        What was wrong.
+        What went wrong.
     advice
-        What the user can do if it stays so.
+        What the user can do if retries fail too.
     retry_after_seconds
         Wait that the server asked for; default: exponential back-off.
     next_body
-        To be sent next, at once: the server is well, only its reply has to be another.
+        Body to send next without a wait: the server works, only its reply must change.
     """
 
     def __init__(
@@ -57,21 +57,21 @@ class AttemptFailed(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class EndpointOptions:
-    """Where a model is served, and how patiently it is asked.
+    """Address of a served model, and limits of its requests.
 
     Parameters
     ----------
     model
-        As the server calls it.
+        Name of the model on the server.
     base_url
-        Of OpenAI or any server of its protocol (vLLM, llama.cpp, Ollama, ...), with the version:
+        Address of OpenAI or any server of its protocol (vLLM, llama.cpp, Ollama, ...), with the version:
         ``http://localhost:8000/v1``.
     api_key_variable
         Environment variable that holds the key; a server that wants none needs none.
     timeout_seconds
-        Without a byte from the server, after which an attempt has failed.
+        Time without a byte from the server after which an attempt fails.
     max_attempts
-        Requests for one reply, all problems together.
+        Number of requests for one reply.
     backoff_seconds
         Wait before the second attempt, doubled for each further one, unless the server names a wait.
     """
@@ -131,7 +131,7 @@ class Endpoint:
         Parameters
         ----------
         path
-            Below ``base_url``.
+            Path below ``base_url``.
         body
             Sent as JSON.
         read
@@ -195,7 +195,7 @@ class Endpoint:
         return "check the options: does this model take such requests?"
 
     def _shown(self, text: str) -> str:
-        """On one line, not too long, and without the key, which some servers repeat."""
+        """Shorten a text to one line, without the key, which some servers repeat."""
         text = " ".join(text.split())
         if self._key:
             text = text.replace(self._key, "[key]")
@@ -203,7 +203,7 @@ class Endpoint:
 
 
 def _server_message(response: httpx2.Response) -> str:
-    """What the server says of an error: ``{"error": {"message": ...}}``, or whatever it sent."""
+    """Return the server's error message: ``{"error": {"message": ...}}``, or the whole body."""
     try:
         return str(response.json()["error"]["message"])
     except (ValueError, KeyError, TypeError):

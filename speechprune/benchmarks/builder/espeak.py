@@ -50,7 +50,7 @@ _Callback = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_int, ctypes
 
 @functools.cache
 def load_voices() -> tuple[Voice, ...]:
-    """The voices of ``voices.yaml``: every accent with every variant of its group."""
+    """Load the voices of ``voices.yaml``: every accent with every variant of its group."""
     return tuple(
         Voice(name=f"{accent}+{variant}", gender=gender, group=group)
         for group, sets in yaml.safe_load(VOICES_FILE.read_text()).items()
@@ -61,12 +61,12 @@ def load_voices() -> tuple[Voice, ...]:
 
 
 class Espeak:
-    """The synthesizer of this process; espeak-ng has one state a process, so make only one.
+    """The synthesizer of this process; espeak-ng has one state per process, so make only one.
 
     Parameters
     ----------
     words_per_minute
-        Pace of its voices.
+        Pace of the voices.
     """
 
     AUDIO_OUTPUT_SYNCHRONOUS = 2
@@ -87,9 +87,9 @@ class Espeak:
         self.reset()
 
     def reset(self) -> None:
-        """Load the library anew: what it speaks depends on all that it spoke before.
+        """Load the library again: its output depends on everything that it spoke before.
 
-        Neither seeding nor initialising it again makes it forget.
+        Neither seeding nor initialising it again resets its state.
         """
         try:
             import espeakng_loader
@@ -110,7 +110,7 @@ class Espeak:
 
     @property
     def voices(self) -> Sequence[Voice]:
-        """Of both groups."""
+        """All voices of both groups."""
         return self._voices
 
     def _collect(self, samples: int | None, num_samples: int, events: ctypes.Array) -> int:

@@ -1,4 +1,4 @@
-"""What a built benchmark is made of: audio files, manifest rows, transcripts and SPIRAL-like records."""
+"""Export of a built benchmark: audio files, manifest rows, transcripts and SPIRAL-like records."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ TIME_DECIMALS = 7  # exact: a sample lasts 0.0000625 s
 
 
 def encode_audio(samples: np.ndarray, audio_format: AudioFormat) -> bytes:
-    """The bytes of an audio file; the same samples always give the same bytes.
+    """Encode an audio file; the same samples always give the same bytes.
 
     Parameters
     ----------
@@ -57,17 +57,17 @@ def _write_opus(file: io.BytesIO, samples: np.ndarray) -> None:
 
 
 def item_id(recording_id: str, number: int) -> str:
-    """Id of a recording's question number `number`, from 0."""
+    """Make the id of a recording's question number `number`, from 0."""
     return f"{recording_id}-{number + 1}"
 
 
 def manifest_rows(recording_id: str, audio: str, spoken: SpokenScript) -> list[Row]:
-    """One row for each question, as ``batch_qa.py`` reads them.
+    """Make one manifest row per question, as ``batch_qa.py`` reads them.
 
     Parameters
     ----------
     recording_id
-        Unique in the benchmark.
+        Id, unique in the benchmark.
     audio
         The recording's file, relative to the manifest.
     spoken
@@ -101,7 +101,7 @@ def manifest_rows(recording_id: str, audio: str, spoken: SpokenScript) -> list[R
 
 
 def transcript_record(recording_id: str, spoken: SpokenScript) -> Row:
-    """Everything that is said in a recording, and when: turns, their sentences, all words."""
+    """Make the transcript of a recording with times: turns, their sentences, all words."""
     turns = [
         {
             "speaker": turn.speaker,
@@ -130,7 +130,7 @@ def _times(span: Span) -> dict[str, float]:
 
 
 def spiral_records(recording_id: str, audio: str, spoken: SpokenScript) -> list[Row]:
-    """One record for each question, with all fields of SPIRAL's ``data.jsonl``.
+    """Make one record per question, with all fields of SPIRAL's ``data.jsonl``.
 
     Two differences: the critical fact has no file of its own, so that ``key_sentences`` names the
     recording, with the ``start`` and ``end`` of the fact in seconds; ``prompts_used`` names voices, which

@@ -1,4 +1,4 @@
-"""A grammar with a closed vocabulary: scenarios, topics, and the kinds of facts that are said in them.
+"""Grammar with a closed vocabulary: scenarios, topics, and their kinds of facts.
 
 A fact is a subject and a value: the security review is on Thursday. The grammar is data: ``grammar/*.yaml``.
 """
@@ -16,13 +16,13 @@ import yaml
 from speechprune.benchmarks.builder.script import Scenario
 
 GRAMMAR_FOLDER = Path(__file__).with_name("grammar")
-HELD_OUT_SHARE = 4  # one pair of subject and value in so many is held out from training
+HELD_OUT_SHARE = 4  # one of this many pairs of subject and value is held out from training
 HESITATIONS = ("um", "uh", "well", "you know", "I mean", "so")
 
 
 @dataclass(frozen=True)
 class Relation:
-    """One kind of fact: what can be said of what, and how it is said and asked."""
+    """One kind of fact: its subjects, values, statements and questions."""
 
     name: str
     heads: list[str]
@@ -48,7 +48,7 @@ class ScenarioGrammar:
 
 @dataclass(frozen=True)
 class Fact:
-    """Something that is said once in a recording."""
+    """A fact that is stated once in a recording."""
 
     relation: Relation
     subject: str
@@ -64,7 +64,7 @@ class Fact:
 
 @functools.cache
 def load_grammar() -> dict[str, ScenarioGrammar]:
-    """All scenarios by name."""
+    """Load all scenarios, by name."""
     values = yaml.safe_load((GRAMMAR_FOLDER / "values.yaml").read_text())
     grammars = {}
     for path in sorted(GRAMMAR_FOLDER.glob("*.yaml")):
@@ -96,7 +96,7 @@ def load_grammar() -> dict[str, ScenarioGrammar]:
 
 
 def vocabulary() -> list[str]:
-    """Every word that a script, a question or a choice can hold, as `plain_word` writes it, sorted."""
+    """Return every word of a script, a question or a choice, as `plain_word` writes it, sorted."""
     texts: list[str] = [*HESITATIONS]
     for grammar in load_grammar().values():
         texts += [*grammar.openings, *grammar.fillers, *grammar.closings]
@@ -109,12 +109,12 @@ def vocabulary() -> list[str]:
 
 
 def plain_word(word: str) -> str:
-    """In lower case, but for "I"."""
+    """Return a word in lower case, except "I"."""
     return word if word == "I" else word.lower()
 
 
 def subject_words(question: str) -> list[str]:
-    """The subject of a question of the grammar: the two words behind its last "the", as `plain_word`s."""
+    """Return the subject of a grammar's question: the two words after its last "the", as `plain_word`s."""
     words = [plain_word(word) for word in re.findall(r"[\w']+", question)]
     last = max(number for number, word in enumerate(words) if word == "the")
     return words[last + 1 : last + 3]

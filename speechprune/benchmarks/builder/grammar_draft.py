@@ -1,4 +1,4 @@
-"""A script in the making: dialogues of facts and of sentences that say none, before anyone takes turns."""
+"""Draft of a script: dialogues of facts and filler sentences, before they are split into turns."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ MAX_DRAWS = 1000  # of four subjects, before a kind of fact counts as used up
 
 @dataclass
 class Draft:
-    """A script in the making: sentences in order, and which of them say a fact."""
+    """Draft of a script: sentences in order, and which of them state a fact."""
 
     sentences: list[str] = field(default_factory=list)
     facts: list[tuple[int, Fact]] = field(default_factory=list)  # number of the sentence, fact
 
-    def say_fact(self, fact: Fact, rng: random.Random) -> None:
-        """Append a sentence that says a fact."""
+    def state_fact(self, fact: Fact, rng: random.Random) -> None:
+        """Append a sentence that states a fact."""
         self.facts.append((len(self.sentences), fact))
         statement = rng.choice(fact.relation.statements)
         self.sentences.append(_hesitate(statement, rng).format(subject=fact.subject, value=fact.value))
 
     def move_fact(self, number: int, position: float) -> None:
-        """Say a fact so that its middle comes as close as can be to a position, 0 to 1, in the draft."""
+        """Move a fact so that its middle is as close as possible to a position, 0 to 1, in the draft."""
         at, fact = self.facts[number]
         total = _total_seconds(self.sentences)
         sentence = self.sentences.pop(at)
@@ -47,7 +47,7 @@ def write_dialogue(
     seconds: float,
     num_sets: int,
     fact_group: str,
-    said: set[tuple[str, str]],
+    stated: set[tuple[str, str]],
     rng: random.Random,
 ) -> None:
     """Append an opening, facts with other sentences between them, a closing."""
@@ -58,7 +58,7 @@ def write_dialogue(
     facts: list[Fact] = []
     for name in [*first, *others]:
         if len(facts) < NUM_CHOICES * num_sets:
-            facts += _make_facts(grammar.relations[name], grammar.modifiers[place], fact_group, said, rng)
+            facts += _make_facts(grammar.relations[name], grammar.modifiers[place], fact_group, stated, rng)
     rng.shuffle(facts)
     opening = rng.choice(grammar.openings).format(subtopic=subtopic)
     closing = rng.choice(grammar.closings)
@@ -75,7 +75,7 @@ def write_dialogue(
         for _ in range(gap):
             draft.sentences.append(_hesitate(deck.pop(), rng))
         if number < len(facts):
-            draft.say_fact(facts[number], rng)
+            draft.state_fact(facts[number], rng)
     draft.sentences.append(closing)
     _trim(draft, begin, seconds, set(grammar.fillers))
 
@@ -93,9 +93,9 @@ def _trim(draft: Draft, begin: int, seconds: float, fillers: set[str]) -> None:
 
 
 def _make_facts(
-    relation: Relation, modifiers: list[str], group: str, said: set[tuple[str, str]], rng: random.Random
+    relation: Relation, modifiers: list[str], group: str, stated: set[tuple[str, str]], rng: random.Random
 ) -> list[Fact]:
-    """As many facts of one kind as a question has choices, no two about one thing or with one value.
+    """Make as many facts of one kind as a question has choices, no two with the same subject or value.
 
     Subjects that the recording has already spoken of are left out, so no fact contradicts another; none
     where too few others are left.
@@ -103,7 +103,7 @@ def _make_facts(
     for _ in range(MAX_DRAWS):
         pairs = zip(rng.sample(modifiers, NUM_CHOICES), rng.sample(relation.heads, NUM_CHOICES), strict=True)
         subjects = [f"{modifier} {head}" for modifier, head in pairs]
-        if any((relation.name, subject) in said for subject in subjects):
+        if any((relation.name, subject) in stated for subject in subjects):
             continue
         facts: list[Fact] = []
         for subject in subjects:
@@ -116,13 +116,13 @@ def _make_facts(
             if options:
                 facts.append(rng.choice(options))
         if len(facts) == NUM_CHOICES:
-            said |= {(relation.name, fact.subject) for fact in facts}
+            stated |= {(relation.name, fact.subject) for fact in facts}
             return facts
     return []
 
 
 def _hesitate(sentence: str, rng: random.Random) -> str:
-    """Sometimes begin with a filler word, sometimes stop in the middle."""
+    """Sometimes add a hesitation at the start, sometimes in the middle."""
     if rng.random() < 0.25:
         word = rng.choice(HESITATIONS)
         rest = sentence if sentence.startswith("I ") else sentence[0].lower() + sentence[1:]
@@ -141,7 +141,7 @@ def _total_seconds(sentences: list[str]) -> float:
 
 
 def _spread(total: int, num_gaps: int, rng: random.Random) -> list[int]:
-    """Share `total` sentences out over gaps, evenly but for chance."""
+    """Distribute `total` sentences over gaps, evenly up to chance."""
     gaps = [total // num_gaps] * num_gaps
     for number in rng.sample(range(num_gaps), total % num_gaps):
         gaps[number] += 1

@@ -1,7 +1,6 @@
-"""The built-in writer: scripts from the grammar, by seed, without a network.
+"""Built-in writer of scripts from the grammar, by seed, without a network.
 
-A script says several facts of every kind between sentences that say nothing of the sort, and no two facts
-about one thing.
+A script states several facts of every kind between sentences without facts, and no two facts about one thing.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ from speechprune.benchmarks.builder.script import (
 from speechprune.inference.prompts import LETTERS
 
 DIALOGUE_SECONDS = 90.0  # a longer recording is several dialogues
-FACT_SECONDS = 7.5  # one fact in so many seconds
+FACT_SECONDS = 7.5  # seconds per fact
 SETS_A_PLACE = 15  # of four facts of a kind, that a topic's subtopic has for one recording: an hour's
 ABSENT_CHOICE_SHARE = 0.2  # questions with one wrong choice that the recording doesn't hold
 FEMALE_NAMES = ("Emma", "Nora", "Sarah", "Linda", "Alice", "Clara")
@@ -32,7 +31,7 @@ class GrammarWriter:
     """Writes scripts; the same plan gives the same script."""
 
     def topics(self) -> list[tuple[Scenario, str, str]]:
-        """Every (scenario, topic, subtopic) there is."""
+        """All triples (scenario, topic, subtopic)."""
         return [
             (grammar.name, topic, subtopic)
             for grammar in load_grammar().values()
@@ -53,10 +52,10 @@ class GrammarWriter:
         if grammar is None or (plan.topic, plan.subtopic) not in grammar.modifiers:
             raise ValueError(f"the grammar has no {plan.scenario} about {plan.topic}, {plan.subtopic}")
         places = self._places(grammar, plan, rng)
-        draft, said = Draft(), set[tuple[str, str]]()
+        draft, stated = Draft(), set[tuple[str, str]]()
         seconds = plan.seconds / len(places)
         for place, num_sets in zip(places, _sets_of_facts(len(places), seconds, grammar), strict=True):
-            write_dialogue(draft, grammar, place, seconds, num_sets, plan.fact_group, said, rng)
+            write_dialogue(draft, grammar, place, seconds, num_sets, plan.fact_group, stated, rng)
         asked = _facts_at(plan.positions, len(draft.facts))
         if len(asked) < len(draft.facts):  # else they are spread over all of the recording already
             for number, position in zip(asked, plan.positions, strict=True):
@@ -86,7 +85,7 @@ class GrammarWriter:
 
 
 def _sets_of_facts(num_dialogues: int, seconds: float, grammar: ScenarioGrammar) -> list[int]:
-    """How many kinds of facts each dialogue says: fewer in recordings that return to a place too often.
+    """Return the number of fact kinds in each dialogue: fewer if a recording returns to a place too often.
 
     Every place has `SETS_A_PLACE` sets for its visits, evenly over them, and places take turns at being the
     one that has a set more.
@@ -103,7 +102,7 @@ def _sets_of_facts(num_dialogues: int, seconds: float, grammar: ScenarioGrammar)
 
 
 def _facts_at(positions: tuple[float, ...], num_facts: int) -> list[int]:
-    """The fact that stands at each position; the next free one where two want the same."""
+    """Choose the fact at each position; the next free one where two positions share one."""
     if len(positions) > num_facts:
         raise ValueError(f"{len(positions)} questions, but the recording has only {num_facts} facts")
     taken: list[int] = []
@@ -115,7 +114,7 @@ def _facts_at(positions: tuple[float, ...], num_facts: int) -> list[int]:
 
 
 def _cast(grammar: ScenarioGrammar, rng: random.Random) -> tuple[Speaker, ...]:
-    """Speakers, women and men by turns."""
+    """Choose speakers, women and men in turn."""
     number = rng.randint(*grammar.num_speakers)
     women, men = rng.sample(FEMALE_NAMES, 3), rng.sample(MALE_NAMES, 3)
     first = rng.randrange(2)
@@ -152,7 +151,7 @@ def _ask(
     where: list[tuple[int, int]],
     rng: random.Random,
 ) -> ScriptQuestion:
-    """A question about one fact; wrong choices are what other facts of its kind say nearby."""
+    """Make a question about one fact; wrong choices are the values of nearby facts of its kind."""
     sentence, fact = facts[number]
     nearby = sorted(
         (abs(at - number), other.value)

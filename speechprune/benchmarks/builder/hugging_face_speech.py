@@ -25,10 +25,10 @@ class HuggingFaceSpeechOptions:
         Hub id or folder of a model for the ``text-to-speech`` pipeline that speaks without a reference
         recording: VITS, MMS, Bark.
     voices
-        ``0:female``, ``1:male``, ...: the speakers to use, by number. A model does not say who is who,
-        so without a list each of its speakers serves as a woman and as a man.
+        ``0:female``, ``1:male``, ...: the speakers to use, by number. A model does not give its speakers'
+        genders, so without a list each of its speakers serves as a woman and as a man.
     device
-        As torch calls it.
+        Device, as torch names it.
     """
 
     model: str
@@ -66,11 +66,11 @@ class HuggingFaceSpeech:
 
     @property
     def voices(self) -> Sequence[Voice]:
-        """As listed in the options, or else all speakers of the model."""
+        """The voices of the options, or else all speakers of the model."""
         return self._voices
 
     def reset(self) -> None:
-        """Nothing to forget: every sentence is seeded by its own text."""
+        """Do nothing: every sentence is seeded by its own text."""
 
     def speak(self, text: str, voice: Voice) -> Utterance:
         """Speak one sentence; see ``Synthesizer``."""

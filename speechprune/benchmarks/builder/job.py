@@ -1,4 +1,4 @@
-"""A benchmark made as the paper made SPIRAL: planned at once, made in parallel, put together in order."""
+"""Synthesis job: plans a benchmark as a whole, makes recordings in parallel, joins them in order."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ PACKAGES = ("speechprune", "ray", "numpy", "soundfile", "av", "transformers")
 
 @dataclass(frozen=True)
 class BuildResult:
-    """The benchmark as it now stands, earlier launches included.
+    """The benchmark after this launch, with the results of earlier launches.
 
     Parameters
     ----------
@@ -47,7 +47,7 @@ class BuildResult:
     card
         The values of its card.
     failures
-        Why each recording that is missing failed, by its id.
+        Reason of each missing recording, by its id.
     """
 
     path: str
@@ -66,12 +66,12 @@ class BuildResult:
 
 
 def build_benchmark(config: BuildConfig) -> BuildResult:
-    """Make every recording that is not made yet, then write the manifest, its companions and the card.
+    """Make every missing recording, then write the manifest, its companion files and the card.
 
     Parameters
     ----------
     config
-        The whole job.
+        Configuration of the job.
 
     Raises
     ------
@@ -101,7 +101,7 @@ def build_benchmark(config: BuildConfig) -> BuildResult:
 
 
 def _check_settings(directory: BenchmarkDirectory, config: BuildConfig, has_recordings: bool) -> None:
-    """Compare the settings of what is there; scripts alone depend only on the writer's."""
+    """Compare the settings of existing files; scripts alone depend only on the writer's."""
 
     def check(settings: dict[str, Any], holds: str | None) -> None:
         check_settings(directory.path, settings, config, holds=holds, place="output.path", packages=PACKAGES)
@@ -115,7 +115,7 @@ def _check_settings(directory: BenchmarkDirectory, config: BuildConfig, has_reco
 
 
 def plan_tasks(config: BuildConfig) -> list[RecordingTask]:
-    """Everything that is to be made, in the benchmark's order.
+    """Plan all recordings, in the benchmark's order.
 
     Raises
     ------
@@ -156,7 +156,7 @@ def plan_tasks(config: BuildConfig) -> list[RecordingTask]:
 
 
 def _check_makers(config: BuildConfig) -> None:
-    """Find out what would stop every worker; a speech model is loaded by the workers alone."""
+    """Check what would stop every worker; a speech model is loaded by the workers alone."""
     try:
         make_writer(config)
         if config.speech.kind != "hugging_face":
@@ -166,7 +166,7 @@ def _check_makers(config: BuildConfig) -> None:
 
 
 def _run_stage(config: BuildConfig, todo: list[RecordingTask], path: str) -> None:
-    """Spread the recordings over the cluster."""
+    """Make the recordings on the cluster."""
     options = config.ray
     ledger = start_ledger()
     blocks = list(split_blocks(pack_tasks(todo), options.recordings_per_block))

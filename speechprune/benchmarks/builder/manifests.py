@@ -1,4 +1,4 @@
-"""Benchmarks that a job is measured on: there already, or built first."""
+"""Manifests of benchmarks that exist or are built first."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from speechprune.config import config_from_arguments
 
 
 def build_manifest(source: str) -> str:
-    """The address of a manifest.
+    """Return the address of a manifest, after its benchmark is built if need be.
 
     Parameters
     ----------
     source
         That address itself; or the arguments of ``jobs/build_benchmark.py``, ``CONFIG.yaml
-        [section.key=value ...]``, whose recordings are made as far as they aren't there.
+        [section.key=value ...]``, whose missing recordings are made.
 
     Raises
     ------

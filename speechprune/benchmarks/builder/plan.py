@@ -1,4 +1,4 @@
-"""What every recording of a benchmark has to be, balanced over the whole before any is written."""
+"""Plan of all recordings of a benchmark, balanced over the whole before any is written."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, kw_only=True)
 class ItemsOptions:
-    """How many recordings, how long, and what they are about.
+    """Number, length and contents of the recordings.
 
     Parameters
     ----------
     num_recordings
-        Of the benchmark; None for all of ``writer.texts``.
+        Number of recordings; None for all of ``writer.texts``.
     questions_per_recording
         Each about a critical fact of its own.
     min_seconds, max_seconds
         Lengths aimed at are even between them, from 20 s to hours.
     seed
-        Of everything random: the same settings and seed give the same bytes.
+        Seed of everything random: the same settings and seed give the same bytes.
     fact_group
-        Whether recordings say facts that a model was trained on or facts held out from training.
+        Whether recordings state facts that a model was trained on, or facts held out from training.
     held_out_voices
         Share of the recordings that are spoken by voices held out from training, 0 to 1.
     """
@@ -102,7 +102,7 @@ def plan_recordings(items: ItemsOptions, topics: Sequence[Topic]) -> list[Record
 
 
 def plan_voices(items: ItemsOptions, num_recordings: int) -> list[tuple[int, Group]]:
-    """Seed and voice group of recordings whose texts already exist: all that is left to plan."""
+    """Plan seed and voice group of recordings whose texts already exist."""
     rng = random.Random(items.seed)
     voice_groups = _shuffled_groups(num_recordings, items.held_out_voices, rng)
     return [(rng.getrandbits(SEED_BITS), group) for group in voice_groups]

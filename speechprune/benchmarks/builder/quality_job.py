@@ -1,4 +1,4 @@
-"""The two measurements of a benchmark that need models, on a worker that has what they run on.
+"""The two quality measurements that need models, on a worker that can run them.
 
 Torch is loaded only where one is asked for.
 """
@@ -20,12 +20,12 @@ from speechprune.pipeline.cluster import start_ray
 
 
 def check_quality_models(options: QualityOptions) -> None:
-    """Find out, without loading them, whether the models can be loaded.
+    """Check without loading them that the models can be loaded.
 
     Raises
     ------
     ValueError
-        One can't.
+        One of them can't be loaded.
     """
     if options.model is not None:
         from speechprune.models.loading import check_model
@@ -39,12 +39,12 @@ def check_quality_models(options: QualityOptions) -> None:
 def measure_quality(
     options: QualityOptions, path: str, recordings: Sequence[RecordingFacts]
 ) -> dict[str, Any]:
-    """Whatever the options ask for, as ``card_markdown`` takes it.
+    """Measure what the options ask for; returns values for ``card_markdown``.
 
     Parameters
     ----------
     options
-        Which models.
+        Models to use.
     path
         The benchmark's folder.
     recordings
@@ -55,15 +55,15 @@ def measure_quality(
         logger.info("no-audio baseline by {}", options.model)
         measured["no_audio"] = _on_worker(_no_audio, options.model, recordings)
     if options.asr_model is not None:
-        num_heard = min(options.asr_limit, len(recordings))
-        sample = random.Random(0).sample(list(recordings), num_heard)
-        logger.info("word error rate by {} on {:,} recordings", options.asr_model, num_heard)
+        num_recordings = min(options.asr_limit, len(recordings))
+        sample = random.Random(0).sample(list(recordings), num_recordings)
+        logger.info("word error rate by {} on {:,} recordings", options.asr_model, num_recordings)
         measured["recognition"] = _on_worker(_recognition, options.asr_model, path, sample)
     return measured
 
 
 def _on_worker(function: Any, *arguments: Any) -> dict[str, Any]:
-    """Run where a GPU is, if the cluster has any."""
+    """Run a function on a worker, with a GPU if the cluster has one."""
     start_ray()
     num_gpus = min(1, ray.cluster_resources().get("GPU", 0))
     result: dict[str, Any] = ray.get(ray.remote(num_gpus=num_gpus)(function).remote(*arguments))

@@ -33,19 +33,20 @@ class Recogniser:
         self._options = {"return_timestamps": True} if is_whisper else {"chunk_length_s": CHUNK_SECONDS}
 
     def __call__(self, samples: np.ndarray) -> str:
-        """Write down int16 samples at 16 kHz of any length."""
+        """Transcribe int16 samples at 16 kHz of any length."""
         waveform = samples.astype(np.float32) / 32768
-        heard: str = self._pipeline({"raw": waveform, "sampling_rate": SAMPLE_RATE}, **self._options)["text"]
-        return heard
+        inputs = {"raw": waveform, "sampling_rate": SAMPLE_RATE}
+        transcript: str = self._pipeline(inputs, **self._options)["text"]
+        return transcript
 
 
 def check_recogniser(path: str) -> None:
-    """Find out, without loading its weights, whether there is such a model.
+    """Check without loading its weights that the model exists.
 
     Raises
     ------
     ValueError
-        There is none, or it can't be reached.
+        It doesn't exist, or can't be reached.
     """
     from transformers import AutoConfig
 
@@ -59,20 +60,20 @@ def check_recogniser(path: str) -> None:
 def word_error_rate(
     recognise: Callable[[np.ndarray], str], spoken: Iterable[tuple[np.ndarray, str]]
 ) -> float:
-    """Word errors over words said, all recordings together.
+    """Return word errors over words of the reference, all recordings together.
 
     Parameters
     ----------
     recognise
-        Samples to text; a ``Recogniser``.
+        Function from samples to text, such as a ``Recogniser``.
     spoken
-        Samples and true text of each recording.
+        Samples and reference text of each recording.
     """
     num_errors = num_words = 0
     for samples, text in spoken:
-        said = normalise_words(text)
-        num_errors += Levenshtein.distance(said, normalise_words(recognise(samples)))
-        num_words += len(said)
+        reference = normalise_words(text)
+        num_errors += Levenshtein.distance(reference, normalise_words(recognise(samples)))
+        num_words += len(reference)
     return num_errors / num_words
 
 

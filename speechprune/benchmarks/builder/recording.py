@@ -1,4 +1,4 @@
-"""A script spoken: a voice for each speaker, sentences joined with pauses, and where each of them lies."""
+"""Speech of a script: a voice for each speaker, sentences joined with pauses, and their times."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ Span = tuple[float, float]
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class SpokenScript:
-    """A recording, and what is said where in it. All times are seconds from its beginning.
+    """A recording with the times of its sentences and words, in seconds from its start.
 
     Parameters
     ----------
     script
-        What was spoken.
+        Script that was spoken.
     samples
         int16, 16 kHz mono, shape ``(num_samples,)``.
     sentence_spans
         ``sentence_spans[turn][sentence]`` is (start, end).
     words, phonemes
-        In the order of the script; empty where the synthesizer gives none.
+        Words and phonemes in the order of the script; empty where the synthesizer gives none.
     voices
         By speaker's name, with the speed and the pitch that were used.
     """
@@ -56,7 +56,7 @@ class SpokenScript:
         return len(self.samples) / SAMPLE_RATE
 
     def evidence_span(self, question: ScriptQuestion) -> Span:
-        """Where the critical fact of `question` is said."""
+        """Return the time span of the critical fact of `question`."""
         return self.sentence_spans[question.turn][question.sentence]
 
 
@@ -74,19 +74,19 @@ def speak_script(
     Parameters
     ----------
     script
-        What to say.
+        Script to speak.
     synthesizer
-        Who says it.
+        Source of the speech.
     seconds
         Length aimed at: pauses are scaled so that the recording comes as close to it as pauses between
         0.08 and 1.2 s allow. None leaves them as drawn.
     voice_group
-        Which of the synthesizer's voices may speak; None for all.
+        Group of the synthesizer's voices to use; None for all.
     overlap_fraction
         Share of the changes of speaker, 0 to 1, at which the next begins before the last has ended. Key
         sentences are never spoken over, so a script of little else has fewer.
     seed
-        Of voices, levels, pauses and overlaps.
+        Seed of voices, levels, pauses and overlaps.
 
     Raises
     ------
@@ -237,7 +237,7 @@ def _mix(utterances: list[Utterance], starts: np.ndarray, gains: list[float]) ->
 
 
 def _shifted(spoken: list[tuple[Word, ...]], starts: np.ndarray) -> tuple[Word, ...]:
-    """Words of all utterances, from the beginning of the recording."""
+    """Shift the words of all utterances to times from the start of the recording."""
     return tuple(
         Word(text=word.text, start=offset + word.start, end=offset + word.end)
         for words, offset in zip(spoken, (starts / SAMPLE_RATE).tolist(), strict=True)

@@ -1,4 +1,4 @@
-"""The one stage of a build, on CPUs: a plan to a script, its speech, its audio file and its rows."""
+"""Synthesis stage, on CPUs: from a plan to a script, its speech, its audio file and its rows."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from speechprune.pipeline.stages.write import NUM_FAILURES_TOLD, PROGRESS_SCHEMA
 
 
 class Writer(Protocol):
-    """Whoever writes scripts."""
+    """Interface of all writers of scripts."""
 
     def write(self, plan: RecordingPlan) -> Script:
         """Write one recording's script."""
@@ -38,18 +38,18 @@ class Writer(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class RecordingTask:
-    """One recording to be made.
+    """Task of making one recording.
 
     Parameters
     ----------
     recording_id, seed
-        As in a plan.
+        Id and seed of the plan.
     text
-        What a writer has to write, or what is written already.
+        Plan for a writer, or a script that exists.
     seconds
-        Length aimed at; None leaves the pauses as they come.
+        Target length; None leaves the pauses as drawn.
     voice_group
-        Whose voices may speak; None for all.
+        Group of voices to use; None for all.
     """
 
     recording_id: str
@@ -60,12 +60,12 @@ class RecordingTask:
 
 
 def pack_tasks(tasks: list[RecordingTask]) -> pa.Table:
-    """Tasks as rows for Ray Data."""
+    """Pack tasks into rows for Ray Data."""
     return pa.table({"task": pa.array([pickle.dumps(task) for task in tasks], pa.large_binary())})
 
 
 def make_writer(config: BuildConfig) -> Writer | None:
-    """The writer that a config names; None where the texts exist.
+    """Make the writer of a config; None where the texts exist.
 
     Raises
     ------
@@ -84,7 +84,7 @@ def make_writer(config: BuildConfig) -> Writer | None:
 
 
 def make_synthesizer(config: BuildConfig) -> Synthesizer:
-    """The synthesizer that a config names.
+    """Make the synthesizer of a config.
 
     Raises
     ------
@@ -105,16 +105,16 @@ def make_synthesizer(config: BuildConfig) -> Synthesizer:
 
 
 class RecordingStage:
-    """Makes recordings; an actor holds one, with its writer and its synthesizer.
+    """Actor that makes recordings, with a writer and a synthesizer.
 
     Parameters
     ----------
     config
-        The whole job.
+        Configuration of the job.
     path
         The benchmark's folder.
     ledger
-        Handle of the ``AttemptLedger`` actor.
+        Handle of the actor that tracks attempts.
     """
 
     def __init__(self, *, config: BuildConfig, path: str, ledger: Any) -> None:
@@ -125,7 +125,7 @@ class RecordingStage:
         self._synthesizer = make_synthesizer(config)
 
     def __call__(self, block: pa.Table) -> pa.Table:
-        """Make a block's recordings, each noted as soon as it is made; a row of progress for the driver.
+        """Make a block's recordings, each recorded when it is finished; returns one row of progress.
 
         The block's part is named by the recordings in it: a retried block goes on where it was.
         """
@@ -156,7 +156,7 @@ class RecordingStage:
         )
 
     def _make_or_fail(self, task: RecordingTask) -> dict[str, Any]:
-        """The recording's entry in its part: everything about it, or why there is none."""
+        """Make a recording; returns its entry in the part, or the entry of its failure."""
         made: dict[str, Any] = {}
         failure: Exception | None = None
         try:
@@ -193,8 +193,8 @@ class RecordingStage:
             seed=task.seed,
         )
         audio = self._directory.audio_name(task.recording_id, config.output.audio_format)
-        heard = degrade(spoken.samples, config.acoustics, task.seed)
-        self._directory.write_file(audio, encode_audio(heard, config.output.audio_format))
+        degraded = degrade(spoken.samples, config.acoustics, task.seed)
+        self._directory.write_file(audio, encode_audio(degraded, config.output.audio_format))
         return {
             "manifest": manifest_rows(task.recording_id, audio, spoken),
             "spiral": spiral_records(task.recording_id, audio, spoken),
@@ -202,7 +202,7 @@ class RecordingStage:
         }
 
     def _script(self, task: RecordingTask) -> Script:
-        """The task's own, or its writer's; what a chat model wrote is kept before it is spoken."""
+        """Return the task's script, or let the writer write it; a chat model's script is stored first."""
         if isinstance(task.text, Script):
             return task.text
         assert self._writer is not None

@@ -1,4 +1,4 @@
-"""What is said in a recording, and what is asked about it, before anybody has spoken."""
+"""Script of a recording: its text, its questions, and the plan that it is written to."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Speaker:
 
 @dataclass(frozen=True, kw_only=True)
 class Turn:
-    """Sentences that one speaker says in a row; each is spoken, and timed, on its own."""
+    """Consecutive sentences of one speaker; each is spoken, and timed, on its own."""
 
     speaker: str
     sentences: tuple[str, ...]
@@ -34,11 +34,11 @@ class ScriptQuestion:
     Parameters
     ----------
     question, choices
-        As asked; choices without letters.
+        Text of the question, and of its choices without letters.
     answer
         Letter of the right choice.
     turn, sentence
-        Where the critical fact is said: number of the turn, and of the sentence in it, from 0.
+        Position of the critical fact: number of the turn, and of the sentence in it, from 0.
     """
 
     question: str
@@ -61,11 +61,11 @@ class Script:
     scenario, topic, subtopic
         Its place in the hierarchy, as in the paper's section II.
     speakers
-        Everyone who has a turn.
+        All speakers.
     turns
-        In order.
+        Turns in order.
     questions
-        What is asked; at least one.
+        At least one question.
 
     Raises
     ------
@@ -95,33 +95,33 @@ class Script:
                 )
 
     def key_sentence(self, question: ScriptQuestion) -> str:
-        """The sentence that says the critical fact."""
+        """Return the sentence that states the critical fact."""
         return self.turns[question.turn].sentences[question.sentence]
 
 
 @dataclass(frozen=True, kw_only=True)
 class RecordingPlan:
-    """What one recording of a benchmark has to be, decided for all of them before any is written.
+    """Plan of one recording of a benchmark; all are planned before any is written.
 
     Parameters
     ----------
     recording_id
         Unique in the benchmark; names the audio file.
     seed
-        Of everything random in this recording.
+        Seed of everything random in this recording.
     scenario, topic, subtopic
         Its place in the hierarchy.
     seconds
-        Length aimed at.
+        Target length.
     letters
         Gold letter of each question: balanced over the benchmark.
     positions
-        Where in the recording each question's critical fact should be said, 0 to below 1: even over
+        Relative position of each question's critical fact, 0 to below 1: even over
         the benchmark, ascending here.
     fact_group
-        Which facts may be said: those a model was trained on, or those held out from training.
+        Facts to use: those a model was trained on, or those held out from training.
     voice_group
-        Which voices may speak, likewise.
+        Voices to use, likewise.
     """
 
     recording_id: str

@@ -1,4 +1,4 @@
-"""What every source of speech offers: voices, and a sentence spoken by one of them."""
+"""Interface of all sources of speech: voices, and a sentence spoken by one of them."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ class SpeechError(RuntimeError):
 
 @dataclass(frozen=True, kw_only=True)
 class Voice:
-    """Someone's way of speaking.
+    """A voice of a source of speech.
 
     Parameters
     ----------
     name
-        As the source of speech knows it.
+        Name of the voice in its source.
     gender
         Speakers get voices of their gender.
     group
-        ``training`` or ``held_out``: so that a model can be tested on voices it never heard.
+        ``training`` or ``held_out``: so that a model can be tested on unseen voices.
     words_per_minute, pitch
         Where the source can set them; pitch from 0 to 99, 50 is the voice's own.
     """
@@ -71,11 +71,11 @@ class Synthesizer(Protocol):
 
     @property
     def voices(self) -> Sequence[Voice]:
-        """All voices there are, of both genders."""
+        """All voices, of both genders."""
         ...
 
     def reset(self) -> None:
-        """Forget what was spoken before; every recording begins with it, so that it can be made again."""
+        """Reset all state before each recording, so that the same recording can be made again."""
         ...
 
     def speak(self, text: str, voice: Voice) -> Utterance:

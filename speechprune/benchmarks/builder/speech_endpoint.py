@@ -48,11 +48,11 @@ class SpeechEndpoint:
 
     @property
     def voices(self) -> Sequence[Voice]:
-        """As listed in the options."""
+        """The voices of the options."""
         return self._voices
 
     def reset(self) -> None:
-        """Nothing to forget: every request stands alone."""
+        """Do nothing: requests are independent."""
 
     def speak(self, text: str, voice: Voice) -> Utterance:
         """Speak one sentence; see ``Synthesizer``."""

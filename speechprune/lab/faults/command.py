@@ -1,6 +1,6 @@
-"""Rehearse on this machine what happens on a cluster (needs the extra [lab], for its S3 server).
+"""Run the main job under faults, on more nodes, and for long (needs the extra [lab], for its S3 server).
 
-    python jobs/bench_cluster.py faults [NAME ...]     # the main job under every fault, or those named
+    python jobs/bench_cluster.py faults [NAME ...]     # the main job under every fault, or the named ones
     python jobs/bench_cluster.py scaling               # one to four nodes, with sleep in place of a GPU
     python jobs/bench_cluster.py soak                  # 10,032 items about 2,508 recordings in one launch
 
@@ -35,7 +35,7 @@ Result = TypeVar("Result", Outcome, Scaling)
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run a rehearsal."""
+    """Run one of the three; returns the exit code."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -43,11 +43,11 @@ def main(arguments: Sequence[str]) -> int:
     whats = parser.add_subparsers(dest="what", required=True)
     faults = whats.add_parser("faults")
     faults.add_argument("names", nargs="*", metavar="NAME", help=", ".join(FAULTS))
-    faults.add_argument("--copies", type=int, default=7, help="of the demo's archive")
+    faults.add_argument("--copies", type=int, default=7, help="number of copies of the demo's archive")
     scaling = whats.add_parser("scaling")
-    scaling.add_argument("--items", type=int, default=60, help="a node")
-    long_haul = whats.add_parser("soak")
-    long_haul.add_argument("--copies", type=int, default=209, help="of the demo's archive")
+    scaling.add_argument("--items", type=int, default=60, help="per node")
+    soak_run = whats.add_parser("soak")
+    soak_run.add_argument("--copies", type=int, default=209, help="number of copies of the demo's archive")
     options = parser.parse_args(arguments)
     unknown = set(getattr(options, "names", [])) - set(FAULTS)
     if unknown:
@@ -68,12 +68,12 @@ def main(arguments: Sequence[str]) -> int:
     return 0
 
 
-def _with_store(rehearsal: Callable[[FaultyStore], list[Result]]) -> list[Result]:
+def _with_store(measure: Callable[[FaultyStore], list[Result]]) -> list[Result]:
     store = FaultyStore()
     os.environ.update(store.environment)
     try:
         with divert_framework_output():
-            return rehearsal(store)
+            return measure(store)
     finally:
         store.close()
 

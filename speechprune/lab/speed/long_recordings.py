@@ -24,7 +24,7 @@ SECONDS_BETWEEN_READINGS = 0.25
 def long_recordings(
     speech: Sequence[Path], model: Path, folder: Path, seconds: Sequence[float]
 ) -> list[dict[str, Any]]:
-    """Run the job once for each length: one recording, one question, Ray started anew.
+    """Run the job once for each length: one recording, one question, with a new start of Ray.
 
     Parameters
     ----------

@@ -1,7 +1,7 @@
 """Accuracy of a model on a benchmark for every method at every rate, without audio and with all of it.
 
-Each recording is encoded once for all arms. What is measured is kept item by item, so that a stopped
-measurement continues and the card can be written anew.
+Each recording is encoded once for all arms. Results are stored item by item, so that a stopped
+measurement continues and the card can be written again.
 """
 
 from __future__ import annotations
@@ -186,7 +186,7 @@ def read_aloud(lm: SpeechLM, words: Sequence[str]) -> EncodedAudio:
 
 
 def word_errors(lm: SpeechLM, audio: EncodedAudio, words: Sequence[str]) -> tuple[int, int]:
-    """Errors of the encoder's own alignment, and the number of words in the reference.
+    """Count the errors of the encoder's own alignment, and the words in the reference.
 
     Every audio token is read as the text token of nearest direction, the audio placeholder's as none;
     repeats are joined. Errors are substitutions, insertions and deletions.
@@ -194,6 +194,6 @@ def word_errors(lm: SpeechLM, audio: EncodedAudio, words: Sequence[str]) -> tupl
     table = functional.normalize(lm.model.language_model.embedding.weight.float(), dim=1)
     nearest = (functional.normalize(audio.embeds.float(), dim=1) @ table.T).argmax(1).tolist()
     blank = lm.model.language_model.audio_token_id
-    heard = [b for a, b in zip([blank, *nearest], nearest, strict=False) if b not in (a, blank)]
-    said = [lm.model.tokenizer.encode(word, add_special_tokens=False)[0] for word in words]
-    return Levenshtein.distance(heard, said), len(said)
+    hypothesis = [b for a, b in zip([blank, *nearest], nearest, strict=False) if b not in (a, blank)]
+    reference = [lm.model.tokenizer.encode(word, add_special_tokens=False)[0] for word in words]
+    return Levenshtein.distance(hypothesis, reference), len(reference)

@@ -28,7 +28,7 @@ class MasterWeights:
     The matrices of the transformer's layers follow Muon, whose steps are scaled like AdamW's so that one
     learning rate serves both; everything else (convolutions, embeddings, heads, biases, norms) follows AdamW.
 
-    Copies are cheaper than autocast, which casts all weights and activations anew in every step: products in
+    Copies are cheaper than autocast, which casts all weights and activations again in every step: products in
     bfloat16 are several times faster on GPUs and on CPUs with AVX512-BF16.
 
     Parameters

@@ -11,11 +11,10 @@ from matplotlib.figure import Figure
 from speechprune.sweep.figures.rows import Row, error_lengths, group, line_name
 from speechprune.sweep.figures.style import (
     accuracy_axis,
-    legend_beside,
+    finish,
     line_styles,
     method_style,
     new_figure,
-    set_title,
 )
 
 MAX_PANELS = 4
@@ -72,9 +71,7 @@ def accuracy_across(
         if (number - 1) % num_columns:
             axes.set_ylabel("")
             axes.tick_params(left=False, labelleft=False)
-    set_title(figure, title)
-    legend_beside(figure, panels)
-    return figure
+    return finish(figure, panels, title)
 
 
 def _draw_panel(

@@ -10,10 +10,9 @@ from matplotlib.figure import Figure
 from speechprune.sweep.figures.rows import Row, error_lengths, group, line_name, setting
 from speechprune.sweep.figures.style import (
     accuracy_axis,
-    legend_beside,
+    finish,
     method_style,
     new_figure,
-    set_title,
 )
 
 
@@ -38,7 +37,7 @@ def accuracy_by_budget(rows: list[Row], title: str) -> Figure | None:
     kind_of, lines = max(by_kind.items(), key=lambda item: sum(map(len, item[1].values())))
     if not lines:
         return None
-    figure = new_figure(4.6)
+    figure = new_figure()
     axes = figure.add_subplot()
     kinds = list(dict.fromkeys(kind for _, kind in lines))
     colours = matplotlib.colormaps["viridis"]
@@ -64,9 +63,7 @@ def accuracy_by_budget(rows: list[Row], title: str) -> Figure | None:
     axes.minorticks_off()
     accuracy_axis(axes)
     axes.set_xlabel("phase 1 budget in tokens (log scale)")
-    set_title(figure, title)
-    legend_beside(figure, [axes])
-    return figure
+    return finish(figure, [axes], title)
 
 
 def _lines(rows: list[Row], kind: Callable[[Row], str]) -> dict[tuple[str, str], list[Row]]:

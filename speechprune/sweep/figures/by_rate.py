@@ -11,12 +11,11 @@ from speechprune.sweep.figures.style import (
     GRAY,
     LETTER_BASELINE,
     accuracy_axis,
-    legend_beside,
+    finish,
     line_styles,
     log_axis,
     method_style,
     new_figure,
-    set_title,
 )
 
 # methods without a rate: what a reader may not know of them, and their dashes
@@ -42,7 +41,7 @@ def accuracy_by_rate(rows: list[Row], title: str) -> Figure | None:
     lines = lines_over_rates(rows)
     if not any(len({row["pruning_rate"] for row in line}) > 1 for line in lines.values()):
         return None
-    figure = new_figure(4.6)
+    figure = new_figure()
     axes = figure.add_subplot()
     styles = line_styles({name: line[0]["method"] for name, line in lines.items()})
     for name, line in lines.items():
@@ -71,9 +70,7 @@ def accuracy_by_rate(rows: list[Row], title: str) -> Figure | None:
     _horizontal(axes, first_value(rows, "majority_letter_accuracy"), LETTER_BASELINE, GRAY, ":")
     accuracy_axis(axes)
     axes.set_xlabel("pruning rate (bands and bars: 95 % intervals)")
-    set_title(figure, title)
-    legend_beside(figure, [axes])
-    return figure
+    return finish(figure, [axes], title)
 
 
 def _horizontal(
@@ -94,7 +91,7 @@ def accuracy_by_cost(rows: list[Row], title: str) -> Figure | None:
     rows = [row for row in rows if row["tflops_question"]]
     if len(rows) < 2:
         return None
-    figure = new_figure(4.6)
+    figure = new_figure()
     axes = figure.add_subplot()
     front = sorted((row for row in rows if row["is_pareto"]), key=lambda row: row["tflops_question"])
     axes.plot(
@@ -126,6 +123,4 @@ def accuracy_by_cost(rows: list[Row], title: str) -> Figure | None:
     log_axis(axes)
     accuracy_axis(axes)
     axes.set_xlabel("TFLOPs of one more question, log scale (bars: 95 % intervals; numbers: pruning rates)")
-    set_title(figure, title)
-    legend_beside(figure, [axes])
-    return figure
+    return finish(figure, [axes], title)

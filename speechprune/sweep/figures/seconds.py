@@ -5,7 +5,7 @@ from __future__ import annotations
 from matplotlib.figure import Figure
 
 from speechprune.sweep.figures.rows import Row, group
-from speechprune.sweep.figures.style import legend_beside, new_figure, set_title
+from speechprune.sweep.figures.style import finish, new_figure
 
 # of the same palette as the methods, but for stages: bars, so hatched too
 STAGES = (
@@ -72,6 +72,4 @@ def seconds_by_stage(rows: list[Row], benchmarks: list[str], title: str) -> Figu
         axes.set_xlabel("seconds an answer")
         if len(panels) > 1:
             axes.set_title(benchmark, fontsize=9.5, loc="left")
-    set_title(figure, title)
-    legend_beside(figure, drawn)
-    return figure
+    return finish(figure, drawn, title)

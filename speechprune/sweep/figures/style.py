@@ -75,7 +75,7 @@ def line_styles(methods: Mapping[str, str]) -> dict[str, str]:
     return styles
 
 
-def new_figure(height_inches: float) -> Figure:
+def new_figure(height_inches: float = 4.6) -> Figure:
     """An empty figure, tied to no window and no global state."""
     return Figure(figsize=(WIDTH_INCHES, height_inches), dpi=PIXELS_PER_INCH, layout="constrained")
 
@@ -95,20 +95,21 @@ def log_axis(axes: Axes) -> None:
     axes.minorticks_off()
 
 
-def legend_beside(figure: Figure, axes: Sequence[Axes]) -> None:
-    """One legend of all panels, to the right of them; a name that stands in several is listed once."""
-    entries: dict[str, Artist] = {}
+def set_title(figure: Figure, title: str) -> None:
+    """Left, as text is read, on as many lines as it takes."""
+    text = textwrap.fill(title, MAX_TITLE_CHARACTERS)
+    figure.suptitle(text, x=0.01, ha="left", fontsize=11, fontweight="bold")
+
+
+def finish(figure: Figure, axes: Sequence[Axes], title: str) -> Figure:
+    """Add the title, and one legend of all panels to the right of them."""
+    set_title(figure, title)
+    entries: dict[str, Artist] = {}  # a label that several panels have is listed once
     for panel in axes:
         for handle, label in zip(*panel.get_legend_handles_labels(), strict=True):
             entries.setdefault(label, handle)
     figure.legend(list(entries.values()), list(entries), loc="outside right center", fontsize=8.5)
-
-
-def set_title(figure: Figure, title: str) -> None:
-    """Left, as text is read, on as many lines as it takes."""
-    figure.suptitle(
-        textwrap.fill(title, MAX_TITLE_CHARACTERS), x=0.01, ha="left", fontsize=11, fontweight="bold"
-    )
+    return figure
 
 
 def render(figure: Figure) -> dict[str, bytes]:

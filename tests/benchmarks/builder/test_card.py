@@ -4,13 +4,13 @@ import random
 
 import pytest
 
-from speechprune.benchmarks.builder.card import RecordingFacts, card_markdown, card_values, is_heard
+from speechprune.benchmarks.builder.card import RecordingFacts, card_markdown, card_values, is_spoken
 
 # the card
 
 
 @pytest.mark.parametrize(
-    ("choice", "heard"),
+    ("choice", "spoken"),
     [
         ("Thursday", True),
         ("on thursday", True),
@@ -21,8 +21,8 @@ from speechprune.benchmarks.builder.card import RecordingFacts, card_markdown, c
         ("two boxes", False),
     ],
 )
-def test_a_choice_is_heard_as_whole_words_in_a_row(choice, heard):
-    assert is_heard(choice, "The review is on Thursday. Two, uh no, two blue boxes!") is heard
+def test_a_choice_is_spoken_as_whole_words_in_a_row(choice, spoken):
+    assert is_spoken(choice, "The review is on Thursday. Two, uh no, two blue boxes!") is spoken
 
 
 def question(answer: str, span: tuple[float, float], **place) -> dict:

@@ -1,0 +1,164 @@
+"""Tables that end a run on the terminal: answers, index or search, from the values of their summaries."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+if TYPE_CHECKING:
+    from speechprune.index.summary import IndexSummary
+    from speechprune.pipeline.summary import Summary
+    from speechprune.search.summary import SearchResult
+
+NUM_FAILURES_SHOWN = 5
+NUM_HITS_SHOWN = 10  # of one question
+
+Values = dict[str, Any]
+
+
+def show_run(summary: Summary) -> None:
+    """Print how many items were answered, how well, and what it cost."""
+    _print_facts("run finished", _run_facts(summary.values))
+
+
+def show_index(summary: IndexSummary) -> None:
+    """Print what changed in the archive and what the index costs."""
+    _print_facts("index up to date", _index_facts(summary.values))
+
+
+def show_search(result: SearchResult) -> None:
+    """Print the hits of one question, or how often the recording was found for many."""
+    console, values = Console(), result.summary
+    console.print(_hits_table(result.hits) if values["num_questions"] == 1 else _recall_table(values))
+    seconds = values["seconds_search_per_question"]
+    searched = f"{values['num_recordings']:,} recordings searched in {seconds:.3g} s a question"
+    console.print(Text(f"{searched}; hits: {result.path}/hits.parquet"))
+
+
+def _print_facts(title: str, facts: Iterable[tuple[str, str]]) -> None:
+    table = Table(show_header=False, title=title, title_justify="left")
+    table.add_column(style="dim")
+    table.add_column()
+    for name, text in facts:
+        table.add_row(name, Text(text))  # no markup: paths and errors may contain brackets
+    Console().print(table)
+
+
+def _run_facts(values: Values) -> Iterator[tuple[str, str]]:
+    failures = ", ".join(f"{count} {kind}" for kind, count in values["failures"].items())
+    answered = f"{values['num_ok']:,} answered, {values['num_failed']:,} failed"
+    yield "items", answered + (f" ({failures})" if failures else "")
+    yield "recordings", f"{values['num_recordings']:,}, {values['audio_hours']:.2f} hours"
+    if values["accuracy"] is not None:
+        no_audio = values["accuracy_without_audio"]
+        yield (
+            "accuracy",
+            f"{values['accuracy']:.1%} of {values['num_judged']:,}; "
+            + ("" if no_audio is None else f"without audio: {no_audio:.1%}, ")
+            + f"always {values['majority_letter']}: {values['majority_letter_accuracy']:.1%}",
+        )
+    if values["evidence_recall_mean"] is not None:
+        yield (
+            "evidence recall",
+            f"{values['evidence_recall_mean']:.1%} of the gold evidence's audio tokens kept, "
+            f"mean of {values['num_with_evidence_recall']:,}",
+        )
+    if values["tokens_mean"]:
+        for name, pruned, unpruned, form in (
+            ("audio tokens", "tokens_kept_mean", "tokens_mean", ",.0f"),
+            ("prefill TFLOPs", "tflops_prefill_mean", "tflops_prefill_unpruned_mean", ".4g"),
+            ("memory GB", "memory_gb_mean", "memory_gb_unpruned_mean", ".4g"),
+        ):
+            own, other = values[pruned], values[unpruned]
+            yield name, f"{own:{form}} an answer, {other:{form}} unpruned ({own / other:.0%})"
+    launch = values["this_launch"]
+    if launch["items_per_second"]:
+        yield (
+            "this launch",
+            f"{launch['num_items']:,} items in {launch['seconds']:.1f} s: "
+            f"{launch['items_per_second']:.2f} items/s, "
+            f"{launch['audio_hours_per_hour']:.0f} hours of audio an hour",
+        )
+    if "num_gpus" in launch:
+        flops = launch.get("model_flops_utilisation")
+        at_work = f"{launch['num_gpus']:g}, at work {launch['gpu_utilisation']:.0%} of the time"
+        yield "GPUs", at_work + ("" if flops is None else f", {flops:.0%} of their FLOPs")
+    yield "answers", values["answers"]
+
+
+def _index_facts(values: Values) -> Iterator[tuple[str, str]]:
+    new, changed, dropped = values["num_new"], values["num_changed"], values["num_dropped"]
+    changes = f"{new:,} new, {changed:,} changed, {dropped:,} gone"
+    yield "archive", f"{values['num_recordings']:,} recordings: {changes}"
+    yield (
+        "index",
+        f"{values['num_indexed']:,} recordings, {values['audio_hours']:.2f} hours: "
+        f"{values['num_encoded']:,} encoded, {values['num_copied']:,} copied, {dropped:,} dropped",
+    )
+    for failure in values["failures"][:NUM_FAILURES_SHOWN]:
+        yield "failed", failure["error"]
+    if len(values["failures"]) > NUM_FAILURES_SHOWN:
+        yield "failed", f"{len(values['failures']) - NUM_FAILURES_SHOWN:,} more: see summary.json"
+    if values["audio_hours"]:
+        mb = {name: values[f"{name}_per_audio_hour"] / 1e6 for name in ("index_bytes", "audio_bytes")}
+        yield (
+            "an hour of audio",
+            f"{mb['index_bytes']:,.1f} MB in the index, {mb['audio_bytes']:,.1f} MB as audio; encoded "
+            f"in {values['seconds_encode_per_audio_hour']:,.1f} s, "
+            f"{values['tflops_encode_per_audio_hour']:,.4g} TFLOPs",
+        )
+    launch = values["this_launch"]
+    if launch["seconds"]:
+        speed = launch["audio_hours"] * 3600 / launch["seconds"]
+        hours = f"{launch['audio_hours']:.2f} hours of audio in {launch['seconds']:.1f} s"
+        yield "this launch", f"{hours}: {speed:.0f} x real time"
+    if asked := values.get("questions"):
+        cost = (
+            f"; {asked['seconds_per_question']:.3g} s and {asked['tflops_per_question']:.4g} TFLOPs each"
+            if asked["num_ok"]
+            else ""
+        )
+        yield "questions", f"{asked['num_ok']:,} answered, {asked['num_failed']:,} failed{cost}"
+        yield "answers", asked["answers"]
+    yield "windows", values["windows"]
+
+
+def _hits_table(hits: pa.Table) -> Table:
+    rows = hits.slice(0, NUM_HITS_SHOWN).to_pylist()
+    table = Table(title=Text(rows[0]["question"] if rows else "no recordings"), title_justify="left")
+    for name in ("", "recording", "seconds", "score", "answer", "heard at"):
+        table.add_column(name)
+    for row in rows:
+        probabilities = row["choice_probabilities"]
+        certainty = f" ({max(probabilities):.0%})" if probabilities else ""
+        spans = (row["evidence"] or [])[:2]
+        table.add_row(
+            str(row["rank"]),
+            Text(PurePosixPath(row["recording"]).name),
+            f"{row['start']:.0f} to {row['end']:.0f}",
+            f"{row['score']:.1f}",
+            Text("" if row["prediction_text"] is None else f"{row['prediction_text']}{certainty}"),
+            ", ".join(f"{span['start']:.0f} to {span['end']:.0f} s" for span in spans),
+        )
+    return table
+
+
+def _recall_table(values: Values) -> Table:
+    table = Table(title=f"{values['num_questions']:,} questions", title_justify="left")
+    found = values.get("found") or {}
+    table.add_column("recording found by")
+    names = list(next(iter(found.values()), {}))
+    for name in names:
+        table.add_column(name.replace("_at_", "@"), justify="right")
+    for method, recalls in found.items():
+        table.add_row(method.replace("_", " "), *(f"{recalls[name]:.1%}" for name in names))
+    if values["accuracy"] is not None:
+        right = f"{values['accuracy']:.1%} of {values['num_judged']:,} right"
+        table.caption = f"answers about the first recording: {right}"
+    return table

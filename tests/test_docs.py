@@ -1,0 +1,38 @@
+"""The README holds what the code does: its table of methods, its example of a method of one's own."""
+
+import re
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from speechprune import SpeechLM
+from speechprune.pruning import METHODS
+
+README = (Path(__file__).parents[1] / "README.md").read_text()
+IMPORTS = """
+from dataclasses import dataclass
+from typing import ClassVar
+from speechprune.pruning import PruningInputs, PruningResult
+from speechprune.pruning.base import RatedMethod
+"""
+
+
+def test_the_readme_lists_every_method():
+    rows = re.findall(r"^\| `(\w+)` \| `(\w+)` \|", README, re.MULTILINE)
+    assert dict(rows) == {name: kind.__name__ for name, kind in METHODS.items()}
+
+
+def test_the_readme_stays_short():
+    assert len(README.splitlines()) < 200
+
+
+def test_the_readmes_method_of_ones_own_works_as_it_stands(tiny_lm: SpeechLM, speech, tmp_path, monkeypatch):
+    (example,) = re.findall(r"```python\n(@dataclass.*?)```", README, re.DOTALL)
+    (tmp_path / "my_methods.py").write_text(IMPORTS + example)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", sys.path[:])
+    audio = tiny_lm.encode_many([speech(40.0)])[0]
+    answer = tiny_lm.answer(audio, "Who?", ["Anna", "Bert"], method="my_methods:KeepLongest")
+    norms = audio.embeds.norm(dim=-1).numpy()
+    assert answer.kept_indices.tolist() == sorted(np.argsort(-norms)[:600].tolist())
