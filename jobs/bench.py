@@ -1,17 +1,10 @@
-"""Measure speed as ratios; --help says how."""
+"""Measure speed as ratios."""
 
 from functools import partial
 
-from speechprune.cli import run, run_command
-from speechprune.cli_commands import Tool
+from speechprune.entry import call, run
 
-main = partial(
-    run_command,
-    Tool(
-        description="Measure speed as ratios.",
-        main="speechprune.lab.speed.bench:main",
-    ),
-)
+main = partial(call, "speechprune.lab.commands:main", "bench")
 
 if __name__ == "__main__":
     run(main)

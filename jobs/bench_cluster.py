@@ -1,17 +1,10 @@
-"""Run the faults and loads of a cluster on this machine; --help says how."""
+"""Run the faults and loads of a cluster on this machine."""
 
 from functools import partial
 
-from speechprune.cli import run, run_command
-from speechprune.cli_commands import Tool
+from speechprune.entry import call, run
 
-main = partial(
-    run_command,
-    Tool(
-        description="Run the faults and loads of a cluster on this machine.",
-        main="speechprune.lab.faults.command:main",
-    ),
-)
+main = partial(call, "speechprune.lab.commands:main", "bench_cluster")
 
 if __name__ == "__main__":
     run(main)

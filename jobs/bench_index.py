@@ -1,17 +1,10 @@
-"""Measure what an index saves; --help says how."""
+"""Measure what an index saves."""
 
 from functools import partial
 
-from speechprune.cli import run, run_command
-from speechprune.cli_commands import Tool
+from speechprune.entry import call, run
 
-main = partial(
-    run_command,
-    Tool(
-        description="Measure what an index saves.",
-        main="speechprune.lab.speed.bench_index:main",
-    ),
-)
+main = partial(call, "speechprune.lab.commands:main", "bench_index")
 
 if __name__ == "__main__":
     run(main)

@@ -2,21 +2,9 @@
 
 from functools import partial
 
-from speechprune.cli import run, run_command
-from speechprune.cli_commands import Job
+from speechprune.entry import call, run
 
-main = partial(
-    run_command,
-    Job(
-        usage="python jobs/figure2.py [CONFIG.yaml] [section.key=value ...]",
-        description="Draw the audio tokens that two methods keep of an item, and its text: Fig. 2.",
-        config_class="speechprune.lab.figure2.config:TokenMapConfig",
-        work="speechprune.lab.figure2.picture:make_token_map",
-        report="speechprune.lab.figure2.picture:report_token_map",
-        default_config="package://configs/paper_fig2.yaml",
-        on_interrupt="nothing was written",
-    ),
-)
+main = partial(call, "speechprune.lab.commands:main", "figure2")
 
 if __name__ == "__main__":
     run(main)

@@ -2,10 +2,9 @@
 
 from functools import partial
 
-from speechprune.cli import run, run_command
-from speechprune.cli_commands import COMMANDS
+from speechprune.entry import call, run
 
-main = partial(run_command, COMMANDS["show"])
+main = partial(call, "speechprune.cli:main", "show")
 
 if __name__ == "__main__":
     run(main)

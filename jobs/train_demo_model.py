@@ -1,22 +1,10 @@
-"""Train the small speech LLM that the project ships, from nothing."""
+"""Train the small speech LLM that the project ships."""
 
 from functools import partial
 
-from speechprune.cli import run, run_command
-from speechprune.cli_commands import Job
+from speechprune.entry import call, run
 
-main = partial(
-    run_command,
-    Job(
-        usage="python jobs/train_demo_model.py [CONFIG.yaml] [section.key=value ...]",
-        description="Train the small speech LLM that the project ships, from nothing.",
-        config_class="speechprune.lab.training.config:TrainingConfig",
-        work="speechprune.lab.training.jobs:train_demo_model",
-        report="speechprune.lab.training.jobs:report_training",
-        default_config="package://configs/demo_model.yaml",
-        on_interrupt="the same command continues",
-    ),
-)
+main = partial(call, "speechprune.lab.commands:main", "train_demo_model")
 
 if __name__ == "__main__":
     run(main)

@@ -13,9 +13,14 @@ if TYPE_CHECKING:
     from speechprune.inference.evidence import EvidenceSpan
     from speechprune.inference.speech_lm import SpeechLM
     from speechprune.inference.types import Answer, AnsweringOptions
+    from speechprune.models.base import SpeechModel
+    from speechprune.models.registry import MODELS
     from speechprune.pruning import (
+        METHODS,
         FirstPhase,
+        LateInteraction,
         NoPruning,
+        PruningMethod,
         RandomCrop,
         RandomSegments,
         SecondPhase,
@@ -31,26 +36,36 @@ _MODULES = {
     "EncodedAudio": "inference.encode",
     "EvidenceSpan": "inference.evidence",
     "FirstPhase": "pruning",
+    "LateInteraction": "pruning",
+    "METHODS": "pruning",
+    "MODELS": "models.registry",
     "NoPruning": "pruning",
+    "PruningMethod": "pruning",
     "RandomCrop": "pruning",
     "RandomSegments": "pruning",
     "SecondPhase": "pruning",
     "SpeechLM": "inference.speech_lm",
+    "SpeechModel": "models.base",
     "SpeechPrune": "pruning",
     "Truncate": "pruning",
 }
 
 __all__ = [
+    "METHODS",
+    "MODELS",
     "Answer",
     "AnsweringOptions",
     "EncodedAudio",
     "EvidenceSpan",
     "FirstPhase",
+    "LateInteraction",
     "NoPruning",
+    "PruningMethod",
     "RandomCrop",
     "RandomSegments",
     "SecondPhase",
     "SpeechLM",
+    "SpeechModel",
     "SpeechPrune",
     "Truncate",
 ]

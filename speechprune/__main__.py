@@ -1,6 +1,6 @@
 """``python -m speechprune``: the console command."""
 
-from speechprune.cli import run
+from speechprune.entry import run
 
 if __name__ == "__main__":
     run()

@@ -6,46 +6,37 @@ out (one line says why), 130 stopped by Ctrl-C.
 
 from __future__ import annotations
 
-import contextlib
 import difflib
-import os
-import signal
 import sys
-import threading
-from collections.abc import Callable, Sequence
-from importlib import import_module
-from types import FrameType
-from typing import Any, NoReturn
+from collections.abc import Mapping, Sequence
 
 from speechprune import __version__
 from speechprune.cli_commands import COMMANDS, EXTRAS, Command, Job
+from speechprune.entry import load, was_interrupted
 
 PRINT_CONFIG = "--print-config"
-SHUTDOWN_SECONDS = 5.0  # that Ray may take to end after Ctrl-C
-
-_interrupted = threading.Event()
 
 
-def main(arguments: Sequence[str]) -> int:
+def main(arguments: Sequence[str], commands: Mapping[str, Command] = COMMANDS) -> int:
     """Run ``speechprune COMMAND ...`` and return its exit code."""
     name, *rest = arguments or ["--help"]
     if name in ("-h", "--help"):
-        print(overview())
+        print(overview(commands))
         return 0 if arguments else 2
     if name == "--version":
         print(f"speechprune {__version__}")
         return 0
-    if name not in COMMANDS:
-        close = difflib.get_close_matches(name, COMMANDS, n=1)
-        hint = f"did you mean {close[0]}?" if close else f"give one of {', '.join(COMMANDS)}"
+    if name not in commands:
+        close = difflib.get_close_matches(name, commands, n=1)
+        hint = f"did you mean {close[0]}?" if close else f"give one of {', '.join(commands)}"
         print(f"speechprune: unknown command {name}: {hint}", file=sys.stderr)
         return 2
-    return run_command(COMMANDS[name], rest)
+    return run_command(commands[name], rest)
 
 
-def overview() -> str:
+def overview(commands: Mapping[str, Command]) -> str:
     """Return what ``speechprune --help`` prints: every command in one line."""
-    lines = [f"  {name:10} {command.description.splitlines()[0]}" for name, command in COMMANDS.items()]
+    lines = [f"  {name:10} {command.description.splitlines()[0]}" for name, command in commands.items()]
     return "\n".join(
         [
             "usage: speechprune COMMAND ...",
@@ -83,7 +74,7 @@ def run_command(command: Command, arguments: Sequence[str]) -> int:
         exit_code: int = load(command.main)(arguments)
         return exit_code
     except BaseException as error:
-        if not (isinstance(error, KeyboardInterrupt) or _interrupted.is_set()):
+        if not (isinstance(error, KeyboardInterrupt) or was_interrupted()):
             return _exit_code_of(error)
         logger.warning("stopped; {}", command.on_interrupt)
         return 130
@@ -141,51 +132,3 @@ def _exit_code_of(error: BaseException) -> int:
         logger.error("{}", error)
         return 2
     raise error
-
-
-def load(reference: str) -> Any:
-    """Return the object that ``module:name`` names."""
-    module, _, name = reference.partition(":")
-    return getattr(import_module(module), name)
-
-
-def run(main: Callable[[Sequence[str]], int] = main) -> NoReturn:
-    """Run a command as this process and leave with its exit code.
-
-    Ctrl-C gives 130 whenever it comes: while modules are imported, while Ray starts, or where a library has
-    turned it into an error of its own. After it nothing more is interrupted, and the exit hooks of Python and
-    Ray, in which a half-started Ray can crash, are left out.
-    """
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # not where a shell has it ignored
-        signal.signal(signal.SIGINT, _interrupt)
-    try:
-        exit_code = main(sys.argv[1:])
-        _shut_down_ray()  # here, where Ctrl-C is still expected, rather than in an exit hook
-    except BaseException:
-        if not _interrupted.is_set():
-            raise
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    if not _interrupted.is_set():
-        sys.exit(exit_code)
-    shutdown = threading.Thread(target=_shut_down_ray, daemon=True)
-    shutdown.start()
-    shutdown.join(SHUTDOWN_SECONDS)
-    for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(Exception):
-            stream.flush()
-    os._exit(130)
-
-
-def _interrupt(number: int, frame: FrameType | None) -> None:
-    _interrupted.set()
-    raise KeyboardInterrupt
-
-
-def _shut_down_ray() -> None:
-    """End this process's part in Ray, if it has one."""
-    ray = sys.modules.get("ray")
-    if _interrupted.is_set():
-        with contextlib.suppress(BaseException):
-            ray.shutdown()  # type: ignore[union-attr]
-    elif ray is not None:
-        ray.shutdown()

@@ -22,10 +22,9 @@ if TYPE_CHECKING:
     from speechprune.sweep.config import SweepConfig
     from speechprune.sweep.job import SweepResult
 
-# modules of the extras in pyproject.toml: the extra that installs each
+# modules that no bare install has: the extra in pyproject.toml that installs each
 EXTRAS = {
     "espeakng_loader": "build",
-    "httpx2": "build",
     "rapidfuzz": "build",
     "soundfile": "build",
     "moto": "lab",

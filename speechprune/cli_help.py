@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
-import re
+import json
 import shutil
 import textwrap
 from types import NoneType, UnionType
@@ -14,6 +14,7 @@ import yaml
 
 from speechprune.cli_commands import Job
 from speechprune.config import section_class
+from speechprune.docstrings import parameter_docs
 
 MAX_WIDTH = 110
 _TYPE_NAMES = {str: "text", int: "whole number", float: "number", bool: "true or false", Any: "any value"}
@@ -53,24 +54,9 @@ def settings_help(config_class: type) -> str:
         for key in dataclasses.fields(owner):
             default = f"default {_as_text(defaults[key.name])}" if key.name in defaults else "required"
             lines.append(_wrap(f"{section.name}.{key.name} ({type_text(types[key.name])}, {default})", 2))
-            lines += [_wrap(meanings[key.name], 6)] if key.name in meanings else []
+            lines += [_wrap(meanings[key.name].replace("``", ""), 6)] if key.name in meanings else []
         lines.append("")
     return "\n".join(lines).rstrip()
-
-
-def parameter_docs(owner: type) -> dict[str, str]:
-    """Return the meaning of each parameter that the numpy docstrings of a class and its bases describe."""
-    meanings: dict[str, str] = {}
-    for base in reversed(owner.__mro__):
-        _, _, parameters = inspect.cleandoc(base.__doc__ or "").partition("Parameters\n----------\n")
-        names: list[str] = []
-        for line in re.split(r"\n\n(?=\S[^\n]*\n-+\n)", parameters)[0].splitlines():
-            if line and not line.startswith(" "):
-                names = [name.strip() for name in line.partition(":")[0].split(",")]
-                meanings |= dict.fromkeys(names, "")
-            else:
-                meanings |= {name: f"{meanings[name]} {line.strip()}".strip() for name in names}
-    return {name: text.replace("``", "") for name, text in meanings.items()}
 
 
 def type_text(hint: Any) -> str:
@@ -100,6 +86,8 @@ def _defaults(section: dataclasses.Field[Any], owner: Any) -> dict[str, Any]:
 
 def _as_text(value: Any) -> str:
     """Return a value as a config file would give it, on one line."""
+    if isinstance(value, str):
+        return value if value and value.isprintable() else json.dumps(value)
     value = list(value) if isinstance(value, tuple) else value
     text: str = yaml.safe_dump(value, default_flow_style=True, width=1 << 20, allow_unicode=True)
     return text.removesuffix("\n").removesuffix("\n...")

@@ -8,6 +8,7 @@ import yaml
 from speechprune.config import ConfigError, load_config, parse_config
 from speechprune.pipeline.config import BatchQAConfig
 from speechprune.pruning import METHODS
+from tests.helpers.own_method import KeepEvery
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 LEAST = {"input": {"manifest": "m.jsonl"}, "model": {"path": "some/model"}, "output": {"path": "runs/x"}}
@@ -65,7 +66,7 @@ def test_unknown_names_are_refused_with_the_nearest(values, sentence):
         ("model", "dtype", "fp16", "'auto', 'float32', 'bfloat16' or 'float16'"),
         ("model", "encoder_batch_size", 0, "at least 1"),
         ("model", "random_weights", "perhaps", "boolean"),
-        ("pruning", "method", "speechprunes", "'speechprune', 'first_phase'"),
+        ("pruning", "method", "speechprunes", "did you mean speechprune?"),
         ("pruning", "pruning_rate", 1.0, "from 0 to below 1"),
         ("pruning", "pruning_rate", -0.1, "from 0 to below 1"),
         ("pruning", "pruning_rate", float("nan"), "from 0 to below 1"),
@@ -110,6 +111,36 @@ def test_every_method_is_built_by_name_with_the_settings_it_has(method):
     assert {name: value for name, value in settings.items() if hasattr(built, name)} == {
         name: getattr(built, name) for name in settings if hasattr(built, name)
     }
+
+
+OWN = "tests.helpers.own_method:KeepEvery"
+
+
+def test_a_class_of_the_users_own_is_built_with_the_settings_it_has():
+    section = {"method": OWN, "phase1_budget": 500, "pruning_rate": 0.4, "settings": {"every": 3}}
+    config = parse_config(BatchQAConfig, LEAST | {"pruning": section})
+    assert config.pruning.build() == KeepEvery(phase1_budget=500, every=3)
+
+
+@pytest.mark.parametrize(
+    ("section", "sentence"),
+    [
+        ({"method": "whisper"}, "pruning.method is 'whisper': give speechprune, first_phase, "),
+        ({"method": "gone.x:Y"}, "pruning.method is 'gone.x:Y', but there is no module gone: put its folder"),
+        (
+            {"method": OWN, "settings": {"evry": 3}},
+            f"pruning.settings.evry is not a setting of {OWN}: did you",
+        ),
+        ({"method": OWN, "settings": {"every": 0}}, "pruning.settings.every is 0: give at least 1"),
+        ({"method": OWN, "settings": {"every": "no"}}, "pruning.settings.every is 'no': input should be a"),
+        ({"settings": {"every": 3}}, "pruning.settings.every is not a setting of speechprune: valid here: "),
+    ],
+)
+def test_a_method_that_cannot_be_is_refused_in_one_sentence(section, sentence):
+    with pytest.raises(ConfigError) as refusal:
+        parse_config(BatchQAConfig, LEAST | {"pruning": section})
+    assert str(refusal.value).startswith(sentence)
+    assert "\n" not in str(refusal.value)
 
 
 @pytest.mark.parametrize("missing", ["input.manifest", "model.path", "output.path"])

@@ -1,16 +1,19 @@
 """Loading a config of any kind, and the arguments that jobs share."""
 
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import pytest
 
+import speechprune
 from speechprune.config import (
     ConfigError,
-    asks_for_help,
+    as_yaml,
     config_from_arguments,
     load_config,
     parse_config,
 )
+from speechprune.pipeline.config import BatchQAConfig
 
 
 @dataclass(frozen=True)
@@ -105,8 +108,8 @@ def test_arguments_are_a_config_and_overrides_in_any_order(config_file):
 def test_the_default_config_is_taken_where_none_is_named(tmp_path, config_file):
     default = tmp_path / "default.yaml"
     default.write_text("oven:\n  degrees: 99\n")
-    assert config_from_arguments(Bakery, ["oven.trays=3"], default).oven == Oven(99.0, 3)
-    assert config_from_arguments(Bakery, [config_file], default).oven == Oven(220.0)
+    assert config_from_arguments(Bakery, ["oven.trays=3"], str(default)).oven == Oven(99.0, 3)
+    assert config_from_arguments(Bakery, [config_file], str(default)).oven == Oven(220.0)
 
 
 def test_too_many_configs_are_refused_and_none_where_there_is_no_default(config_file):
@@ -116,7 +119,50 @@ def test_too_many_configs_are_refused_and_none_where_there_is_no_default(config_
         config_from_arguments(Bakery, ["oven.trays=3"])
 
 
-@pytest.mark.parametrize("argument", ["-h", "--help"])
-def test_help_is_asked_for_anywhere_among_the_arguments(argument):
-    assert asks_for_help(["config.yaml", argument])
-    assert not asks_for_help(["config.yaml", "oven.trays=1"])
+def test_an_unknown_option_is_no_config_file(config_file):
+    with pytest.raises(
+        ConfigError, match=r"^unknown option --trays=2: settings are written section\.key=value"
+    ):
+        config_from_arguments(Bakery, [config_file, "--trays=2"])
+
+
+PACKAGE = Path(speechprune.__file__).parent
+
+
+def test_an_address_in_the_package_is_a_path_from_any_folder(tmp_path, config_file, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    override = "dough.label=package://demo/model"
+    assert load_config(Bakery, config_file, [override]).dough.label == str(PACKAGE / "demo/model")
+    demo = load_config(BatchQAConfig, "package://configs/demo.yaml")
+    assert demo.input.manifest == str(PACKAGE / "demo/archive/manifest.jsonl")
+    assert demo.output.path == "runs/demo"
+
+
+def test_below_the_current_folder_it_is_relative(config_file, monkeypatch):
+    monkeypatch.chdir(PACKAGE.parent)
+    overrides = ["dough.label=package://demo/model", "dough.flours=[package://demo/archive]"]
+    dough = load_config(Bakery, config_file, overrides).dough
+    assert (dough.label, dough.flours) == ("speechprune/demo/model", ("speechprune/demo/archive",))
+
+
+def test_what_the_package_lacks_is_refused_with_what_it_has(config_file):
+    with pytest.raises(
+        ConfigError, match=r"^package://demo/modle is not in the package: demo/ .*archive, model"
+    ):
+        load_config(Bakery, config_file, ["dough.label=package://demo/modle"])
+    with pytest.raises(ConfigError, match=r"^package://configs/dmeo.yaml is not .* configs/ .*demo\.yaml"):
+        load_config(Bakery, "package://configs/dmeo.yaml")
+
+
+def test_a_shipped_config_by_its_bare_name_is_pointed_to():
+    with pytest.raises(
+        ConfigError, match=r"can't be read: .*; the package ships package://configs/noise\.yaml$"
+    ):
+        load_config(Bakery, "noise.yaml")
+
+
+def test_a_config_as_yaml_reads_back_to_itself(tmp_path):
+    config = Bakery(Oven(180.0, 3), Dough(("rye", "spelt"), {"rye": 5}, "{name}\n\tKäse: [1]"))
+    path = tmp_path / "again.yaml"
+    path.write_text(as_yaml(config))
+    assert load_config(Bakery, str(path)) == config

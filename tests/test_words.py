@@ -19,14 +19,14 @@ OLD_WORDS = {
     r"\b(un)?heard\b|\bhears\b": "decoded, no_audio",
     r"\bborne?\b(?! in)|\bbears?\b": "limits, carries",
     r"\bbegun\b": "start, started",
-    r"\bblind\b": "no_audio",
+    r"(?<!colour-)\bblind\b": "no_audio",
     r"\b(a|the|each|next|last|first|two|of) nights?\b": "incremental run",
     r"\brehears\w*": "faults, fault injection",
     r"\bmisbehav\w*|\bbefall\w*|\bstrikes?\b": "fault, inject",
     r"\blessons?\b": "stage, objective",
     r"\blong haul\b": "soak run",
     r"\bwhole truth\b": "actual FLOPs",
-    r"\b[Rr]ows (in|out)\b(?=[ ,:.\"]*$)": "manifest reader, answer table schema",
+    r"\b[Rr]ows (in|out)[,:\"]": "manifest reader, answer table schema",
     r"\bStopwatch\b": "Timer",
     r"\b(AttemptLedger|WorkerKilled|AskedQuestion)\b": "AttemptTracker, PoisonedRecording, PreparedQuery",
     r"\blacked\b": "missing",
@@ -39,16 +39,14 @@ OLD_NAMES = re.compile(
     re.IGNORECASE,
 )
 NOT_YET = (  # files and folders that still use old words
-    "README.md",
     "speechprune/cost/",
     "speechprune/inference/types.py",
     "speechprune/models/hub.py",
     "speechprune/pipeline/",
     "speechprune/pruning/phase1.py",
-    "speechprune/reports/answers.py",
     "speechprune/search/index_pass.py",
     "speechprune/search/job.py",
-    "speechprune/sweep/",
+    "speechprune/sweep/job.py",
 )
 
 

@@ -6,6 +6,8 @@ Hugging Face data sets with a split ``test`` and the columns ``context`` (audio)
 
 import hashlib
 import io
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,65 +21,56 @@ from speechprune.data import Row
 COLUMNS = ("context", "instruction", "choices", "answer")
 
 
-def read_dream_tts(
-    output_dir: Path, *, source: str = "AudioLLMs/dream_tts_mcq_test", min_seconds: float = 60
-) -> Benchmark:
-    """Read DREAM-TTS: questions about spoken dialogues.
+def _reader(name: str, contents: str) -> Callable[..., Benchmark]:
+    """Make the reader of one AudioBench set."""
 
-    Parameters
-    ----------
-    output_dir
-        Folder of the manifest; the recordings go into ``output_dir/audio``.
-    source
-        Data set on the Hugging Face hub, or a local folder of the same layout (``data/test-*.parquet``).
-    min_seconds
-        Only recordings longer than this are kept.
-    """
-    return _read("dream_tts", output_dir, source, min_seconds)
+    def read(
+        output_dir: Path, *, source: str = f"AudioLLMs/{name}_mcq_test", min_seconds: float = 60
+    ) -> Benchmark:
+        """Read {contents}.
 
+        Parameters
+        ----------
+        output_dir
+            Folder of the manifest; the recordings go into ``output_dir/audio``.
+        source
+            Data set on the Hugging Face hub, or a local folder of the same layout (``data/test-*.parquet``).
+        min_seconds
+            Only recordings longer than this are kept.
+        """
+        dataset = load_test_split(source)
+        (output_dir / "audio").mkdir(parents=True, exist_ok=True)
+        records = ((f"{source}, row {number}", (number, record)) for number, record in enumerate(dataset))
+        return read_rows(records, partial(_row, name, output_dir, min_seconds))
 
-def read_cn_college_listen(
-    output_dir: Path, *, source: str = "AudioLLMs/cn_college_listen_mcq_test", min_seconds: float = 60
-) -> Benchmark:
-    """Read CN-College-Listen: listening tests of Chinese colleges, in English.
-
-    Parameters
-    ----------
-    output_dir
-        Folder of the manifest; the recordings go into ``output_dir/audio``.
-    source
-        Data set on the Hugging Face hub, or a local folder of the same layout (``data/test-*.parquet``).
-    min_seconds
-        Only recordings longer than this are kept.
-    """
-    return _read("cn_college_listen", output_dir, source, min_seconds)
+    read.__doc__ = (read.__doc__ or "").format(contents=contents)
+    return read
 
 
-def _read(name: str, output_dir: Path, source: str, min_seconds: float) -> Benchmark:
-    """Make the rows; a recording with several questions is written once, so that it is encoded once."""
-    dataset = load_test_split(source)
-    (output_dir / "audio").mkdir(parents=True, exist_ok=True)
+read_dream_tts = _reader("dream_tts", "DREAM-TTS, questions about spoken dialogues")
+read_cn_college_listen = _reader("cn_college_listen", "CN-College-Listen, English listening tests of China")
 
-    def make_row(numbered_record: tuple[int, dict[str, Any]]) -> Row | None:
-        number, record = numbered_record
-        choices = parse_choices(record["choices"])
-        answer = parse_gold_answer(record["answer"], choices)
-        audio_bytes = record["context"]["bytes"] or Path(record["context"]["path"]).read_bytes()
-        seconds, suffix = duration_and_suffix(audio_bytes)
-        if seconds <= min_seconds:
-            return None
-        audio = f"audio/{hashlib.sha256(audio_bytes).hexdigest()[:16]}{suffix}"
-        (output_dir / audio).write_bytes(audio_bytes)
-        return {
-            "item_id": f"{name}-{number}",
-            "audio": audio,
-            "question": record["instruction"].strip(),
-            "choices": choices,
-            "answer": answer,
-        }
 
-    records = ((f"{source}, row {number}", (number, record)) for number, record in enumerate(dataset))
-    return read_rows(records, make_row)
+def _row(
+    name: str, output_dir: Path, min_seconds: float, numbered_record: tuple[int, dict[str, Any]]
+) -> Row | None:
+    """Convert one record; a recording with several questions is written once, so that it is encoded once."""
+    number, record = numbered_record
+    choices = parse_choices(record["choices"])
+    answer = parse_gold_answer(record["answer"], choices)
+    audio_bytes = record["context"]["bytes"] or Path(record["context"]["path"]).read_bytes()
+    seconds, suffix = duration_and_suffix(audio_bytes)
+    if seconds <= min_seconds:
+        return None
+    audio = f"audio/{hashlib.sha256(audio_bytes).hexdigest()[:16]}{suffix}"
+    (output_dir / audio).write_bytes(audio_bytes)
+    return {
+        "item_id": f"{name}-{number}",
+        "audio": audio,
+        "question": record["instruction"].strip(),
+        "choices": choices,
+        "answer": answer,
+    }
 
 
 def load_test_split(source: str) -> datasets.Dataset:

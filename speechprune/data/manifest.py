@@ -1,4 +1,4 @@
-"""Rows in: a manifest of (recording, question) items, read and checked before any work starts."""
+"""Manifest reader: (recording, question) items, read and checked before any work starts."""
 
 from __future__ import annotations
 

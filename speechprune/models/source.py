@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -34,7 +35,7 @@ class ModelSource:
     device: str
     dtype: torch.dtype
 
-    @property
+    @cached_property  # asks the hub whether it can be reached, which takes seconds where it can't
     def location(self) -> dict[str, Any]:
         """Keyword arguments of any ``from_pretrained``."""
         return {

@@ -186,6 +186,7 @@ class Lease:
         return json.dumps(
             {
                 "host": socket.gethostname(),
+                "pid_namespace": _pid_namespace(),
                 "pid": me.pid,
                 "started": me.create_time(),
                 "since": self._since,
@@ -223,8 +224,8 @@ def _holder(content: bytes) -> dict[str, Any]:
 
 
 def _is_alive_here(holder: dict[str, Any]) -> bool | None:
-    """Whether the holder is a living process of this machine; None if it is not of this machine."""
-    if holder.get("host") != socket.gethostname():
+    """Whether the holder is a living process of this machine; None if this process can't see it."""
+    if (holder.get("host"), holder.get("pid_namespace")) != (socket.gethostname(), _pid_namespace()):
         return None
     try:
         process = psutil.Process(holder["pid"])
@@ -234,3 +235,11 @@ def _is_alive_here(holder: dict[str, Any]) -> bool | None:
         )
     except psutil.NoSuchProcess:
         return False
+
+
+def _pid_namespace() -> str | None:
+    """What process numbers belong to: a container may have its host's name and other processes."""
+    try:
+        return os.readlink("/proc/self/ns/pid")
+    except OSError:  # not Linux
+        return None

@@ -239,4 +239,4 @@ def method_class(name: str) -> type[PruningMethod]:
         return import_class(name, PruningMethod, "method")  # type: ignore[type-abstract]
     close = difflib.get_close_matches(name, METHODS, n=1)
     hint = f"did you mean {close[0]}?" if close else f"give {', '.join(METHODS)}, or package.module:Class"
-    raise ValueError(f"unknown method {name!r}: {hint}")
+    raise ValueError(f"method is {name!r}: {hint}")

@@ -30,7 +30,7 @@ def make_method(name: str, settings: Mapping[str, Any]) -> PruningMethod:
         if setting not in known:
             close = difflib.get_close_matches(setting, known, n=1)
             hint = f"did you mean {close[0]}?" if close else f"valid here: {', '.join(known)}"
-            raise ValueError(f"{name} has no setting {setting}: {hint}")
+            raise ValueError(f"{setting} is not a setting of {name}: {hint}")
     try:
         return TypeAdapter(kind).validate_python(dict(settings))
     except ValidationError as error:
@@ -64,7 +64,12 @@ class _MethodChoice:
     def build(self) -> PruningMethod:
         """Make the method, with those of the settings that it has."""
         own = self._shared_settings(method_class(self.method))
-        return make_method(self.method, own | self.settings)
+        try:
+            return make_method(self.method, own | self.settings)
+        except ValueError as error:
+            if str(error).split(" ")[0] in self.settings:  # sentences begin with the setting's name
+                raise ValueError(f"settings.{error}") from error
+            raise
 
     def _shared_settings(self, kind: type[PruningMethod]) -> dict[str, Any]:
         names = {f.name for f in dataclasses.fields(kind)}

@@ -1,1 +1,1 @@
-"""What a run says about itself: counts, accuracy, cost."""
+"""Reports: answers and summaries on the terminal, and the docs page of columns."""

@@ -1,17 +1,17 @@
-"""Answers for a person to look at: what was asked, what came out, and where to listen."""
+"""Answers on the terminal: question, prediction, and where in the recording to listen."""
 
 from __future__ import annotations
 
 import re
 import wave
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 from rich.table import Column, Table
 from rich.text import Text
 
 from speechprune.audio import SAMPLE_RATE, AudioSilent, decode_audio
+from speechprune.data import Row
 from speechprune.data.columns import COLUMNS, GOLD_SPAN_COLUMNS
 from speechprune.data.formats import clock
 from speechprune.inference.prompts import LETTERS
@@ -19,11 +19,9 @@ from speechprune.pipeline.summary import AnswersSource
 
 BAR_CHARACTERS = 20  # of a probability of one
 
-Row = dict[str, Any]
-
 
 class AnswerNotFound(ValueError):
-    """No item, or more than one, has an id that begins so."""
+    """No item, or more than one, has an id that starts with the text given."""
 
 
 def list_answers(run: AnswersSource, *, only_failed: bool) -> None:
@@ -49,7 +47,7 @@ def find_answer(run: AnswersSource, item_id: str) -> Row:
     Raises
     ------
     AnswerNotFound
-        None begins so, or several do; the sentence lists some.
+        No id starts so, or several do; the sentence lists some.
     """
     columns = [*(column.name for column in COLUMNS), *GOLD_SPAN_COLUMNS]
     rows = [row for status in ("ok", "failed") for row in _rows(run, status, *columns)]

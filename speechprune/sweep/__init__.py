@@ -1,1 +1,1 @@
-"""Many ways of pruning over the same recordings: the grid, and what its points are worth."""
+"""Sweep: many ways of pruning over the same recordings, and their accuracy against cost."""

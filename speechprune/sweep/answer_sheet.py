@@ -58,7 +58,7 @@ class AnswerSheet:
 
     @property
     def num_items(self) -> int:
-        """Items that any point was asked."""
+        """Items that any point has a row of."""
         return len(self.of_items)
 
     def of(self, is_chosen: np.ndarray) -> AnswerSheet:
@@ -85,7 +85,7 @@ def answer_sheets(
     points
         Rows of other points are left out.
     item_columns
-        To be had as ``of_items``.
+        Further columns of ``of_items``.
     """
     rows = _select(answers, [*KEY_NAMES, "answer", *NUMBER_COLUMNS, *item_columns])
     keys = {name: rows.column(name).cast(pa.string()) for name in KEY_NAMES}
@@ -150,7 +150,7 @@ def _codes(column: pa.ChunkedArray, values: Sequence[str]) -> np.ndarray:
 
 
 def _any_valid(column: pa.ChunkedArray, item_codes: np.ndarray, num_items: int) -> pa.ChunkedArray:
-    """What a row of each item says, of those that say anything: all that do say the same."""
+    """The value of each item: that of any row with one, as all such rows of an item agree."""
     rows = np.flatnonzero(column.is_valid().to_numpy())
     found = np.full(num_items, -1)
     found[item_codes[rows]] = rows

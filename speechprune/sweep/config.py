@@ -1,4 +1,4 @@
-"""What ``jobs/sweep.py`` can be told: one dataclass a section."""
+"""Configuration of the sweep job: one dataclass per section."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from speechprune.sweep.groups import check_reference
 
 @dataclass(frozen=True, kw_only=True)
 class SweepInputOptions:
-    """What is asked of what.
+    """Benchmarks whose items are answered at every point.
 
     Parameters
     ----------
@@ -28,7 +28,7 @@ class SweepInputOptions:
     split
         Split of Hugging Face datasets.
     limit
-        Only the first so many items of each.
+        Number of items of each benchmark, from its start; all where it is null.
     """
 
     manifest: str | dict[str, str]
@@ -57,7 +57,7 @@ class GridOptions:
         the settings of ``pruning`` in ``jobs/batch_qa.py``, whatever else the method's class has, and
         ``query_text``.
     models
-        Paths in place of ``model.path``, each asked everything; the other settings of ``model`` hold for all.
+        Paths in place of ``model.path``, each answers all items with the other settings of ``model``.
     """
 
     points: tuple[dict[str, Any], ...]
@@ -77,7 +77,7 @@ class SweepAnsweringOptions(AnsweringOptions):
 
 @dataclass(frozen=True, kw_only=True)
 class ReportOptions:
-    """What is told of the points.
+    """Title, slices and reference of the report.
 
     Parameters
     ----------
@@ -98,7 +98,7 @@ class ReportOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class SweepConfig:
-    """Everything that ``jobs/sweep.py`` can be told."""
+    """Configuration of the sweep job."""
 
     input: SweepInputOptions
     model: ModelOptions

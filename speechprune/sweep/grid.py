@@ -23,7 +23,7 @@ def expand_grid(blocks: Sequence[dict[str, Any]], query_text: QueryText) -> list
         Each a dict of settings whose values are one value or a list of them: all combinations are points.
         ``method`` is needed; a setting goes to those of the block's methods that have it.
     query_text
-        Of the points that don't say.
+        Of the points that don't state one.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""What the points of a sweep are worth: accuracy, tests and cost from the answers of all items."""
+"""Points of a sweep: accuracy, tests and cost of each, from the answers of all items."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from speechprune.data import Row
 from speechprune.data.columns import aggregated
 from speechprune.inference.point import Point
 from speechprune.sweep.answer_sheet import AnswerSheet, answer_sheets
@@ -20,8 +21,6 @@ from speechprune.sweep.statistics import mcnemar_p, wilson_interval
 
 COST_TOLERANCE = 1e-9  # relative: the same FLOPs as a mean over one seed and over three differ by rounding
 
-Row = dict[str, Any]
-
 
 def points_table(
     answers: pa.Table,
@@ -30,13 +29,13 @@ def points_table(
     slices: Sequence[str] = (),
     reference: dict[str, Any] | None = None,
 ) -> pa.Table:
-    """Tell what each point of a grid is worth, for every model, benchmark and slice of the items.
+    """Accuracy, test and cost of each point of a grid, for every model, benchmark and slice of the items.
 
     All numbers of a row are about the same items: those of the slice with a gold letter that every seed of
     the point answered. A mean over seeds is a mean over items and seeds. Its interval is Wilson's over the
     items, as if there were one seed: seeds share their items, so more seeds don't make it narrower, which
     is rather too wide than too narrow. Of the tests against the reference, on the items that all seeds of
-    both answered, one for each pair of seeds, the largest p-value is told: the least sure.
+    both answered, one for each pair of seeds, the largest p-value is reported: the least certain.
 
     Parameters
     ----------

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import pyarrow as pa
 
+from speechprune.data import Row
 from speechprune.sweep.slices import ALL_ITEMS
 
 # of the unpruned accuracy: what a team can lose unnoticed; on a few hundred items, one or two answers
@@ -15,8 +15,6 @@ UNSURE_WIDTH = (
     0.10  # of an interval: wider, and a point that loses a tenth can look like one that loses nothing
 )
 UNPRUNED_METHOD = "none"
-
-Row = dict[str, Any]
 
 
 def recommend(points: pa.Table) -> str | None:

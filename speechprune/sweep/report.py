@@ -9,14 +9,10 @@ import pyarrow as pa
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from speechprune import storage
+from speechprune.data import Row
 from speechprune.data.formats import percent
 from speechprune.sweep.figures import SweepFigure, draw_figures, render
-from speechprune.sweep.figures.rows import (
-    Row,
-    first_value,
-    group,
-    slice_kinds,
-)
+from speechprune.sweep.figures.rows import first_value, group, slice_kinds
 from speechprune.sweep.report_tables import ReportTable, table_of_points, table_of_slices
 from speechprune.sweep.slices import ALL_ITEMS, HARD_ITEMS
 
@@ -46,7 +42,7 @@ HOW_TO_READ = (
 
 @dataclass(frozen=True)
 class BenchmarkSection:
-    """One benchmark: what is worth knowing of its items, tables, figures."""
+    """One benchmark: notes on its items, tables, figures."""
 
     name: str
     notes: list[str]
@@ -65,7 +61,7 @@ class ModelSection:
 
 @dataclass(frozen=True)
 class Report:
-    """All that a report says, in the order in which it is said."""
+    """All of a report, in its order."""
 
     title: str
     facts: dict[str, str]

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import NamedTuple
 
+from speechprune.data import Row
 from speechprune.data.column import ReportCell
 from speechprune.data.columns import ACTUAL, COLUMNS, PAPER, TOKENS
 from speechprune.data.formats import p_value, percent
-from speechprune.sweep.figures.rows import Row, group
+from speechprune.sweep.figures.rows import group
 from speechprune.sweep.slices import HARD_ITEMS
 
 EMPTY = "–"
@@ -18,7 +19,7 @@ Value = float | str | None
 
 
 class Cell(NamedTuple):
-    """What is shown, and what a column is sorted by."""
+    """The text shown, and the value that the column is sorted by."""
 
     text: str
     value: Value
@@ -46,9 +47,9 @@ class ReportTable:
     name
         What it is about; empty for the main table.
     rows
-        A cell a column.
+        One cell per column.
     pareto
-        One a row: whether it is marked as Pareto-best.
+        One per row: whether it is marked as Pareto-best.
     """
 
     name: str

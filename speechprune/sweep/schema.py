@@ -1,4 +1,4 @@
-"""Rows of ``points.parquet``: one a model, benchmark, slice of the items, and point of the grid."""
+"""Schema of ``points.parquet``: one row per model, benchmark, slice of the items, and point of the grid."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def _aggregated(*sections: str) -> list[pa.Field]:
     return [field for pair in fields for field in pair if field is not None]
 
 
-# measured, so not the same twice; all others are
+# measured, so they differ from run to run; all others are reproduced exactly
 MEASURED_COLUMNS = tuple(_aggregated("measured"))
 
 POINTS_SCHEMA = pa.schema(

@@ -60,20 +60,20 @@ def check_slices(items: pa.Table, slices: Sequence[str]) -> None:
 
 
 def item_slices(sheet: AnswerSheet, slices: Sequence[str]) -> list[tuple[str, np.ndarray]]:
-    """Names of the slices that have items, and a boolean an item each.
+    """Names of the slices that have items, each with a boolean per item.
 
     Parameters
     ----------
     sheet
         With ``columns_for(slices)``.
     slices
-        ``position`` is where in the recording the answer is told, ``length`` the recording's, any other
+        ``position`` is where in the recording the answer is spoken, ``length`` the recording's, any other
         the values of a column. Items of which that is not known are in no slice of it: the length of a
         recording that no point could answer about, for one.
     """
     found = [(ALL_ITEMS, np.ones(sheet.num_items, bool))]
     if ORIGINAL in sheet.points:
-        # the paper's SPIRAL-H: what the beginning of the recording doesn't tell, nor a lucky guess
+        # the paper's SPIRAL-H: not answered by the beginning of the recording, nor by a lucky guess
         found.append((HARD_ITEMS, sheet.numbers["correct"][sheet.points.index(ORIGINAL)] == 0))
     for name in slices:
         if name == "position":
@@ -87,9 +87,9 @@ def item_slices(sheet: AnswerSheet, slices: Sequence[str]) -> list[tuple[str, np
 
 def _quarter(items: pa.Table) -> np.ndarray:
     """⌊4·(evidence_start - start) / audio_seconds⌋; the recording's end is in its last quarter."""
-    begin = pc.fill_null(items.column("start").cast(pa.float64()), 0.0).to_numpy()
-    told, length = (_floats(items, name) for name in ("evidence_start", "audio_seconds"))
-    return np.floor(4 * (told - begin) / length)
+    start = pc.fill_null(items.column("start").cast(pa.float64()), 0.0).to_numpy()
+    evidence, length = (_floats(items, name) for name in ("evidence_start", "audio_seconds"))
+    return np.floor(4 * (evidence - start) / length)
 
 
 def _length_class(items: pa.Table) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""How far a count of right answers can be trusted."""
+"""Confidence intervals and tests of accuracy."""
 
 from __future__ import annotations
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import pyarrow as pa
 from rich.console import Console, Group
 from rich.table import Table
 from rich.text import Text
 
+from speechprune.data import Row
 from speechprune.sweep.recommendation import find_unpruned
 from speechprune.sweep.slices import ALL_ITEMS, HARD_ITEMS
 
@@ -20,7 +20,6 @@ LEGEND = (
     "paper: prefill, as the paper counts it; asked: all that one more question costs; %: of unpruned, or of\n"
     "the most accurate point where the grid has no unpruned one"
 )
-Row = dict[str, Any]
 
 
 def show_sweep(points: pa.Table, console: Console | None = None) -> None:
@@ -80,7 +79,7 @@ def sweep_table(points: pa.Table, model: str, benchmark: str) -> Group:
 
 
 def _heading(rows: Sequence[Row], model: str, benchmark: str) -> Text:
-    """Model, benchmark, and what scores without listening: told of the point with most answers."""
+    """Model, benchmark, and what scores without listening, of the point with most answers."""
     row = max(rows, key=lambda row: row["num_items"])
     parts = [f"{row['num_items']:,} items"]
     if row["majority_letter_accuracy"] is not None:

@@ -1,6 +1,5 @@
 """Benchmark readers: SPIRAL's real texts, and a small dataset in AudioBench's layout with audio files."""
 
-import importlib.util
 import inspect
 import io
 import json
@@ -15,16 +14,13 @@ import soundfile
 from hypothesis import given
 from hypothesis import strategies as st
 
+from speechprune.benchmarks import make_manifest
 from speechprune.benchmarks.audiobench import duration_and_suffix
 from speechprune.benchmarks.choices import parse_choices, parse_gold_answer, strip_labels
 from speechprune.benchmarks.readers import READERS
 
 ROOT = Path(__file__).parents[2]
 SPIRAL = ROOT / "../shared/spiral"
-
-spec = importlib.util.spec_from_file_location("make_manifest", ROOT / "jobs/make_manifest.py")
-make_manifest = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(make_manifest)
 
 
 def read_jsonl(path: Path) -> list[dict]:

@@ -17,6 +17,7 @@ from speechprune.cost import (
 from speechprune.cost.__main__ import main
 from tests.helpers.table_i import QWEN2_AUDIO_7B, TABLE_I, TABLE_I_TEXT_TOKENS
 
+DECODER = QWEN2_AUDIO_7B.decoder
 TABLE_I_COMMAND = ["--model", "qwen2-audio-7b", "--audio-tokens", *map(str, TABLE_I), "--text-tokens", "107"]
 
 
@@ -43,11 +44,11 @@ def test_the_module_runs_and_its_json_is_unrounded():
     assert [row["audio_tokens"] for row in rows] == list(TABLE_I)
     for row in rows:
         num_tokens = row["audio_tokens"] + TABLE_I_TEXT_TOKENS
-        assert row["tflops_prefill"] == paper_prefill_flops(QWEN2_AUDIO_7B, num_tokens) / 1e12
-        assert row["activation_gb"] == paper_activation_bytes(QWEN2_AUDIO_7B, num_tokens) / 1e9
+        assert row["tflops_prefill"] == paper_prefill_flops(DECODER, num_tokens) / 1e12
+        assert row["activation_gb"] == paper_activation_bytes(DECODER, num_tokens) / 1e9
         assert f"{row['memory_total_gb']:.2f}" == TABLE_I[row["audio_tokens"]][1]
         assert row["tflops_encode"] == encode_flops(QWEN2_AUDIO_7B, 3) / 1e12  # 90 s
-        pruning = phase1_flops(QWEN2_AUDIO_7B, 2250) + phase2_flops(QWEN2_AUDIO_7B, 750)
+        pruning = phase1_flops(DECODER, 2250) + phase2_flops(DECODER, 750)
         assert row["tflops_prune"] == pruning / 1e12
 
 
@@ -58,7 +59,7 @@ def test_the_whole_truth_adds_up_with_generation_and_shared_encoding(capsys):
         assert row["tflops_total"] == pytest.approx(sum(row[f"tflops_{part}"] for part in parts))
         assert row["tflops_encode"] == encode_flops(QWEN2_AUDIO_7B, 120) / 8 / 1e12
         num_prompt_tokens = row["audio_tokens"] + TABLE_I_TEXT_TOKENS
-        assert row["tflops_generate"] == decode_flops(QWEN2_AUDIO_7B, num_prompt_tokens, 64) / 1e12
+        assert row["tflops_generate"] == decode_flops(DECODER, num_prompt_tokens, 64) / 1e12
 
 
 def test_a_begun_window_is_encoded_whole(capsys):

@@ -1,6 +1,6 @@
 """Table I of the paper, as printed, and the model that it is about."""
 
-from speechprune.cost import ModelShape
+from speechprune.cost import DecoderShape, ModelShape, WhisperEncoderShape
 
 TABLE_I_TEXT_TOKENS = 107
 # audio tokens: TFLOPs, total memory (GB), storing activation (GB), as printed
@@ -13,17 +13,21 @@ TABLE_I = {
 }
 
 QWEN2_AUDIO_7B = ModelShape(
-    hidden_size=4096,
-    intermediate_size=11008,
-    num_hidden_layers=32,
-    num_attention_heads=32,
-    num_key_value_heads=32,
-    head_dim=128,
-    vocab_size=156032,
-    encoder_hidden_size=1280,
-    encoder_layers=32,
-    encoder_attention_heads=20,
-    encoder_ffn_dim=5120,
-    num_mel_bins=128,
-    encoder_positions=1500,
+    decoder=DecoderShape(
+        hidden_size=4096,
+        intermediate_size=11008,
+        num_hidden_layers=32,
+        num_attention_heads=32,
+        num_key_value_heads=32,
+        head_dim=128,
+        vocab_size=156032,
+    ),
+    encoder=WhisperEncoderShape(
+        hidden_size=1280,
+        num_layers=32,
+        ffn_size=5120,
+        num_mel_bins=128,
+        num_positions=1500,
+        projected_size=4096,
+    ),
 )

@@ -16,7 +16,7 @@ from tests.helpers.archive import FREE_COLUMNS, NIGHT, Archive, rows_of, window_
 from tests.helpers.harness import launch, write_sound
 
 
-def test_nights_on_s3_encode_what_is_new_and_drop_what_is_gone(archive, bucket, speech):
+def test_runs_on_s3_encode_what_is_new_and_drop_what_is_gone(archive, bucket, speech):
     """50 recordings; then 3 added, 2 changed, 1 deleted, 1 renamed; then nothing."""
     s3 = s3fs.S3FileSystem()
     index = f"s3://{bucket}/index"
@@ -75,7 +75,7 @@ def long_archive(archive, speech) -> Archive:
     return archive
 
 
-def test_a_killed_night_is_continued_row_for_row(long_archive, job_process):
+def test_a_killed_run_is_continued_row_for_row(long_archive, job_process):
     whole = str(long_archive.folder / "undisturbed")
     assert launch(long_archive.config, f"index.path={whole}", job=NIGHT).code == 0
     expected = rows_of(whole)
@@ -114,7 +114,7 @@ def test_one_long_recording_uses_every_node(archive, speech, job_process):
     assert len(set(nodes)) == 2
 
 
-def test_of_two_nights_at_once_one_works(long_archive, job_process):
+def test_of_two_runs_at_once_one_works(long_archive, job_process):
     first = job_process(long_archive.config, job=NIGHT)
     first.wait_until(lambda: bool(window_files(long_archive.index)))
     second = launch(long_archive.config, job=NIGHT)

@@ -19,12 +19,14 @@ from speechprune import (
 )
 from speechprune.audio import SAMPLE_RATE
 from speechprune.cost import decode_flops, encode_flops, prefill_flops
+from speechprune.inference import answer as answer_module
 from speechprune.inference.answer import answer_items
 from speechprune.inference.evidence import NUM_EVIDENCE_SECONDS, find_evidence
 from speechprune.inference.prompts import choice_orders
 from speechprune.inference.types import Item
 from speechprune.pruning import METHODS
 from tests.helpers.asked import CHOICES, OPTIONS, SMALL, answered, ask, method_of
+from tests.helpers.frames import frames_of
 from tests.helpers.tiny_models import load_tiny_model
 
 
@@ -104,7 +106,7 @@ def test_a_liking_for_a_letter_cancels_out(tiny_lm, items, monkeypatch):
     letter_b = tiny_lm.model.tokenizer.convert_tokens_to_ids("B")
 
     def always_b(prompts):
-        logits = torch.zeros(len(prompts), tiny_lm.model.shape.vocab_size)
+        logits = torch.zeros(len(prompts), tiny_lm.model.shape.decoder.vocab_size)
         logits[:, letter_b] = 4.0
         return logits
 
@@ -175,21 +177,23 @@ def test_encoding_is_shared_out_so_that_sums_over_rows_are_true(
 def test_tokens_and_flops_are_those_of_the_prompts_that_ran(tiny_lm, items, monkeypatch):
     lengths: dict[str, list[int]] = {"next_token_logits": [], "generate": []}
     for name, seen in lengths.items():
-        original = getattr(tiny_lm.model, name)
+        owner = answer_module if name == "generate" else tiny_lm.model
+        original = getattr(owner, name)
 
-        def noting(prompts, *args, original=original, seen=seen):
-            seen += [len(prompt) for prompt in prompts]
-            return original(prompts, *args)
+        def noting(*args, name=name, original=original, seen=seen):
+            prompts = args[1] if name == "generate" else args[0]
+            seen += [len(prompt.token_ids) for prompt in prompts]
+            assert all(len(prompt.embeds) == len(prompt.token_ids) for prompt in prompts)
+            return original(*args)
 
-        monkeypatch.setattr(tiny_lm.model, name, noting)
+        monkeypatch.setattr(owner, name, noting)
     answers = answered(tiny_lm, items)
     by_kind = {"next_token_logits": [], "generate": []}
     for item, answer in zip(items, answers, strict=True):
         num_tokens = answer.num_kept_tokens + answer.num_text_tokens
         by_kind["next_token_logits" if item.choices else "generate"].append(num_tokens)
-        num_logits = 1 if item.choices else num_tokens
-        rest = prefill_flops(tiny_lm.model.shape, num_tokens, num_logits) + decode_flops(
-            tiny_lm.model.shape, num_tokens, answer.num_generated_tokens
+        rest = prefill_flops(tiny_lm.model.shape.decoder, num_tokens) + decode_flops(
+            tiny_lm.model.shape.decoder, num_tokens, answer.num_generated_tokens
         )
         cost = answer.cost
         assert cost.tflops_total == pytest.approx(cost.tflops_encode + cost.tflops_prune + rest / 1e12)
@@ -216,27 +220,29 @@ def test_measured_seconds_and_memory_are_there(tiny_lm, items):
 
 @given(
     num_tokens=st.integers(1, 400),
-    frame_tokens=st.integers(1, 30),
+    token_rate=st.sampled_from([1, 12.5, 25]),
     num_kept=st.integers(1, 400),
     seed=st.integers(0, 10_000),
     start=st.floats(0, 3_600),
+    data=st.data(),
 )
-def test_evidence_is_the_best_seconds_that_survived(num_tokens, frame_tokens, num_kept, seed, start):
-    """Against a plain loop over seconds."""
+def test_evidence_is_the_best_frames_that_survived(num_tokens, token_rate, num_kept, seed, start, data):
+    """Against a plain loop over frames, of equal size or not."""
+    frame_starts = data.draw(frames_of(num_tokens))
     generator = np.random.default_rng(seed)
     scores = generator.integers(-5, 6, num_tokens) / 8  # exact sums, and ties
     kept = np.sort(generator.choice(num_tokens, min(num_kept, num_tokens), replace=False))
-    begins = start + np.arange(num_tokens) / frame_tokens
-    times = np.stack([begins, begins + 1 / frame_tokens], axis=1)
+    begins = start + np.arange(num_tokens) / token_rate
+    times = np.stack([begins, begins + 1 / token_rate], axis=1)
 
-    spans = find_evidence(scores, kept, times, frame_tokens)
+    spans = find_evidence(scores, kept, times, frame_starts)
 
-    seconds = {}
-    for i in kept:
-        second = i // frame_tokens
-        seconds[second] = sum(scores[second * frame_tokens : (second + 1) * frame_tokens])
-    best = sorted(seconds, key=lambda second: (-seconds[second], second))[:NUM_EVIDENCE_SECONDS]
-    tokens_named = {i for i in range(num_tokens) if i // frame_tokens in best}
+    frames = {}
+    for begin, end in itertools.pairwise(frame_starts.tolist()):
+        if any(i in kept for i in range(begin, end)):
+            frames[begin, end] = sum(scores[begin:end])
+    best = sorted(frames, key=lambda frame: (-frames[frame], frame))[:NUM_EVIDENCE_SECONDS]
+    tokens_named = {i for frame in best for i in range(*frame)}
     tokens_in_spans = [
         {i for i in range(num_tokens) if span.start <= times[i].mean() <= span.end} for span in spans
     ]
@@ -253,7 +259,7 @@ def test_evidence_lies_in_the_recording_and_counts_from_the_files_beginning(tiny
     (answer,), (shifted,) = (answered(tiny_lm, ask([audio])[:1]) for audio in (here, later))
     assert 1 <= len(answer.evidence) <= NUM_EVIDENCE_SECONDS
     for span, moved in zip(answer.evidence, shifted.evidence, strict=True):
-        assert 0 <= span.start < span.end <= len(samples) / SAMPLE_RATE + 1 / tiny_lm.model.frame_tokens
+        assert 0 <= span.start < span.end <= len(samples) / SAMPLE_RATE + 1 / tiny_lm.model.shape.token_rate
         assert (moved.start, moved.end) == pytest.approx((span.start + 600.5, span.end + 600.5))
         assert moved.score == span.score
         survivors = here.times[answer.kept_indices]

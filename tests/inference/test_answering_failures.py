@@ -13,6 +13,7 @@ from speechprune import (
     SpeechPrune,
 )
 from speechprune.audio import SAMPLE_RATE, AudioTooShort
+from speechprune.inference import answer as answer_module
 from speechprune.inference.answer import answer_items
 from speechprune.inference.prompts import PromptError
 from tests.helpers.asked import OPTIONS, SMALL, answered, ask
@@ -21,18 +22,20 @@ from tests.helpers.tiny_models import load_tiny_model
 
 @pytest.fixture
 def out_of_memory(monkeypatch):
-    """Make a method of the adapter fail as a GPU does, on batches for which ``too_large`` holds."""
+    """Make a step of the model fail as a GPU does, on batches for which ``too_large`` holds."""
 
     def limit(lm: SpeechLM, name: str, too_large) -> list[int]:
-        original, sizes = getattr(lm.model, name), []
+        owner = answer_module if name == "generate" else lm.model
+        original, sizes = getattr(owner, name), []
 
-        def limited(batch, *args):
+        def limited(*args):
+            batch = args[1] if name == "generate" else args[0]
             sizes.append(len(batch))
             if too_large(batch):
                 raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
-            return original(batch, *args)
+            return original(*args)
 
-        monkeypatch.setattr(lm.model, name, limited)
+        monkeypatch.setattr(owner, name, limited)
         return sizes
 
     return limit
@@ -41,7 +44,7 @@ def out_of_memory(monkeypatch):
 def test_a_prompt_beyond_the_models_context_fails_alone(tiny_lm, items):
     """65 s and 40 s are 1,625 and 1,000 tokens: over this limit, and under it."""
     limited = load_tiny_model(tiny_lm.model.name)
-    limited.model.max_prompt_tokens = 1_200
+    limited.model.language_model = replace(limited.model.language_model, max_prompt_tokens=1_200)
     outcomes = answer_items(limited.model, items, NoPruning(), OPTIONS)
     for item, outcome in zip(items, outcomes, strict=True):
         if len(item.audio.embeds) > 1_200:
@@ -53,7 +56,7 @@ def test_a_prompt_beyond_the_models_context_fails_alone(tiny_lm, items):
 
 
 def test_the_context_limit_is_the_models(tiny_lm):
-    assert tiny_lm.model.max_prompt_tokens == 4_096
+    assert tiny_lm.model.language_model.max_prompt_tokens == 4_096
 
 
 @pytest.mark.parametrize(
@@ -90,7 +93,7 @@ def test_a_batch_that_does_not_fit_is_halved_until_it_does(tiny_lm, items, out_o
 def test_an_item_that_never_fits_fails_alone(tiny_lm, items, out_of_memory, name):
     """Unpruned prompts of 12, 40 and 65 s share batches; those of 65 s don't fit even alone."""
     expected = answered(tiny_lm, items, NoPruning())
-    out_of_memory(tiny_lm, name, lambda prompts: max(len(prompt) for prompt in prompts) > 1_500)
+    out_of_memory(tiny_lm, name, lambda prompts: max(len(prompt.token_ids) for prompt in prompts) > 1_500)
     outcomes = answer_items(tiny_lm.model, items, NoPruning(), OPTIONS)
     for i, (item, outcome) in enumerate(zip(items, outcomes, strict=True)):
         is_asked_so = (name == "generate") == (item.choices is None)

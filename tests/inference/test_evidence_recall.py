@@ -83,9 +83,8 @@ def test_none_keeps_it_all_and_truncate_what_is_told_in_the_first_30_seconds(
     item = PruningInputs(
         audio_embeds=audio.embeds,
         query_embeds=audio.embeds[:3],
-        token_scores=None,
-        projections=tiny_lm.model.projections,
-        frame_tokens=tiny_lm.model.frame_tokens,
+        projections=tiny_lm.model.language_model.projections,
+        frame_starts=audio.frame_starts,
         item_id="x",
     )
     kept = METHODS[method]().prune(item).kept_indices

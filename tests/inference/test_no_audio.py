@@ -23,7 +23,7 @@ def test_it_is_hugging_faces_answer_to_the_bare_prompt(tiny_lm):
             wording=AnsweringOptions(),
             render_chat=model.render_chat,
             tokenizer=model.tokenizer,
-            audio_token_id=model.audio_token_id,
+            audio_token_id=model.language_model.audio_token_id,
         )
         with torch.inference_mode():
             ids = torch.tensor([prompt.prefix_ids + prompt.suffix_ids])

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from speechprune import AnsweringOptions, FirstPhase, RandomCrop, SpeechPrune, Truncate
-from speechprune.inference.answer import answer_items, answer_questions
-from speechprune.inference.prepare import ask
+from speechprune.inference.answer import answer_items, answer_prepared
+from speechprune.inference.prepare import prepare_queries
 from speechprune.inference.prompts import moved_order
 from speechprune.inference.types import Item
 
@@ -45,16 +45,18 @@ def assert_same(ours, theirs):
 
 @pytest.mark.parametrize("method", METHODS, ids=repr)
 def test_answers_to_questions_put_for_many_methods_are_those_of_one(tiny_lm, items, method):
-    asked = ask(tiny_lm.model, items, METHODS, OPTIONS)
-    together = answer_questions(tiny_lm.model, asked, method, OPTIONS)
+    queries = prepare_queries(tiny_lm.model, items, METHODS, OPTIONS)
+    together = answer_prepared(tiny_lm.model, queries, method, OPTIONS)
     for ours, theirs in zip(together, answer_items(tiny_lm.model, items, method, OPTIONS), strict=True):
         assert_same(ours, theirs)
 
 
 def test_a_method_that_does_not_listen_pays_for_no_scores(tiny_lm, items):
-    asked = [replace(q, seconds_scores=100.0) for q in ask(tiny_lm.model, items, METHODS, OPTIONS)]
+    queries = prepare_queries(tiny_lm.model, items[:1], METHODS, OPTIONS)
+    assert set(queries[0].feature_seconds) == {"token_scores"}
+    queries = [replace(query, feature_seconds={"token_scores": 100.0}) for query in queries]
     seconds = {
-        method: answer_questions(tiny_lm.model, asked[:1], method, OPTIONS)[0].seconds_prune
+        method: answer_prepared(tiny_lm.model, queries, method, OPTIONS)[0].seconds_prune
         for method in METHODS
     }
     assert [seconds[method] > 100 for method in METHODS] == [True, True, False, False]

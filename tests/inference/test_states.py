@@ -1,7 +1,5 @@
 """What is stored of a window, and what comes back: the same embeddings as straight from the encoder."""
 
-from datetime import UTC, datetime
-
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -10,10 +8,11 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
-from speechprune.audio import AudioSilent, AudioTooShort, split_windows
+from speechprune.audio import AudioSilent, AudioTooShort
 from speechprune.data.index_columns import WINDOWS_SCHEMA
-from speechprune.inference.encode import encode_recordings, in_encoder_batches
-from speechprune.inference.states import embed_stored, load_states, store_states
+from speechprune.inference.encode import encode_recordings
+from speechprune.inference.states import embed_stored, load_states, load_times, store_states, store_times
+from tests.helpers.stored_windows import stored_windows
 
 STATES = npst.arrays(
     np.float32,
@@ -45,31 +44,13 @@ def test_int8_is_off_by_half_a_step_at_most(states):
     assert (np.abs(loaded(states, "int8") - states) <= steps / 2 * (1 + 1e-4)).all()
 
 
-def stored_rows(lm, samples: np.ndarray, dtype: str = "float16") -> pa.Table:
-    """A recording as the index holds it, by a plain loop."""
-    windows = split_windows(samples)
-    states, _ = in_encoder_batches(lm.model, windows, lm.model.encode_states)
-    rows = []
-    for number, (window, padded) in enumerate(zip(windows, states, strict=True)):
-        num_tokens = lm.model.num_audio_tokens(len(window))
-        stored, scales = store_states(padded[:num_tokens].float().numpy(), dtype)
-        rows.append(
-            {
-                "recording": "a.wav",
-                "window": number,
-                "start_seconds": 30.0 * number,
-                "end_seconds": 30.0 * number + len(window) / 16_000,
-                "num_tokens": num_tokens,
-                "peak": int(np.abs(window.astype(int)).max(initial=0)),
-                "states": stored,
-                "dtype": dtype,
-                "width": padded.shape[-1],
-                "scales": scales,
-                "norms": [],
-                "indexed_at": datetime.now(UTC),
-            }
-        )
-    return pa.Table.from_pylist(rows, WINDOWS_SCHEMA)
+@given(npst.arrays(np.float64, st.tuples(st.integers(0, 20), st.just(2)), elements=st.floats(0, 1e5)))
+def test_times_come_back_to_the_bit(times):
+    np.testing.assert_array_equal(load_times({"token_times": store_times(times)}), times)
+
+
+def stored_rows(lm, samples: np.ndarray) -> pa.Table:
+    return pa.Table.from_pylist(stored_windows(lm, samples), WINDOWS_SCHEMA)
 
 
 @pytest.mark.parametrize("seconds", [4.0, 30.0, 71.3])
@@ -79,6 +60,7 @@ def test_stored_windows_are_what_the_encoder_gives(tiny_lm, speech, seconds):
     [stored] = embed_stored(tiny_lm.model, [stored_rows(tiny_lm, samples)])
     torch.testing.assert_close(stored.embeds, direct.embeds, atol=2e-3, rtol=2e-3)  # float32 to float16
     np.testing.assert_array_equal(stored.times, direct.times)
+    np.testing.assert_array_equal(stored.frame_starts, direct.frame_starts)
     assert stored.seconds == pytest.approx(direct.seconds)
     assert stored.num_encoder_flops < direct.num_encoder_flops / 100
 

@@ -3,6 +3,9 @@
 The kits are in ``tests/helpers/families.py``: all of ``MODELS``, and a toy family by import path.
 """
 
+import copy
+from dataclasses import replace
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -26,6 +29,7 @@ from tests.helpers.tiny_models import load_tiny_model
 
 # length of each recording in windows of the family: one short, exactly one, two, four with a short last
 WINDOWS = [0.24, 1.0, 1.57, 3.18]
+CHOICES = ["In the garden", "At the office", "By the lighthouse", "Nowhere"]
 QUESTIONS = ["Where do they meet?", "Who speaks?", "Where is the red notebook that was mentioned?", "Why?"]
 OPTIONS = AnsweringOptions(max_new_tokens=8)
 TOLERANCE = 1e-4
@@ -101,6 +105,38 @@ def test_greedy_tokens_are_the_familys_own_alone_and_in_a_batch(lm, oracle, reco
     assert len({tuple(tokens) for tokens in expected}) > 1
     assert [generate(lm.model, [prompt], NEW_TOKENS)[0][0] for prompt in prompts] == expected
     assert generate(lm.model, prompts, NEW_TOKENS)[0] == expected
+
+
+def test_generation_ends_at_a_closing_token(lm, oracle, recordings, prompts):
+    """One answer of a batch ends early: the closing token is counted, what follows it is not."""
+    expected = [oracle.generate(recordings[i], QUESTIONS[i], NEW_TOKENS) for i in (0, 2)]
+    closing = expected[0][3]
+    ending = copy.copy(lm.model)
+    ending.language_model = replace(lm.model.language_model, end_token_ids=frozenset([closing]))
+    generated, _ = generate(ending, [prompts[0], prompts[2]], NEW_TOKENS)
+    for ours, theirs in zip(generated, expected, strict=True):
+        end = theirs.index(closing) + 1 if closing in theirs else len(theirs)
+        assert ours == theirs[:end]
+
+
+def test_choice_probabilities_are_the_softmax_of_the_familys_own_logits(lm, oracle, recordings):
+    """Recordings of 1, 1, 2 and 4 windows with 2, 3, 4 and 4 choices: encoded, prefilled in mixed batches."""
+    choices = [CHOICES[:2], CHOICES[:3], CHOICES, CHOICES[::-1]]
+    audios = lm.encode_many(recordings)
+    answers = lm.answer_many(list(zip(audios, QUESTIONS, choices, strict=True)), method=NoPruning())
+    for samples, question, own, answer in zip(recordings, QUESTIONS, choices, answers, strict=True):
+        logits = oracle.logits(samples, multiple_choice(question, own))
+        letters = lm.model.tokenizer.convert_tokens_to_ids(list("ABCD"[: len(own)]))
+        expected = logits[letters].softmax(0).tolist()
+        assert answer.choice_probabilities == pytest.approx(expected, abs=TOLERANCE)
+        assert answer.prediction == "ABCD"[int(np.argmax(expected))]
+        assert answer.prediction_text == own[int(np.argmax(expected))]
+    assert len({answer.prediction_text for answer in answers}) > 1
+
+
+def multiple_choice(question: str, choices: list[str]) -> str:
+    lines = "\n".join(f"{letter}. {text}" for letter, text in zip("ABCD", choices, strict=False))
+    return f"{question}\nChoose the best option:\n{lines}\nAnswer with the letter of the option only."
 
 
 def test_the_last_window_matters(lm, oracle, recordings):

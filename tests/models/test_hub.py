@@ -11,7 +11,7 @@ import transformers
 from huggingface_hub import constants as hub
 
 from speechprune.models.fingerprint import fingerprint
-from speechprune.models.loading import load_config, load_model, model_shape
+from speechprune.models.loading import load_model, model_shape, read_config
 from speechprune.models.options import ModelOptions
 from tests.helpers.loaded import WEIGHTS, error_of, same_weights
 from tests.helpers.tiny_models import load_tiny_model
@@ -123,7 +123,7 @@ def test_what_the_hub_refuses_is_one_line(hub_here, pauses, path, revision, sent
 def test_an_unreachable_hub_is_one_line_in_a_moment(tmp_path, monkeypatch, pauses, caplog, capfd):
     """Left to itself, the hub's client would print a dozen retries over half a minute."""
     set_endpoint(monkeypatch, tmp_path, "http://127.0.0.1:1")
-    assert error_of(load_config, "team/tiny") == (
+    assert error_of(read_config, "team/tiny") == (
         "model team/tiny is neither a folder here nor in the hub cache, and the hub can't be reached: "
         "download it first and give its folder"
     )
@@ -136,13 +136,13 @@ def test_a_hub_that_is_back_after_a_moment_is_no_error(hub_here, tmp_path, monke
     here = hub.ENDPOINT
     set_endpoint(monkeypatch, tmp_path, "http://127.0.0.1:1")
     monkeypatch.setattr(time, "sleep", lambda seconds: set_endpoint(monkeypatch, tmp_path, here))
-    assert load_config("team/tiny").model_type == "qwen2_audio"
+    assert read_config("team/tiny")["model_type"] == "qwen2_audio"
 
 
 def test_offline_mode_is_one_line(tmp_path, monkeypatch, pauses):
     set_endpoint(monkeypatch, tmp_path, "http://127.0.0.1:1")
     monkeypatch.setattr(hub, "HF_HUB_OFFLINE", True)
-    assert "neither a folder here nor in the hub cache" in error_of(load_config, "team/tiny")
+    assert "neither a folder here nor in the hub cache" in error_of(read_config, "team/tiny")
     assert pauses == []
 
 
@@ -160,7 +160,7 @@ def test_a_model_comes_from_an_object_store_once(remote_model, tiny_lm, tmp_path
 
 def test_a_folder_of_nothing_in_an_object_store_is_named(remote_model):
     message = "model.path memory://models/none holds no config.json: give the folder of a saved model"
-    for call in (load_config, lambda path: load_model(ModelOptions(path=path))):
+    for call in (read_config, lambda path: load_model(ModelOptions(path=path))):
         assert error_of(call, "memory://models/none") == message
     assert error_of(fingerprint, ModelOptions(path="memory://models/none")) == message
-    assert "no way to open nowhere://" in error_of(load_config, "nowhere://models/tiny")
+    assert "no way to open nowhere://" in error_of(read_config, "nowhere://models/tiny")

@@ -10,26 +10,31 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from speechprune.models.hub import ModelError
-from speechprune.models.loading import check_model, load_config, load_model, model_shape
+from speechprune.models.loading import check_model, load_model, model_shape, parse_config, read_config
 from speechprune.models.options import ModelOptions, resolve_device, resolve_dtype
+from speechprune.models.qwen2_audio import Qwen2Audio
+from speechprune.models.registry import MODELS
 from tests.helpers.loaded import WEIGHTS, error_of, same_weights
+from tests.helpers.table_i import QWEN2_AUDIO_7B
 from tests.helpers.tiny_models import load_tiny_model
 
 # Configurations
 
 
 def test_the_shipped_configuration_is_qwen2_audio_7b():
-    config = load_config("qwen2-audio-7b")
+    assert read_config("qwen2-audio-7b")["model_type"] == "qwen2_audio"
+    family, config = parse_config("qwen2-audio-7b")
+    assert family is MODELS["qwen2_audio"] is Qwen2Audio
     assert config.model_type == "qwen2_audio"
-    shape = model_shape("Qwen2-Audio-7B")
-    assert (shape.hidden_size, shape.num_hidden_layers, shape.vocab_size) == (4096, 32, 156032)
-    assert (shape.encoder_hidden_size, shape.encoder_layers, shape.num_mel_bins) == (1280, 32, 128)
+    assert model_shape("Qwen2-Audio-7B") == QWEN2_AUDIO_7B
+    assert QWEN2_AUDIO_7B.token_rate == 25
 
 
 def test_a_folder_and_its_config_file_are_the_same(tiny_model_folder):
     shape = model_shape(tiny_model_folder)
     assert shape == model_shape(f"{tiny_model_folder}/config.json")
-    assert (shape.hidden_size, shape.num_key_value_heads, shape.head_dim) == (64, 4, 16)
+    decoder = shape.decoder
+    assert (decoder.hidden_size, decoder.num_key_value_heads, decoder.head_dim) == (64, 4, 16)
 
 
 def test_a_shipped_configuration_has_no_weights_to_load():
@@ -63,7 +68,51 @@ def test_a_folder_without_a_model_is_named(tmp_path):
 def test_another_family_is_named(tmp_path):
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "whisper"}))
     message = error_of(load_model, ModelOptions(path=str(tmp_path)))
-    assert message == f"model {tmp_path} is a whisper; supported families: qwen2_audio"
+    assert message == (
+        f"model {tmp_path} is a whisper; supported families: qwen2_audio (model.family names one of your own)"
+    )
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "qwen_audio"}))
+    assert "is a qwen_audio; the nearest is qwen2_audio; " in error_of(model_shape, str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("family", "sentence"),
+    [
+        ("qwen_audio", "unknown model.family 'qwen_audio': did you mean qwen2_audio?"),
+        ("whale", "unknown model.family 'whale': give qwen2_audio, or package.module:Class"),
+        ("gone.families:Whale", "model.family is 'gone.families:Whale', but there is no module gone: put"),
+        ("json:JSONDecoder", "model.family is 'json:JSONDecoder', which is not a subclass of SpeechModel"),
+    ],
+)
+def test_a_family_that_is_none_is_one_line(tiny_model_folder, family, sentence):
+    for call in (load_model, check_model):
+        assert error_of(call, ModelOptions(path=tiny_model_folder, family=family)).startswith(sentence)
+
+
+class Renamed(Qwen2Audio):
+    """A family of the user's own, for a model_type that transformers doesn't know."""
+
+    model_types = ("tiny_speech",)
+
+    @classmethod
+    def parse_config(cls, values):
+        return super().parse_config(values | {"model_type": "qwen2_audio"})
+
+
+@pytest.mark.parametrize("family", ["qwen2_audio", f"{__name__}:Renamed"])
+def test_the_family_named_is_the_one_that_loads(tiny_model_folder, tiny_lm, family):
+    lm = load_tiny_model(tiny_model_folder, family=family)
+    assert type(lm.model).__name__ == ("Renamed" if "Renamed" in family else "Qwen2Audio")
+    assert same_weights(lm.model.model, tiny_lm.model.model)
+
+
+def test_a_model_type_of_its_own_needs_the_family(model_copy):
+    values = json.loads((model_copy / "config.json").read_text()) | {"model_type": "tiny_speech"}
+    (model_copy / "config.json").write_text(json.dumps(values))
+    assert "is a tiny_speech; supported families: " in error_of(model_shape, str(model_copy))
+    family, config = parse_config(str(model_copy), family=f"{__name__}:Renamed")
+    assert family is Renamed
+    assert config.model_type == "qwen2_audio"
 
 
 def drop_a_weight(folder: Path) -> None:

@@ -148,6 +148,14 @@ def test_a_lease_of_another_machine_that_is_renewed_is_respected(folder, clock_e
     assert names(folder) == ["lease-000000003.json"]
 
 
+def test_a_process_in_another_container_of_this_machine_is_not_taken_for_dead(folder):
+    write_lease(folder, 3, host=socket.gethostname(), pid=1 << 22, pid_namespace="pid:[1]")
+    watch = Watch(lambda: write_lease(folder, 3, renewed=0))
+    with pytest.raises(LeaseError, match="another run writes to"):
+        Lease(folder, 1, watch).__enter__()
+    assert watch.seconds > 0
+
+
 def test_a_lease_that_is_released_while_it_is_watched_is_free(folder):
     write_lease(folder, 3)
     watch = Watch(lambda: storage.remove(files(folder)[0]))

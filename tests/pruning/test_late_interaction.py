@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 
 from speechprune.pruning import FirstPhase, LateInteraction, PruningInputs, late_interaction
 from speechprune.pruning.late_interaction import (
-    block_tokens,
     choose_windows,
     directions,
     distance_to_chosen,
@@ -19,6 +18,7 @@ from speechprune.pruning.late_interaction import (
     window_scores,
 )
 from speechprune.pruning.phase1 import token_scores
+from tests.helpers.frames import equal_frames
 
 SEEDS = st.integers(0, 2**32 - 1)
 
@@ -40,7 +40,7 @@ def recordings_and_queries(draw):
         vocabulary[torch.from_numpy(generator.integers(8, size=draw(st.integers(1, 8))))]
         for _ in range(draw(st.integers(1, 4)))
     ]
-    return rows(draw(st.integers(1, 90))), queries, draw(st.integers(1, 9))
+    return rows(draw(st.integers(1, 90))), queries, draw(st.sampled_from([0.3, 1, 2.5, 4, 6.25, 9]))
 
 
 @st.composite
@@ -72,10 +72,10 @@ def different_rows(query_embeds):
 
 @given(recordings_and_queries())
 def test_matches_are_the_best_cosine_of_each_word_in_each_block(recording):
-    audio_embeds, queries, frame_tokens = recording
-    size = block_tokens(frame_tokens)
+    audio_embeds, queries, token_rate = recording
+    size = max(1, int(2.5 * token_rate))
     S = audio_embeds.double().numpy()
-    for query_embeds, matches in zip(queries, match_words(audio_embeds, queries, frame_tokens), strict=True):
+    for query_embeds, matches in zip(queries, match_words(audio_embeds, queries, token_rate), strict=True):
         words = different_rows(query_embeds)
         expected = [
             [max(cosine(token, word) for token in S[begin : begin + size]) for word in words]
@@ -92,8 +92,8 @@ def test_matches_are_the_best_cosine_of_each_word_in_each_block(recording):
 
 @given(recordings_and_queries())
 def test_window_scores_are_squares_of_what_is_above_the_recordings_mean(recording):
-    audio_embeds, queries, frame_tokens = recording
-    blocks = match_words(audio_embeds, queries, frame_tokens)[0].best_cosines
+    audio_embeds, queries, token_rate = recording
+    blocks = match_words(audio_embeds, queries, token_rate)[0].best_cosines
     num_windows = max(1, len(blocks) - 1)
     expected = [0.0] * num_windows
     for word in range(blocks.shape[1]):
@@ -147,22 +147,22 @@ def test_a_words_weight_is_its_rarity():
 
 @given(recordings_and_queries(), st.randoms(use_true_random=False))
 def test_neither_the_batch_nor_the_order_of_the_words_changes_a_bit(recording, random):
-    audio_embeds, queries, frame_tokens = recording
-    together = match_words(audio_embeds, queries, frame_tokens)
+    audio_embeds, queries, token_rate = recording
+    together = match_words(audio_embeds, queries, token_rate)
     for query_embeds, matches in zip(queries, together, strict=True):
         order = random.sample(range(len(query_embeds)), len(query_embeds))
-        alone = match_words(audio_embeds, [query_embeds[order]], frame_tokens)[0]
+        alone = match_words(audio_embeds, [query_embeds[order]], token_rate)[0]
         np.testing.assert_array_equal(matches.best_cosines, alone.best_cosines)
 
 
 @settings(max_examples=30)
 @given(recordings_and_queries(), st.integers(1, 100))
 def test_streaming_equals_the_whole(recording, rows_per_chunk):
-    audio_embeds, queries, frame_tokens = recording
-    whole = match_words(audio_embeds, queries, frame_tokens)
+    audio_embeds, queries, token_rate = recording
+    whole = match_words(audio_embeds, queries, token_rate)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(late_interaction, "_ROWS_PER_CHUNK", rows_per_chunk)
-        streamed = match_words(audio_embeds, queries, frame_tokens)
+        streamed = match_words(audio_embeds, queries, token_rate)
     for a, b in zip(whole, streamed, strict=True):
         np.testing.assert_array_equal(a.best_cosines, b.best_cosines)
 
@@ -196,7 +196,7 @@ def test_the_embeddings_are_left_as_they_are():
 # A needle in an hour
 
 
-NUM_TOKENS, FRAME_TOKENS, NUM_DIMENSIONS, NUM_WORDS = 90_000, 25, 64, 12
+NUM_TOKENS, TOKEN_RATE, NUM_DIMENSIONS, NUM_WORDS = 90_000, 25, 64, 12
 WORD_TOKENS = 5  # that a word lasts
 
 
@@ -224,11 +224,13 @@ def make_hour(seed):
     inputs = PruningInputs(
         audio_embeds=audio_embeds,
         query_embeds=query_embeds,
-        token_scores=token_scores(audio_embeds, [query_embeds])[0],
         projections=None,
-        frame_tokens=FRAME_TOKENS,
+        frame_starts=equal_frames(NUM_TOKENS, TOKEN_RATE),
         item_id="hour",
-        word_matches=match_words(audio_embeds, [query_embeds], FRAME_TOKENS)[0],
+        features={
+            "token_scores": token_scores(audio_embeds, [query_embeds])[0],
+            "word_matches": match_words(audio_embeds, [query_embeds], TOKEN_RATE)[0],
+        },
     )
     return inputs, needle
 

@@ -10,9 +10,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from speechprune.cost import ModelShape, late_interaction_flops, phase1_flops, phase2_flops
+from speechprune.cost import DecoderShape, late_interaction_flops, phase1_flops, phase2_flops
 from speechprune.pruning import (
     METHODS,
+    TOKEN_SCORES,
     FirstLayerProjections,
     FirstPhase,
     LateInteraction,
@@ -27,6 +28,7 @@ from speechprune.pruning import (
 from speechprune.pruning.late_interaction import match_words
 from speechprune.pruning.phase1 import first_phase, token_scores
 from speechprune.pruning.phase2 import second_phase_scores
+from tests.helpers.frames import equal_frames, frames_of
 
 FRAME_TOKENS = 5
 EVERY_METHOD = [
@@ -46,31 +48,31 @@ RATED_METHODS = [SpeechPrune, FirstPhase, SecondPhase, LateInteraction, RandomSe
 RANDOM_METHODS = [RandomSegments, RandomCrop]
 
 
-def make_inputs(num_tokens, seed=0, item_id="meeting.wav#0"):
+def make_inputs(num_tokens, seed=0, item_id="meeting.wav#0", frame_starts=None):
     generator = torch.Generator().manual_seed(seed)
     audio_embeds, query_embeds = (torch.randn(rows, 16, generator=generator) for rows in (num_tokens, 6))
     return PruningInputs(
         audio_embeds=audio_embeds,
         query_embeds=query_embeds,
-        token_scores=token_scores(audio_embeds, [query_embeds])[0],
         projections=FirstLayerProjections(
             query_weight=torch.randn(16, 16, generator=generator),
             key_weight=torch.randn(8, 16, generator=generator),
             num_heads=4,
             num_key_value_heads=2,
         ),
-        frame_tokens=FRAME_TOKENS,
+        frame_starts=equal_frames(num_tokens, FRAME_TOKENS) if frame_starts is None else frame_starts,
         item_id=item_id,
-        word_matches=match_words(audio_embeds, [query_embeds], FRAME_TOKENS)[0],
+        features={
+            "token_scores": token_scores(audio_embeds, [query_embeds])[0],
+            "word_matches": match_words(audio_embeds, [query_embeds], FRAME_TOKENS)[0],
+        },
     )
 
 
 def only_what_it_declares(method, inputs):
-    """The inputs as the caller makes them: scores and word matches for the methods that use them."""
+    """The inputs as the caller makes them: the features that the method lists."""
     return replace(
-        inputs,
-        token_scores=inputs.token_scores if method.uses_query else None,
-        word_matches=inputs.word_matches if method.uses_words else None,
+        inputs, features={feature.name: inputs.features[feature.name] for feature in method.features}
     )
 
 
@@ -99,10 +101,21 @@ def test_every_budget_is_met_exactly(method, num_tokens):
         assert len(kept) == num_kept
 
 
+@pytest.mark.parametrize("method", EVERY_METHOD, ids=repr)
+@given(st.integers(1, 53), st.integers(0, 99), st.data())
+def test_every_budget_is_met_exactly_over_frames_of_any_size(method, num_tokens, seed, data):
+    inputs = make_inputs(num_tokens, seed, frame_starts=data.draw(frames_of(num_tokens)))
+    num_kept = data.draw(st.integers(1, num_tokens))
+    kept = method.keep(only_what_it_declares(method, inputs), num_kept).kept_indices
+    assert_kept_indices(kept, num_tokens)
+    assert len(kept) == num_kept
+
+
 @pytest.mark.parametrize("method_class", [SpeechPrune, FirstPhase])
-@given(st.integers(1, 60), st.integers(1, 60), st.integers(0, 99))
-def test_the_floor_keeps_at_most_the_budget(method_class, num_tokens, num_kept, seed):
-    result = method_class(phase1_budget=20, allocation="floor").keep(make_inputs(num_tokens, seed), num_kept)
+@given(st.integers(1, 60), st.integers(1, 60), st.integers(0, 99), st.data())
+def test_the_floor_keeps_at_most_the_budget(method_class, num_tokens, num_kept, seed, data):
+    inputs = make_inputs(num_tokens, seed, frame_starts=data.draw(frames_of(num_tokens)))
+    result = method_class(phase1_budget=20, allocation="floor").keep(inputs, num_kept)
     assert_kept_indices(result.kept_indices, num_tokens)
     assert len(result.kept_indices) <= min(num_kept, num_tokens)
 
@@ -150,11 +163,11 @@ def test_an_impossible_setting_is_refused_by_name(setting, method_class, value):
 # SpeechPrune and its two phases alone
 
 
-@given(st.integers(1, 60), st.integers(1, 40), st.floats(0, 0.95), st.integers(0, 99))
-def test_the_second_phase_chooses_among_the_survivors_of_the_first(num_tokens, budget, rate, seed):
-    inputs = make_inputs(num_tokens, seed)
+@given(st.integers(1, 60), st.integers(1, 40), st.floats(0, 0.95), st.integers(0, 99), st.data())
+def test_the_second_phase_chooses_among_the_survivors_of_the_first(num_tokens, budget, rate, seed, data):
+    inputs = make_inputs(num_tokens, seed, frame_starts=data.draw(frames_of(num_tokens)))
     result = SpeechPrune(pruning_rate=rate, phase1_budget=budget).prune(inputs)
-    survivors = first_phase(inputs.similarity, budget, FRAME_TOKENS, "fill")
+    survivors = first_phase(inputs[TOKEN_SCORES], budget, inputs.frame_starts, "fill")
     assert set(result.kept_indices) <= set(survivors)
     assert result.num_phase1_tokens == len(survivors) == min(budget, num_tokens)
 
@@ -191,20 +204,22 @@ def test_where_the_softmax_saturates_the_first_phase_decides():
     inputs = replace(
         make_inputs(90),
         audio_embeds=audio_embeds,
-        token_scores=torch.randint(0, 3, (90,), generator=generator).numpy() / np.float32(8),
+        features={"token_scores": torch.randint(0, 3, (90,), generator=generator).numpy() / np.float32(8)},
         projections=FirstLayerProjections(*weights, num_heads=1, num_key_value_heads=1),
     )
-    survivors = first_phase(inputs.similarity, 60, FRAME_TOKENS, "fill")
+    survivors = first_phase(inputs[TOKEN_SCORES], 60, inputs.frame_starts, "fill")
     received = second_phase_scores(audio_embeds[survivors], inputs.projections, "sign")
     assert (received == 0).sum() > 15
-    ranked = sorted(range(60), key=lambda i: (-received[i], -inputs.similarity[survivors[i]], survivors[i]))
+    ranked = sorted(
+        range(60), key=lambda i: (-received[i], -inputs[TOKEN_SCORES][survivors[i]], survivors[i])
+    )
     for num_kept in range(1, 61):
         kept = SpeechPrune(phase1_budget=60).keep(inputs, num_kept).kept_indices
         assert kept.tolist() == sorted(survivors[ranked[:num_kept]].tolist())
 
 
 def test_flops_are_those_of_the_phases_that_ran():
-    shape = ModelShape(
+    shape = DecoderShape(
         hidden_size=16,
         intermediate_size=32,
         num_hidden_layers=2,
@@ -212,12 +227,6 @@ def test_flops_are_those_of_the_phases_that_ran():
         num_key_value_heads=2,
         head_dim=4,
         vocab_size=100,
-        encoder_hidden_size=8,
-        encoder_layers=1,
-        encoder_attention_heads=2,
-        encoder_ffn_dim=16,
-        num_mel_bins=80,
-        encoder_positions=1500,
     )
     first, second = phase1_flops(shape, 60), phase2_flops(shape, 30)
     assert SpeechPrune(pruning_rate=0.5, phase1_budget=30).flops(shape, 60, 6, 30) == first + second
@@ -249,10 +258,11 @@ def test_item_and_seed_decide_alone(method_class):
 
 
 WORKER = """
+import numpy as np
 import torch
 from speechprune.pruning import PruningInputs, RandomCrop, RandomSegments
-inputs = PruningInputs(audio_embeds=torch.zeros(500, 1), query_embeds=torch.zeros(1, 1), token_scores=None,
-                       projections=None, frame_tokens=5, item_id="meeting.wav#0")
+inputs = PruningInputs(audio_embeds=torch.zeros(500, 1), query_embeds=torch.zeros(1, 1), projections=None,
+                       frame_starts=np.arange(0, 501, 5), item_id="meeting.wav#0")
 for method_class in (RandomSegments, RandomCrop):
     print(method_class(phase1_budget=20).prune(inputs).kept_indices.tolist())
 """

@@ -24,8 +24,10 @@ import torch
 
 from speechprune.pruning import FirstLayerProjections, PruningInputs, SpeechPrune
 from speechprune.pruning.phase1 import first_phase, mean_query_direction, token_scores
+from tests.helpers.frames import equal_frames
 
 NUM_TOKENS, FRAME_TOKENS, PHASE1_BUDGET = 90_000, 25, 750
+FRAME_STARTS = equal_frames(NUM_TOKENS, FRAME_TOKENS)
 NUM_DIMENSIONS, NUM_HEADS = 64, 4
 SEEDS = range(4)
 LOOSE, CLOSE = 0.35, 0.9  # cosines of the second's tokens to the question's direction
@@ -47,10 +49,10 @@ class Hour:
         inputs = PruningInputs(
             audio_embeds=self.audio_embeds,
             query_embeds=self.query_embeds,
-            token_scores=self.token_scores,
             projections=projections,
-            frame_tokens=FRAME_TOKENS,
+            frame_starts=FRAME_STARTS,
             item_id="hour",
+            features={"token_scores": self.token_scores},
         )
         return np.isin(self.needle, SpeechPrune(**settings).prune(inputs).kept_indices).sum()
 
@@ -83,7 +85,7 @@ def make_hour(seed: int, cosine: float) -> Hour:
 @pytest.mark.parametrize("seed", SEEDS)
 def test_the_first_phase_keeps_the_whole_second(seed, cosine):
     hour = make_hour(seed, cosine)
-    survivors = first_phase(hour.token_scores, PHASE1_BUDGET, FRAME_TOKENS, "fill")
+    survivors = first_phase(hour.token_scores, PHASE1_BUDGET, FRAME_STARTS, "fill")
     assert len(survivors) == PHASE1_BUDGET
     assert np.isin(hour.needle, survivors).all()
 
@@ -115,7 +117,7 @@ def test_tokens_that_are_near_copies_compete_for_the_same_attention():
 def test_the_floor_keeps_the_needle_and_throws_the_hay_away(seed):
     """Eq 7 as written: the second that stands out survives, next to nothing of the 725 other tokens does."""
     hour = make_hour(seed, CLOSE)
-    survivors = first_phase(hour.token_scores, PHASE1_BUDGET, FRAME_TOKENS, "floor")
+    survivors = first_phase(hour.token_scores, PHASE1_BUDGET, FRAME_STARTS, "floor")
     assert survivors.tolist() == hour.needle.tolist()
     assert hour.num_kept(hour.random, allocation="floor") == FRAME_TOKENS  # nothing left for phase 2 to drop
 
@@ -124,7 +126,7 @@ def test_the_floor_keeps_the_needle_and_throws_the_hay_away(seed):
 def test_where_no_second_stands_out_the_floor_keeps_next_to_nothing(seed):
     hour = make_hour(seed, cosine=0)
     floor, fill = (
-        first_phase(hour.token_scores, PHASE1_BUDGET, FRAME_TOKENS, allocation)
+        first_phase(hour.token_scores, PHASE1_BUDGET, FRAME_STARTS, allocation)
         for allocation in ("floor", "fill")
     )
     assert len(floor) < PHASE1_BUDGET / 50

@@ -2,6 +2,7 @@
 
 import doctest
 from fractions import Fraction
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -12,12 +13,14 @@ from hypothesis import strategies as st
 from speechprune.pruning import phase1
 from speechprune.pruning.phase1 import (
     first_phase,
+    frame_boundaries,
     frame_budgets,
     frame_probabilities,
     frame_scores,
     keep_by_frame,
     token_scores,
 )
+from tests.helpers.frames import equal_frames, frames_of
 
 SEEDS = st.integers(0, 2**32 - 1)
 
@@ -39,19 +42,15 @@ def embeddings(draw, max_queries=1):
 
 
 @st.composite
-def scores_and_frame(draw):
-    """Token scores and f; scores of few values bring ties, between tokens and between frames."""
+def scores_and_frames(draw):
+    """Token scores and frame boundaries; few values bring ties, between tokens and between frames."""
     generator = np.random.default_rng(draw(SEEDS))
     num_tokens = draw(st.integers(1, 120))
     if draw(st.booleans()):
         scores = generator.integers(-2, 3, num_tokens) / 4
     else:
         scores = generator.uniform(-1, 1, num_tokens)
-    return scores.astype(np.float32), draw(st.integers(1, 30))
-
-
-def capacities_of(num_tokens, frame_tokens):
-    return np.array([min(frame_tokens, num_tokens - start) for start in range(0, num_tokens, frame_tokens)])
+    return scores.astype(np.float32), draw(frames_of(num_tokens))
 
 
 def mean_cosine(audio_embeds, query_embeds):
@@ -89,11 +88,11 @@ def water_filling(probabilities, budget, capacities):
     return budgets
 
 
-def keep_by_sorting(scores, budgets, frame_tokens):
+def keep_by_sorting(scores, budgets, frame_starts):
     """Eqs 8 and 9 as a plain loop."""
     kept = []
     for i, budget in enumerate(budgets):
-        frame = range(i * frame_tokens, min((i + 1) * frame_tokens, len(scores)))
+        frame = range(frame_starts[i], frame_starts[i + 1])
         kept += sorted(sorted(frame, key=lambda j: (-scores[j], j))[:budget])
     return kept
 
@@ -151,15 +150,45 @@ def test_no_audio_tokens_have_no_scores():
 # Frames, Eqs 5 and 6
 
 
-@given(scores_and_frame())
+@given(
+    token_milliseconds=st.sampled_from([40, 80, 160, 1500]),
+    gaps=st.lists(st.integers(1, 60), max_size=120),
+    start=st.floats(0, 7_200),
+)
+def test_a_frame_holds_the_tokens_that_start_within_a_second(token_milliseconds, gaps, start):
+    """Against whole milliseconds from the first token on; seconds without a token make no frame."""
+    milliseconds = np.cumsum([0, *(gap * token_milliseconds for gap in gaps)])
+    expected = {}
+    for index, passed in enumerate(milliseconds.tolist()):
+        expected.setdefault(passed // 1000, []).append(index)
+    frame_starts = frame_boundaries(start + milliseconds / 1000)
+    assert frame_starts.dtype == np.int64
+    assert [list(range(a, b)) for a, b in pairwise(frame_starts)] == list(expected.values())
+
+
+@pytest.mark.parametrize(
+    ("token_rate", "sizes"), [(25, [25] * 4), (12.5, [13, 12, 13, 12]), (0.5, [1, 1])], ids=str
+)
+@pytest.mark.parametrize("start", [0.0, 0.1, 1_234.56])
+def test_four_seconds_at_a_token_rate(token_rate, sizes, start):
+    frame_starts = frame_boundaries(start + np.arange(4 * token_rate) / token_rate)
+    assert np.diff(frame_starts).tolist() == sizes
+
+
+def test_a_pause_of_whole_seconds_is_no_frame():
+    """A family that transcribes gives no token where nobody speaks."""
+    frame_starts = frame_boundaries(np.array([10.0, 10.4, 10.9, 17.0, 17.9, 18.0, 30.5]))
+    assert frame_starts.tolist() == [0, 3, 5, 6, 7]
+
+
+@given(scores_and_frames())
 def test_frame_scores_are_the_sums_of_their_tokens(sample):
-    scores, frame_tokens = sample
-    starts = range(0, len(scores), frame_tokens)
-    naive = [sum(float(score) for score in scores[start : start + frame_tokens]) for start in starts]
-    np.testing.assert_allclose(frame_scores(scores, frame_tokens), naive, rtol=0, atol=1e-12)
+    scores, frame_starts = sample
+    naive = [sum(float(s) for s in scores[a:b]) for a, b in pairwise(frame_starts)]
+    np.testing.assert_allclose(frame_scores(scores, frame_starts), naive, rtol=0, atol=1e-12)
 
 
-@given(scores_and_frame())
+@given(scores_and_frames())
 def test_frame_probabilities_are_a_softmax(sample):
     F = frame_scores(*sample)
     p = frame_probabilities(F)
@@ -172,11 +201,11 @@ def test_frame_probabilities_are_a_softmax(sample):
 # Frame budgets, Eq 7
 
 
-@given(scores_and_frame(), st.integers(1, 200))
+@given(scores_and_frames(), st.integers(1, 200))
 def test_fill_is_water_filling_with_largest_remainders(sample, budget):
-    scores, frame_tokens = sample
-    p = frame_probabilities(frame_scores(scores, frame_tokens))
-    capacities = capacities_of(len(scores), frame_tokens)
+    scores, frame_starts = sample
+    p = frame_probabilities(frame_scores(scores, frame_starts))
+    capacities = np.diff(frame_starts)
     n = frame_budgets(p, budget, capacities, "fill")
     assert n.dtype == np.int64
     assert n.sum() == min(budget, len(scores))
@@ -191,11 +220,11 @@ def test_a_likelier_frame_of_equal_size_never_gets_fewer(seed, num_frames, frame
     assert (np.diff(n[np.argsort(p)]) >= 0).all()
 
 
-@given(scores_and_frame(), st.integers(1, 200))
+@given(scores_and_frames(), st.integers(1, 200))
 def test_floor_is_the_equation_cut_at_what_a_frame_holds(sample, budget):
-    scores, frame_tokens = sample
-    p = frame_probabilities(frame_scores(scores, frame_tokens))
-    capacities = capacities_of(len(scores), frame_tokens)
+    scores, frame_starts = sample
+    p = frame_probabilities(frame_scores(scores, frame_starts))
+    capacities = np.diff(frame_starts)
     n = frame_budgets(p, budget, capacities, "floor")
     assert n.dtype == np.int64
     for n_i, p_i, capacity in zip(n, p, capacities, strict=True):
@@ -225,41 +254,42 @@ def test_what_a_full_frame_cannot_hold_goes_on_in_proportion():
 # Survivors, Eqs 8 and 9, and phase 1 whole
 
 
-@given(scores_and_frame(), SEEDS)
+@given(scores_and_frames(), SEEDS)
 def test_every_frame_keeps_its_highest_tokens_and_ties_go_to_the_earlier(sample, seed):
-    scores, frame_tokens = sample
-    capacities = capacities_of(len(scores), frame_tokens)
-    budgets = np.random.default_rng(seed).integers(0, capacities + 1)
-    kept = keep_by_frame(scores, budgets, frame_tokens)
+    scores, frame_starts = sample
+    budgets = np.random.default_rng(seed).integers(0, np.diff(frame_starts) + 1)
+    kept = keep_by_frame(scores, budgets, frame_starts)
     assert kept.dtype == np.int64
-    assert kept.tolist() == keep_by_sorting(scores, budgets, frame_tokens)
+    assert kept.tolist() == keep_by_sorting(scores, budgets, frame_starts)
 
 
 @settings(max_examples=60)
-@given(embeddings(), st.integers(1, 30), st.integers(1, 80))
-def test_the_first_phase_is_the_equations_one_after_the_other(sample, frame_tokens, budget):
+@given(embeddings(), st.data(), st.integers(1, 80))
+def test_the_first_phase_is_the_equations_one_after_the_other(sample, data, budget):
     """From the embeddings on, every step by its naive form. The scores' own rounding decides ties."""
     audio_embeds, (query_embeds,) = sample
     s = np.round(mean_cosine(audio_embeds, query_embeds) * 2**24) / 2**24
-    F = [sum(s[start : start + frame_tokens]) for start in range(0, len(s), frame_tokens)]
+    frame_starts = data.draw(frames_of(len(s)))
+    F = [sum(s[a:b]) for a, b in pairwise(frame_starts)]
     p = [np.exp(F_i) / sum(np.exp(F)) for F_i in F]
-    n = water_filling(p, budget, capacities_of(len(s), frame_tokens))
+    n = water_filling(p, budget, np.diff(frame_starts))
     (scores,) = token_scores(audio_embeds, [query_embeds])
-    kept = first_phase(scores, budget, frame_tokens, "fill")
-    assert kept.tolist() == keep_by_sorting(s, n, frame_tokens)
+    kept = first_phase(scores, budget, frame_starts, "fill")
+    assert kept.tolist() == keep_by_sorting(s, n, frame_starts)
 
 
-@given(scores_and_frame(), st.integers(0, 50))
+@given(scores_and_frames(), st.integers(0, 50))
 def test_fewer_tokens_than_the_budget_are_all_kept(sample, num_spare):
-    scores, frame_tokens = sample
-    kept = first_phase(scores, len(scores) + num_spare, frame_tokens, "fill")
+    scores, frame_starts = sample
+    kept = first_phase(scores, len(scores) + num_spare, frame_starts, "fill")
     assert kept.tolist() == list(range(len(scores)))
 
 
 @pytest.mark.parametrize("allocation", ["fill", "floor"])
 def test_one_token_and_none(allocation):
-    assert first_phase(np.array([-0.5], np.float32), 750, 25, allocation).tolist() == [0]
-    assert first_phase(np.zeros(0, np.float32), 750, 25, allocation).tolist() == []
+    one, none = np.array([-0.5], np.float32), np.zeros(0, np.float32)
+    assert first_phase(one, 750, equal_frames(1, 25), allocation).tolist() == [0]
+    assert first_phase(none, 750, equal_frames(0, 25), allocation).tolist() == []
 
 
 def test_the_examples_in_the_docstrings_hold():

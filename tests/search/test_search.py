@@ -7,9 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.feature_extraction.text import TfidfVectorizer
 
-from speechprune.audio import split_windows
-from speechprune.inference.encode import encode_recordings, in_encoder_batches
-from speechprune.inference.states import store_states
+from speechprune.inference.encode import encode_recordings
 from speechprune.inference.types import AnsweringOptions
 from speechprune.pruning.late_interaction import block_tokens, match_words
 from speechprune.search.ranking import score
@@ -23,23 +21,10 @@ from speechprune.search.recall import (
 )
 from speechprune.search.scan import Scan, WordStatistics, scan
 from speechprune.search.words import encode_query_words
+from tests.helpers.stored_windows import stored_windows
 
 QUESTIONS = [("When is the budget review?", ["Monday", "Friday"]), ("Who leads the review?", None)]
 OPTIONS = AnsweringOptions()
-
-
-def rows_of(lm, samples: np.ndarray) -> list[dict]:
-    windows = split_windows(samples)
-    states, _ = in_encoder_batches(lm.model, windows, lm.model.encode_states)
-    rows = []
-    for window, padded in zip(windows, states, strict=True):
-        num_tokens = lm.model.num_audio_tokens(len(window))
-        own = padded[:num_tokens]
-        stored, scales = store_states(own.float().numpy(), "float16")
-        norms = lm.model.project(own).norm(dim=-1).tolist()
-        row = {"num_tokens": num_tokens, "width": own.shape[1], "states": stored, "scales": scales}
-        rows.append(row | {"dtype": "float16", "norms": norms})
-    return rows
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +35,7 @@ def words(tiny_lm):
 def test_cosines_in_the_space_of_states_are_those_of_projected_embeddings(tiny_lm, speech, words):
     """cos(P x + b, T_v), one pair at a time in float64."""
     samples = speech(7.0)
-    [row] = rows_of(tiny_lm, samples)
+    [row] = stored_windows(tiny_lm, samples)
     [audio] = encode_recordings(tiny_lm.model, [samples], [0.0])
     S = audio.embeds.double()
     ids = sorted({i for q, c in QUESTIONS for i in query_ids(tiny_lm, q, c)})
@@ -70,7 +55,7 @@ def query_ids(lm, question, choices):
         wording=OPTIONS,
         render_chat=lm.model.render_chat,
         tokenizer=lm.model.tokenizer,
-        audio_token_id=lm.model.audio_token_id,
+        audio_token_id=lm.model.language_model.audio_token_id,
     )
     return prompt.query_ids(OPTIONS.query_text)
 
@@ -78,13 +63,14 @@ def query_ids(lm, question, choices):
 @pytest.mark.parametrize("seconds", [3.0, 64.0])
 def test_a_scan_finds_what_late_interaction_finds_in_the_whole_recording(tiny_lm, speech, words, seconds):
     samples = speech(seconds)
-    size = block_tokens(tiny_lm.model.frame_tokens)
-    found = scan(rows_of(tiny_lm, samples), words, size)
+    size = block_tokens(tiny_lm.model.shape.token_rate)
+    found = scan(stored_windows(tiny_lm, samples), words, size)
     [audio] = encode_recordings(tiny_lm.model, [samples], [0.0])
-    assert found.num_tokens == len(audio.embeds)
+    times = [audio.times[i : i + size] for i in range(0, len(audio.times), size)]
+    np.testing.assert_array_equal(found.times, [[block[0, 0], block[-1, 1]] for block in times])
     for (question, choices), own in zip(QUESTIONS, words.of_query, strict=True):
         T = tiny_lm.model.embed_tokens(query_ids(tiny_lm, question, choices))
-        [matches] = match_words(audio.embeds, [T], tiny_lm.model.frame_tokens)
+        [matches] = match_words(audio.embeds, [T], tiny_lm.model.shape.token_rate)
         # its words come in another order
         expected = np.sort(matches.best_cosines, axis=1)
         np.testing.assert_allclose(np.sort(found.maxima[:, own], axis=1), expected, atol=3e-3)
@@ -95,15 +81,17 @@ COSINES = st.integers(1, 30).flatmap(
 )
 
 
-@given(st.lists(COSINES, min_size=1, max_size=4), st.integers(1, 8))
-def test_scores_are_those_of_a_loop_over_the_whole_archive(archive, size):
+@given(st.lists(COSINES, min_size=1, max_size=4), st.integers(1, 8), st.sampled_from([12.5, 25]))
+def test_scores_are_those_of_a_loop_over_the_whole_archive(archive, size, token_rate):
     """z over all windows of all recordings, then the best window of each."""
     scans, windows = [], []
     for cosines in archive:
         blocks = [np.array(cosines[i : i + size]) for i in range(0, len(cosines), size)]
         maxima = np.array([block.max(axis=0) for block in blocks], np.float32)
         means = np.array([block.mean(axis=0) for block in blocks], np.float32)
-        scans.append(Scan(maxima, means, len(cosines)))
+        ends = [min(begin + size, len(cosines)) for begin in range(0, len(cosines), size)]
+        times = np.array([(number * size, end) for number, end in enumerate(ends)]) / token_rate
+        scans.append(Scan(maxima, means, times))
         pairs = [(i, min(i + 1, len(blocks) - 1)) for i in range(max(1, len(blocks) - 1))]
         windows.append(np.array([np.maximum(maxima[i], maxima[j]) for i, j in pairs], np.float64))
     every = np.concatenate(windows)
@@ -119,16 +107,17 @@ def test_scores_are_those_of_a_loop_over_the_whole_archive(archive, size):
             )
             for m in own
         ]
-        result = score(one, words, statistics, size, frame_tokens=25)
+        result = score(one, words, statistics)
         assert result.late_interaction == pytest.approx(max(expected), rel=1e-6, abs=1e-9)
-        assert result.start == int(np.argmax(expected)) * size / 25
-        assert result.start < result.end <= one.num_tokens / 25
+        best = int(np.argmax(expected))
+        assert result.start == best * size / token_rate
+        assert result.end == one.times[min(best + 1, len(one.times) - 1), 1]
 
 
 def test_a_recording_without_sound_is_last():
-    empty = Scan(np.zeros((0, 2), np.float32), np.zeros((0, 2), np.float32), 0)
+    empty = Scan(np.zeros((0, 2), np.float32), np.zeros((0, 2), np.float32), np.zeros((0, 2)))
     one = WordStatistics(1, np.zeros(2), np.zeros(2))
-    assert score(empty, np.array([0, 1]), one, 62, 25).late_interaction == 0.0
+    assert score(empty, np.array([0, 1]), one).late_interaction == 0.0
 
 
 @given(st.integers(1, 6), st.integers(1, 9), st.integers(0, 2**32 - 1))

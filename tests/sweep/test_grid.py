@@ -9,6 +9,7 @@ from speechprune.pruning import METHODS, SpeechPrune
 from speechprune.sweep.grid import expand_grid
 from speechprune.sweep.groups import check_reference, find_reference, group_points
 from tests.helpers.answer_rows import grid
+from tests.helpers.own_method import KeepEvery
 
 RATES = [0.2, 0.4]
 
@@ -100,6 +101,23 @@ def test_points_that_differ_have_names_that_differ(rates):
     assert len({point.name for point in points}) == len(rates)
 
 
+OWN = "tests.helpers.own_method:KeepEvery"
+
+
+def test_a_class_of_the_users_own_is_swept_by_its_import_path():
+    points = grid({"method": [OWN, "truncate"], "every": [2, 4], "phase1_budget": 100})
+    assert [point.method for point in points] == [
+        KeepEvery(every=2, phase1_budget=100),
+        KeepEvery(phase1_budget=100),
+        METHODS["truncate"](phase1_budget=100),
+    ]
+    assert [point.name for point in points] == [
+        "keep_every(every=2, phase1_budget=100)",
+        "keep_every(phase1_budget=100)",
+        "truncate(phase1_budget=100)",
+    ]
+
+
 @pytest.mark.parametrize("method", METHODS)
 def test_every_method_makes_a_point(method):
     (point,) = grid({"method": method})
@@ -110,10 +128,13 @@ def test_every_method_makes_a_point(method):
     ("block", "sentence"),
     [
         ({"pruning_rate": 0.2}, "block 2: method is missing, give one or a list of speechprune, first_phase"),
-        ({"method": "speechprun"}, "block 2: unknown method 'speechprun': did you mean speechprune?"),
-        ({"method": ["none", "RAP"]}, "block 2: unknown method 'RAP': valid here: speechprune, first_phase"),
-        ({"method": None}, "block 2: unknown method None: "),
-        ({"method": {"name": "none"}}, "block 2: unknown method {'name': 'none'}: "),
+        ({"method": "speechprun"}, "block 2: method is 'speechprun': did you mean speechprune?"),
+        ({"method": ["none", "RAP"]}, "block 2: method is 'RAP': give speechprune, first_phase"),
+        ({"method": None}, "block 2: method is 'None': "),
+        ({"method": {"name": "none"}}, "block 2: method is \"{'name': 'none'}\": "),
+        ({"method": "gone:X"}, "block 2: method is 'gone:X', but there is no module gone: put its folder"),
+        ({"method": OWN, "evry": 2}, f"block 2: {OWN} has no setting evry: did you mean every?"),
+        ({"method": OWN, "every": 0}, "block 2: every is 0: give at least 1"),
         ({"method": []}, "block 2: method is an empty list, give at least one value"),
         ({"method": "random", "seed": []}, "block 2: seed is an empty list, give at least one value"),
         (

@@ -95,7 +95,7 @@ def _answered(row: Row, answer: Answer) -> str:
     return f"{text} ({'right' if answer.prediction == row['answer'] else 'wrong'})"
 
 
-def report_token_map(config: Figure2Config, lines: list[str]) -> int:
+def report_figure2(config: Figure2Config, lines: list[str]) -> int:
     """Print what was measured."""
     print("\n".join(lines))
     return 0

@@ -9,23 +9,19 @@ import matplotlib
 import pyarrow as pa
 from matplotlib.figure import Figure
 
+from speechprune.data import Row
 from speechprune.sweep.figures.across import accuracy_across
 from speechprune.sweep.figures.by_budget import accuracy_by_budget
 from speechprune.sweep.figures.by_rate import accuracy_by_cost, accuracy_by_rate
-from speechprune.sweep.figures.rows import (
-    Row,
-    file_names,
-    in_slice,
-    judged,
-    short_names,
-    slice_kinds,
-)
+from speechprune.sweep.figures.rows import file_names, in_slice, judged, short_names, slice_kinds
 from speechprune.sweep.figures.seconds import seconds_by_stage
 from speechprune.sweep.figures.style import SETTINGS, render
 from speechprune.sweep.slices import ALL_ITEMS, HARD_ITEMS
 
-# slices that follow one another, as a line over them says
+# slices with an order, so that a line over them has a meaning
 ORDERED_KINDS = {"position": "position of the answer", "length": "length of the recording"}
+
+Drawn = tuple[str, str, Figure | None]  # name, title, figure
 
 __all__ = ["SweepFigure", "draw_figures", "render"]
 
@@ -72,43 +68,40 @@ def draw_figures(points: pa.Table) -> list[SweepFigure]:
                 of_benchmark = [row for row in of_model if row["benchmark"] == benchmark]
                 end = f"{suffix}-{benchmark_files[benchmark]}" if len(benchmarks) > 1 else suffix
                 for name, title, figure in _of_one_benchmark(of_benchmark, f"{short}, {benchmark}"):
-                    figures.append(SweepFigure(name + end, model, benchmark, title, figure))
+                    if figure is not None:
+                        figures.append(SweepFigure(name + end, model, benchmark, title, figure))
             for name, title, figure in _over_benchmarks(of_model, benchmarks, short):
-                figures.append(SweepFigure(name + suffix, model, None, title, figure))
+                if figure is not None:
+                    figures.append(SweepFigure(name + suffix, model, None, title, figure))
     return figures
 
 
-def _of_one_benchmark(rows: list[Row], about: str) -> Iterator[tuple[str, str, Figure]]:
-    """Name, title and figure of all that there is to draw."""
-    for name, items in ((ALL_ITEMS, ""), (HARD_ITEMS, "_hard")):
-        some = in_slice(rows, name)
-        counted = f"{about} ({_num_items(some):,}{' hard' if items else ''} items)"
-        title = f"Accuracy against pruning rate: {counted}"
-        if (figure := accuracy_by_rate(some, title)) is not None:
-            yield f"accuracy_by_rate{items}", title, figure
-        title = f"Accuracy against cost: {counted}"
-        if not items and (figure := accuracy_by_cost(some, title)) is not None:
-            yield "accuracy_by_cost", title, figure
-        title = f"Accuracy against phase 1's budget: {counted}"
-        if not items and (figure := accuracy_by_budget(some, title)) is not None:
-            yield "accuracy_by_budget", title, figure
-    kinds = slice_kinds(rows)
+def _of_one_benchmark(rows: list[Row], about: str) -> Iterator[Drawn]:
+    """Name, title and figure of every figure about one model and benchmark; None where there is nothing."""
+    of_all, hard = in_slice(rows, ALL_ITEMS), in_slice(rows, HARD_ITEMS)
+    counted = f"{about} ({_num_items(of_all):,} items)"
+    counted_hard = f"{about} ({_num_items(hard):,} hard items)"
+    for name, title, some, draw in (
+        ("accuracy_by_rate", f"Accuracy against pruning rate: {counted}", of_all, accuracy_by_rate),
+        ("accuracy_by_cost", f"Accuracy against cost: {counted}", of_all, accuracy_by_cost),
+        ("accuracy_by_budget", f"Accuracy against phase 1's budget: {counted}", of_all, accuracy_by_budget),
+        ("accuracy_by_rate_hard", f"Accuracy against pruning rate: {counted_hard}", hard, accuracy_by_rate),
+    ):
+        yield name, title, draw(some, title)
     for kind, meaning in ORDERED_KINDS.items():
         title = f"Accuracy by {meaning}: {about}"
-        slices = kinds.get(kind, [])
-        labels = [name.split(": ", 1)[1] for name in slices]
-        if (figure := accuracy_across(rows, "slice", slices, labels, title)) is not None:
-            yield f"accuracy_by_{kind}", title, figure
+        labels = {name: name.split(": ", 1)[1] for name in slice_kinds(rows).get(kind, [])}
+        yield f"accuracy_by_{kind}", title, accuracy_across(rows, "slice", labels, title)
 
 
-def _over_benchmarks(rows: list[Row], benchmarks: list[str], short: str) -> Iterator[tuple[str, str, Figure]]:
+def _over_benchmarks(rows: list[Row], benchmarks: list[str], short: str) -> Iterator[Drawn]:
+    """The same of the figures about one model and all benchmarks."""
     rows = in_slice(rows, ALL_ITEMS)
     title = f"Accuracy by benchmark: {short}"
-    if (figure := accuracy_across(rows, "benchmark", benchmarks, benchmarks, title)) is not None:
-        yield "accuracy_by_benchmark", title, figure
+    labels = {name: name for name in benchmarks}
+    yield "accuracy_by_benchmark", title, accuracy_across(rows, "benchmark", labels, title)
     title = f"Seconds an answer, and pruning's share of it without encoding: {short}"
-    if (figure := seconds_by_stage(rows, benchmarks, title)) is not None:
-        yield "seconds_by_stage", title, figure
+    yield "seconds_by_stage", title, seconds_by_stage(rows, benchmarks, title)
 
 
 def _num_items(rows: list[Row]) -> int:

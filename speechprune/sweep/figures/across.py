@@ -1,4 +1,4 @@
-"""Accuracy across benchmarks, or across slices such as the answer's position: a panel a pruning rate."""
+"""Accuracy across benchmarks, or across slices such as the answer's position: one panel per pruning rate."""
 
 from __future__ import annotations
 
@@ -8,24 +8,17 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from speechprune.sweep.figures.rows import Row, error_lengths, group, line_name
-from speechprune.sweep.figures.style import (
-    accuracy_axis,
-    finish,
-    line_styles,
-    method_style,
-    new_figure,
-)
+from speechprune.data import Row
+from speechprune.sweep.figures.rows import error_lengths, group, line_name
+from speechprune.sweep.figures.style import accuracy_axis, finish, line_styles, method_style, new_figure
 
 MAX_PANELS = 4
 MAX_LINES = 10
 DODGE = 0.04  # between neighbouring lines' error bars, in units of a category
 
 
-def accuracy_across(
-    rows: list[Row], column: str, categories: Sequence[str], labels: Sequence[str], title: str
-) -> Figure | None:
-    """A line a point over categories, with 95 % intervals; points without a rate stand in every panel.
+def accuracy_across(rows: list[Row], column: str, labels: Mapping[str, str], title: str) -> Figure | None:
+    """One line per point over categories, with 95 % intervals; points without a rate stand in every panel.
 
     Of many rates, four are shown, from the lowest to the highest; of many lines, the ten that are
     right most often.
@@ -36,10 +29,10 @@ def accuracy_across(
         Of one model.
     column
         The rows' column that holds the category.
-    categories, labels
-        Along the x axis, and what is written there.
+    labels
+        The categories along the x axis, and what is written there.
     """
-    rows = [row for row in rows if row[column] in categories]
+    rows = [row for row in rows if row[column] in labels]
     if len({row[column] for row in rows}) < 2:
         return None
     rates = sorted({row["pruning_rate"] for row in rows} - {None})
@@ -53,14 +46,14 @@ def accuracy_across(
         axes = figure.add_subplot(num_rows, num_columns, number, sharey=panels[0] if panels else None)
         panels.append(axes)
         some = [row for row in rows if row["pruning_rate"] in (rate, None)]
-        _draw_panel(axes, some, column, categories, styles)
+        _draw_panel(axes, some, column, list(labels), styles)
         accuracy_axis(axes)
         if rate is not None:
             axes.set_title(f"pruning rate {rate:g}", fontsize=9.5, loc="left")
-        turned = max(map(len, labels)) * len(labels) > 70 / num_columns
+        turned = max(map(len, labels.values())) * len(labels) > 70 / num_columns
         axes.set_xticks(
             range(len(labels)),
-            labels,
+            list(labels.values()),
             rotation=30 if turned else 0,
             ha="right" if turned else "center",
             fontsize=8.5,

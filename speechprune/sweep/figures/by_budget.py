@@ -7,17 +7,13 @@ from collections.abc import Callable
 import matplotlib
 from matplotlib.figure import Figure
 
-from speechprune.sweep.figures.rows import Row, error_lengths, group, line_name, setting
-from speechprune.sweep.figures.style import (
-    accuracy_axis,
-    finish,
-    method_style,
-    new_figure,
-)
+from speechprune.data import Row
+from speechprune.sweep.figures.rows import error_lengths, group, line_name, setting
+from speechprune.sweep.figures.style import accuracy_axis, finish, method_style, new_figure
 
 
 def accuracy_by_budget(rows: list[Row], title: str) -> Figure | None:
-    """A line a pruning rate, or a number of kept tokens where that is what the grid held equal.
+    """One line per pruning rate, or per number of kept tokens where that is what the grid held equal.
 
     Methods that have no two budgets stand beside as horizontal lines: phase 2 alone takes all tokens.
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from speechprune.sweep.figures.rows import Row, error_lengths, first_value, group, lines_over_rates
+from speechprune.data import Row
+from speechprune.sweep.figures.rows import error_lengths, first_value, group, lines_over_rates
 from speechprune.sweep.figures.style import (
     AUDIO_BASELINE,
     GRAY,
@@ -26,7 +27,7 @@ HORIZONTAL_LINES: dict[str, tuple[str, str | tuple[int, tuple[int, int]]]] = {
 
 
 def accuracy_by_rate(rows: list[Row], title: str) -> Figure | None:
-    """A line a method and setting, with its 95 % intervals; without a rate, a horizontal line.
+    """One line per method and setting, with its 95 % intervals; without a rate, a horizontal line.
 
     Parameters
     ----------
@@ -81,7 +82,7 @@ def _horizontal(
 
 
 def accuracy_by_cost(rows: list[Row], title: str) -> Figure | None:
-    """A marker a point, labelled by its rate; the Pareto-best ones joined by steps.
+    """One marker per point, labelled by its rate; the Pareto-best ones joined by steps.
 
     Parameters
     ----------

@@ -7,7 +7,8 @@ import re
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from typing import Any, TypeVar
 
-Row = dict[str, Any]
+from speechprune.data import Row
+
 Key = TypeVar("Key", bound=Hashable)
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from matplotlib.figure import Figure
 
-from speechprune.sweep.figures.rows import Row, group
+from speechprune.data import Row
+from speechprune.sweep.figures.rows import group
 from speechprune.sweep.figures.style import finish, new_figure
 
 # of the same palette as the methods, but for stages: bars, so hatched too
@@ -18,7 +19,7 @@ BAR_INCHES = 0.24
 
 
 def seconds_by_stage(rows: list[Row], benchmarks: list[str], title: str) -> Figure | None:
-    """A bar a point, a panel a benchmark; the number is pruning's share of prune, prefill and generate.
+    """One bar per point, one panel per benchmark; numbers are pruning's share of the time without encoding.
 
     Parameters
     ----------

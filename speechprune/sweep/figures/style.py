@@ -1,4 +1,4 @@
-"""How every figure looks: one colour and marker a method, for colour-blind readers too."""
+"""How every figure looks: one colour and marker per method, distinct whatever colours a reader can see."""
 
 from __future__ import annotations
 

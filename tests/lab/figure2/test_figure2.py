@@ -20,7 +20,7 @@ ARCHIVE = ROOT / "speechprune/demo/archive"
 
 
 def load_job():
-    spec = importlib.util.spec_from_file_location("token_map_job", ROOT / "jobs/token_map.py")
+    spec = importlib.util.spec_from_file_location("figure2_job", ROOT / "jobs/figure2.py")
     job = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(job)
     return job
@@ -28,7 +28,7 @@ def load_job():
 
 @pytest.fixture(autouse=True)
 def no_screen(monkeypatch):
-    """The screen is what standard error was when it was first of_recording for."""
+    """The screen is the standard error of the time when it was first used."""
     monkeypatch.setattr("speechprune.pipeline.terminal.log_to_screen", lambda: None)
 
 

@@ -175,7 +175,7 @@ def test_words_are_read_aloud_as_their_own_embeddings(lm):
 
 
 def test_word_errors_are_substitutions_insertions_and_deletions(lm, table):
-    tokenizer, blank = lm.model.tokenizer, lm.model.audio_token_id
+    tokenizer, blank = lm.model.tokenizer, lm.model.language_model.audio_token_id
     noise = np.random.default_rng(1)
 
     def errors(hypothesis: str, reference: str) -> tuple[int, int]:
@@ -184,8 +184,14 @@ def test_word_errors_are_substitutions_insertions_and_deletions(lm, table):
         for word in hypothesis.split():
             ids += [blank] if word == "-" else [tokenizer.convert_tokens_to_ids(word)] * 2
         embeds = 3 * table[ids] + torch.from_numpy(noise.normal(0, 0.1, (len(ids), 64))).float()
+        times = np.zeros((len(ids), 2))
         audio = EncodedAudio(
-            embeds, np.zeros((len(ids), 2)), seconds=1.0, num_encoder_flops=0.0, seconds_encode=0.0
+            embeds,
+            times,
+            lm.model.frame_starts(times),
+            seconds=1.0,
+            num_encoder_flops=0.0,
+            seconds_encode=0.0,
         )
         return word_errors(lm, audio, reference.split())
 

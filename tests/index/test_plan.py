@@ -1,4 +1,4 @@
-"""What a night has to do."""
+"""Plan of an incremental run."""
 
 import string
 
@@ -64,7 +64,7 @@ VERSIONS = st.sampled_from(["1", "2"])
     st.dictionaries(st.tuples(NAMES, VERSIONS), st.booleans()),
     st.booleans(),
 )
-def test_every_recording_has_one_fate_and_a_second_night_nothing_to_do(archive, index, is_hashed):
+def test_every_recording_has_one_fate_and_the_next_run_nothing_to_do(archive, index, is_hashed):
     recordings = [recording(uri, version, is_hashed) for uri, version in sorted(archive.items())]
     contents = {key: indexed(2, (0, 1) if whole else (0,)) for key, whole in index.items()}
     plan = make_plan(recordings, contents)

@@ -1,0 +1,49 @@
+"""The list of lab commands, which are scripts in jobs/ alone: ``python jobs/NAME.py``."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from speechprune import cli
+from speechprune.cli_commands import Command, Job, Tool
+
+COMMANDS: dict[str, Command] = {
+    "figure2": Job(
+        usage="python jobs/figure2.py [CONFIG.yaml] [section.key=value ...]",
+        description="Draw the paper's Fig. 2: audio tokens that two methods keep of an item, and its text.",
+        config_class="speechprune.lab.figure2.config:Figure2Config",
+        work="speechprune.lab.figure2.picture:make_figure2",
+        report="speechprune.lab.figure2.picture:report_figure2",
+        default_config="package://configs/paper_fig2.yaml",
+        on_interrupt="nothing was written",
+    ),
+    "train_demo_model": Job(
+        usage="python jobs/train_demo_model.py [CONFIG.yaml] [section.key=value ...]",
+        description="Train the small speech LLM that the project ships, from nothing.",
+        config_class="speechprune.lab.training.config:TrainingConfig",
+        work="speechprune.lab.training.jobs:train_demo_model",
+        report="speechprune.lab.training.jobs:report_training",
+        default_config="package://configs/demo_model.yaml",
+        on_interrupt="the same command continues",
+    ),
+    "measure_demo_model": Job(
+        usage="python jobs/measure_demo_model.py [CONFIG.yaml] [section.key=value ...]",
+        description="Measure the demo model on a held-out benchmark, and write the tables into its card.\n\n"
+        "Builds the benchmark if it isn't there.",
+        config_class="speechprune.lab.training.config:MeasureConfig",
+        work="speechprune.lab.training.jobs:measure_demo_model",
+        report="speechprune.lab.training.jobs:report_measured",
+        default_config="package://configs/demo_model_measured.yaml",
+        on_interrupt="the same command continues",
+    ),
+    "bench": Tool(description="Measure speed as ratios.", main="speechprune.lab.speed.bench:main"),
+    "bench_index": Tool(
+        description="Measure what an index saves.", main="speechprune.lab.speed.bench_index:main"
+    ),
+    "bench_cluster": Tool(
+        description="Run the faults and loads of a cluster on this machine.",
+        main="speechprune.lab.faults.command:main",
+    ),
+}
+
+main = partial(cli.main, commands=COMMANDS)

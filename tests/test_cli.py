@@ -1,0 +1,257 @@
+"""The console command: its list, help from the configs themselves, exit codes whatever happens."""
+
+import importlib.util
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from speechprune import cli
+from speechprune.cli import main
+from speechprune.cli_commands import COMMANDS, EXTRAS, Job, Tool
+from speechprune.cli_help import settings_help, type_text
+from speechprune.config import load_config
+from speechprune.entry import load
+from speechprune.lab.commands import COMMANDS as LAB_COMMANDS
+
+ROOT = Path(__file__).parents[1]
+JOBS = {name: command for name, command in COMMANDS.items() if isinstance(command, Job)}
+ALL = COMMANDS | LAB_COMMANDS
+SCRIPTS = sorted((ROOT / "jobs").glob("*.py"))
+
+
+@pytest.fixture(autouse=True)
+def no_screen(monkeypatch):
+    """The screen is what standard error was when it was first asked for."""
+    monkeypatch.setattr("speechprune.pipeline.terminal.log_to_screen", lambda: None)
+
+
+@pytest.fixture
+def lines(monkeypatch) -> list[str]:
+    """What is logged."""
+    from loguru import logger
+
+    found: list[str] = []
+    sink = logger.add(lambda message: found.append(message.record["message"]), level="INFO")
+    yield found
+    logger.remove(sink)
+
+
+def run_python(program: str, *arguments: str, **options) -> subprocess.CompletedProcess:
+    command = [sys.executable, "-c", program, *arguments]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    return subprocess.run(command, capture_output=True, text=True, env=environment, **options)
+
+
+def test_the_list_has_every_command_and_costs_no_heavy_import(tmp_path):
+    program = "import sys; from speechprune.cli import main; print(main(sys.argv[1:])); print(*sys.modules)"
+    result = run_python(program, "--help", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    *shown, code, modules = result.stdout.splitlines()
+    assert code == "0"
+    for name in ("answer", "index", "search", "sweep", "show", "manifest", "cost", "benchmark"):
+        assert any(line.startswith(f"  {name} ") for line in shown)
+    assert not {"torch", "transformers", "ray", "numpy", "pyarrow"} & set(modules.split())
+
+
+def test_python_m_speechprune_is_the_same_command(tmp_path):
+    command = [sys.executable, "-m", "speechprune", "--version"]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    run = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=tmp_path)
+    assert re.fullmatch(r"speechprune \d+\.\d+\.\d+\n", run.stdout)
+
+
+def test_an_unknown_command_is_named_with_the_nearest(capsys):
+    assert main(["answr"]) == 2
+    assert capsys.readouterr().err == "speechprune: unknown command answr: did you mean answer?\n"
+    assert main([]) == 2
+
+
+@pytest.mark.parametrize("command", ALL.values(), ids=ALL)
+def test_what_a_command_names_is_there(command):
+    names = (
+        [command.main] if isinstance(command, Tool) else [command.config_class, command.work, command.report]
+    )
+    for name in names:
+        assert callable(load(name))
+    if isinstance(command, Job) and command.default_config:
+        assert load_config(load(command.config_class), command.default_config)
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.stem)
+def test_scripts_are_commands(script):
+    spec = importlib.util.spec_from_file_location(f"{script.stem}_script", script)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    lists = {"speechprune.cli:main": COMMANDS, "speechprune.lab.commands:main": LAB_COMMANDS}
+    reference, name = module.main.args
+    assert name in lists[reference]
+
+
+@pytest.mark.parametrize("name", JOBS)
+def test_help_lists_every_setting_with_type_default_and_meaning(name, capsys, monkeypatch):
+    monkeypatch.setattr("speechprune.cli_help._wrap", lambda text, indent=0: " " * indent + text)
+    assert main([name, "--help"]) == 0
+    shown = capsys.readouterr().out
+    assert shown.startswith(f"usage: speechprune {name} ")
+    settings = re.findall(r"^  (\w+)\.(\w+) \(.+, (?:required|default .+)\)\n      \S", shown, re.MULTILINE)
+    config_class = load(JOBS[name].config_class)
+    from speechprune.config import _sections
+
+    assert settings == [(section, key) for section, keys in _sections(config_class).items() for key in keys]
+
+
+def test_help_says_what_the_docstrings_say(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "110")
+    shown = settings_help(load(JOBS["sweep"].config_class))
+    assert "  model.path (text, required)\n      Hub id, local folder" in shown
+    assert "  answering.permuted_check (true or false, default true)" in shown  # the sweep's own default
+    assert "  input.limit (whole number or null, default null)" in shown
+    assert '  answering.choice_separator (text, default "\\n")' in shown
+    assert type_text(tuple[str, ...]) == "list of text"
+
+
+@pytest.mark.parametrize("name", [name for name, job in JOBS.items() if job.default_config])
+def test_the_config_that_is_printed_can_be_given_back(name, capsys, tmp_path):
+    assert main([name, "model.dtype=float32", "--print-config"]) == 0
+    printed = capsys.readouterr().out
+    assert yaml.safe_load(printed)["model"]["dtype"] == "float32"
+    path = tmp_path / "again.yaml"
+    path.write_text(printed)
+    config_class = load(JOBS[name].config_class)
+    assert load_config(config_class, str(path)) == load_config(
+        config_class, JOBS[name].default_config, ["model.dtype=float32"]
+    )
+    assert main([name, "--print-config", str(path)]) == 0
+    assert capsys.readouterr().out == printed
+
+
+def test_sections_that_a_config_does_without_are_not_printed(capsys):
+    assert main(["benchmark", "package://configs/benchmark.yaml", "--print-config"]) == 0
+    assert "chat:" not in capsys.readouterr().out
+
+
+def test_a_question_and_its_choices_are_told_from_settings():
+    words = ["Who?", "a=b", "Anna", "search.index=runs/i", "my.yaml", "--print-config"]
+    question, settings = COMMANDS["search"].split_question(words)
+    assert question == ("Who?", ["a=b", "Anna"])
+    assert settings == ["search.index=runs/i", "my.yaml", "--print-config"]
+    assert COMMANDS["search"].split_question(["search.index=i"]) == (None, ["search.index=i"])
+
+
+def fail_with(error: BaseException):
+    def work(arguments):
+        raise error
+
+    return work
+
+
+TOOL = Tool(description="For tests.", main="tests.test_cli:main")
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "line"),
+    [
+        (ValueError("config x is wrong"), 2, "config x is wrong"),
+        (OSError("no space"), 2, "no space"),
+        (KeyboardInterrupt(), 130, "stopped; nothing was changed"),
+        (
+            ModuleNotFoundError("No module named 'soundfile'", name="soundfile"),
+            2,
+            'soundfile is not installed: pip install "speechprune[build]"',
+        ),
+    ],
+)
+def test_what_a_user_can_mend_is_one_line(monkeypatch, lines, error, code, line):
+    monkeypatch.setattr(cli, "load", lambda reference: fail_with(error))
+    assert cli.run_command(TOOL, []) == code
+    assert lines == [line]
+
+
+@pytest.mark.parametrize("error", [TypeError("a bug"), ModuleNotFoundError("No module", name="nowhere")])
+def test_a_bug_keeps_its_traceback(monkeypatch, error):
+    monkeypatch.setattr(cli, "load", lambda reference: fail_with(error))
+    with pytest.raises(type(error)):
+        cli.run_command(TOOL, [])
+
+
+def test_an_error_that_came_of_an_interrupt_counts_as_one(monkeypatch, lines):
+    monkeypatch.setattr(cli, "load", lambda reference: fail_with(ValueError("half imported")))
+    monkeypatch.setattr(cli, "was_interrupted", lambda: True)
+    assert cli.run_command(TOOL, []) == 130
+    assert lines == ["stopped; nothing was changed"]
+
+
+INTERRUPTED = {
+    "in work": "raise_signal(SIGINT)",
+    "turned into another error": """
+        try:
+            raise_signal(SIGINT)
+        except KeyboardInterrupt:
+            raise SystemError("returned a result with an exception set")""",
+    "swallowed": """
+        try:
+            raise_signal(SIGINT)
+        except KeyboardInterrupt:
+            pass
+        return 0""",
+    "again while it is being left": """
+        try:
+            raise_signal(SIGINT)
+        finally:
+            raise_signal(SIGINT)""",
+    "in an exit hook": """
+        import atexit
+        atexit.register(raise_signal, SIGINT)
+        raise_signal(SIGINT)""",
+    "while Ray shuts down": """
+        import sys, types
+        sys.modules["ray"] = types.SimpleNamespace(shutdown=lambda: raise_signal(SIGINT))
+        return 0""",
+    "while Ray shuts down after it": """
+        import sys, types
+        sys.modules["ray"] = types.SimpleNamespace(shutdown=lambda: 1 / 0)
+        raise_signal(SIGINT)""",
+}
+
+
+@pytest.mark.parametrize("body", INTERRUPTED.values(), ids=INTERRUPTED)
+def test_ctrl_c_is_130_without_a_traceback_wherever_it_comes(body):
+    program = "from signal import *\nfrom speechprune.entry import run\ndef main(_):\n        "
+    result = run_python(f"{program}{body.strip()}\nrun(main)")
+    assert (result.returncode, result.stdout, result.stderr) == (130, "", "")
+
+
+def test_a_command_that_is_done_is_not_undone_by_ctrl_c():
+    program = (
+        "import atexit; from signal import *; from speechprune.entry import run\n"
+        "atexit.register(raise_signal, SIGINT)\nrun(lambda arguments: 0)"
+    )
+    result = run_python(program)
+    assert (result.returncode, result.stderr) == (0, "")
+
+
+def test_an_interrupt_that_a_shell_has_ignored_stays_ignored():
+    program = (
+        "from signal import *; signal(SIGINT, SIG_IGN); from speechprune.entry import run\n"
+        "run(lambda arguments: raise_signal(SIGINT) or 0)"
+    )
+    assert run_python(program).returncode == 0
+
+
+def test_extras_are_those_of_the_project():
+    import tomllib
+
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    for module, extra in EXTRAS.items():
+        distribution = {"sklearn": "scikit-learn"}.get(module, module.replace("_", "-"))
+        assert any(re.match(rf"{distribution}\b", requirement) for requirement in extras[extra]), module
+
+
+def test_signals_of_tests_are_pythons_own():
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
