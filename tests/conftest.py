@@ -13,6 +13,7 @@ from speechprune.audio import SAMPLE_RATE, decode_audio
 from tests.helpers.tiny_models import DEMO, load_tiny_model, save_tiny_model
 
 pytest_plugins = ["tests.helpers.job_fixtures"]
+RAY_FIXTURES = {"ray_address", "two_nodes", "head"}  # of a test whose mark "ray" nobody has to remember
 SHARED_AUDIO = Path(__file__).parents[1] / "../shared/audio"
 
 settings.register_profile("speechprune", deadline=None, derandomize=True)
@@ -22,6 +23,15 @@ torch.set_num_threads(1)  # in models this tiny there is nothing to share out, a
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--corrupt-inputs", type=int, default=300, help="of test_corrupt_audio.py")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Give one worker of pytest-xdist all tests that use Ray, and every other file to one worker."""
+    for item in items:
+        if not RAY_FIXTURES.isdisjoint(item.fixturenames):
+            item.add_marker(pytest.mark.ray)
+        uses_ray = item.get_closest_marker("ray") is not None
+        item.add_marker(pytest.mark.xdist_group("ray" if uses_ray else str(item.path)))
 
 
 @pytest.fixture(scope="session")
