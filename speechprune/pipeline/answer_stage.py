@@ -44,7 +44,7 @@ def answer_stages(
     model
         As the config calls it: rows name it so.
     points
-        How to prune: an answer an item at each, or at those that its task says are missing.
+        How to prune: one answer per item at each, or at those that its task names as missing.
     options
         How to ask.
     run
@@ -90,7 +90,7 @@ class AnswerStage:
         self._options = options
 
     def __call__(self, decoded: pa.Table) -> pa.Table:
-        """Answer all items of some recordings: one row an item, ``status`` last."""
+        """Answer all items of some recordings: one row per item and point, ``status`` last."""
         tasks = task_rows(decoded)
         encoded = self._encode([task for task in tasks if task["pcm"] or task["windows"]])
         for task_id, outcome in encoded.items():
