@@ -92,7 +92,7 @@ def run_job(job: Job, arguments: Sequence[str]) -> int:
 
     from speechprune.cli_help import job_help
     from speechprune.config import as_yaml, config_from_arguments
-    from speechprune.pipeline.cluster import StartError
+    from speechprune.pipeline.failures import CodeError, StartError
     from speechprune.pipeline.terminal import divert_framework_output
 
     config_class = load(job.config_class)
@@ -112,6 +112,10 @@ def run_job(job: Job, arguments: Sequence[str]) -> int:
     except StartError as error:
         logger.error("{} (Ray's own output: {})", error, log)
         return 2
+    except CodeError as error:
+        print(error.traceback, file=sys.stderr)
+        logger.error("{}", error.sentence)
+        return 1
     exit_code: int = load(job.report)(config, result)
     return exit_code
 

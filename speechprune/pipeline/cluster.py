@@ -13,13 +13,11 @@ import ray
 from loguru import logger
 from ray._private.services import find_bootstrap_address
 
+from speechprune.pipeline.failures import StartError
+
 REACH_SECONDS = 5.0
 LOST = re.compile("its node has died|NodeDiedError|LocalRayletDiedError|OwnerDiedError|ObjectLostError")
 WRAPPED = "The above exception was the direct cause of the following exception:"
-
-
-class StartError(RuntimeError):
-    """The workers can't start; one line says why."""
 
 
 def start_ray() -> None:
