@@ -15,6 +15,8 @@ from typing import IO, TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
+from speechprune.storage import is_store_error, open_binary
+
 if TYPE_CHECKING:
     import av
 
@@ -114,8 +116,6 @@ def _open(source: str | os.PathLike[str] | bytes | IO[bytes], name: str) -> Iter
     if not isinstance(source, str | os.PathLike):
         yield source
         return
-    from speechprune.storage import open_binary
-
     try:
         file = open_binary(str(source), block_bytes=READ_BLOCK_BYTES)
     except FileNotFoundError as error:
@@ -159,9 +159,9 @@ def _decode_file(file: IO[bytes], name: str, start: float | None, end: float | N
             raise AudioUnreadable(
                 f"{name} can't be decoded as audio ({reason}): is the file whole?"
             ) from error
-    except AudioError:
-        raise
-    except (OSError, ValueError) as error:
+    except Exception as error:
+        if not is_store_error(error):
+            raise
         # reading failed, not decoding: what came before would pass for the whole recording
         raise AudioUnreadable(f"{name} can't be read ({error}): check the storage, try again") from error
     return np.frombuffer(samples, dtype=np.int16)

@@ -10,6 +10,7 @@ import contextlib
 import json
 import os
 import sys
+import traceback
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any, cast
@@ -65,6 +66,17 @@ def store_errors() -> tuple[type[Exception], ...]:
 
         kinds.append(ConnectionLost)
     return tuple(kinds)
+
+
+def is_store_error(error: BaseException) -> bool:
+    """Whether an exception comes from reading or writing a store, and not from what was done with its bytes.
+
+    Any kind that leaves fsspec counts: of a web server's refusals some are ``ValueError``s, some aiohttp's.
+    """
+    frames = traceback.walk_tb(error.__traceback__)
+    return isinstance(error, (*store_errors(), StorageError)) or any(
+        str(frame.f_globals.get("__name__")).startswith("fsspec.") for frame, _ in frames
+    )
 
 
 @contextlib.contextmanager

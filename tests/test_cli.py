@@ -192,13 +192,12 @@ JOB = Job(
 )
 
 
-def test_a_bug_in_a_worker_is_its_traceback_and_one_sentence(monkeypatch, lines, capsys, tmp_path):
+def test_a_bug_in_a_worker_is_its_traceback_and_one_sentence(monkeypatch, lines):
     error = CodeError("Traceback (most recent call last):\nTypeError: a bug", "my_method.py has a bug")
     replaced = {JOB.config_class: BatchQAConfig, JOB.work: fail_with(error)}
     monkeypatch.setattr(cli, "load", replaced.__getitem__)
     assert cli.run_command(JOB, ["package://configs/demo.yaml"]) == 1
-    assert capsys.readouterr().err == "Traceback (most recent call last):\nTypeError: a bug\n"
-    assert lines == ["my_method.py has a bug"]
+    assert lines == ["Traceback (most recent call last):\nTypeError: a bug\nmy_method.py has a bug"]
 
 
 def test_workers_that_can_not_start_are_one_line(monkeypatch, lines):

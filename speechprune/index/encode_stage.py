@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import socket
+import sys
 from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import ray
 import torch
 
 from speechprune.audio import SAMPLE_RATE, AudioTooShort
@@ -18,9 +19,8 @@ from speechprune.inference.states import StatesDType, store_states, store_times
 from speechprune.inference.timing import Timer
 from speechprune.models.base import Window
 from speechprune.models.options import ModelOptions
-from speechprune.pipeline.failures import failure_sentence
-from speechprune.pipeline.retries import Guard, Limits
-from speechprune.pipeline.stages.worker import load_in_worker, task_rows
+from speechprune.pipeline.answer_stage import load_in_worker, task_rows
+from speechprune.pipeline.failures import FailureLog, failure_sentence
 
 Row = dict[str, Any]
 ENCODED_SCHEMA = pa.schema(
@@ -29,50 +29,51 @@ ENCODED_SCHEMA = pa.schema(
 
 
 class EncodeStage:
-    """Actor that holds the model and encodes parts of recordings.
+    """The stage with the model: encodes parts of recordings.
 
     Parameters
     ----------
-    model
-        Model to load, once per actor.
+    model, num_threads, failures
+        See ``Stages.model``.
     labels
         Columns that name the model: ``model`` and ``revision``.
     states
         Type of the stored states.
-    ledger, limits
-        See ``attempts``.
-    num_threads
-        CPU threads for the model.
     """
 
     def __init__(
         self,
+        *,
         model: ModelOptions,
+        num_threads: int | None,
+        failures: FailureLog,
         labels: dict[str, str],
         states: StatesDType,
-        ledger: Any,
-        limits: Limits,
-        num_threads: int,
     ) -> None:
         self._model = load_in_worker(model, num_threads)
-        self._labels = labels | {"node": ray.get_runtime_context().get_node_id()}
+        self._failures = failures
+        self._labels = labels | {"node": node_name()}
         self._states = states
-        self._guard = Guard(ledger, limits, stage="encode", doing="encoding")
 
     def __call__(self, decoded: pa.Table) -> pa.Table:
         """Return the windows of some parts of recordings, and one row per failed part."""
-        return self._guard(task_rows(decoded), self._encode, _failed)
+        return self._encode(task_rows(decoded))
 
     def _encode(self, tasks: list[Row]) -> pa.Table:
         decoded_tasks = [task for task in tasks if task["error"] is None]
         failed = [_failed(task, None) for task in tasks if task["error"] is not None]
+        error: Exception | None = None
         try:
             self._refuse_too_short(decoded_tasks)
             rows = self._encode_windows(decoded_tasks)
-        except Exception as error:
-            if len(decoded_tasks) == 1:
-                return pa.concat_tables([*failed, _failed(decoded_tasks[0], error)])
+        except Exception as caught:
+            error = caught
+        if error is not None and len(decoded_tasks) > 1:
             return pa.concat_tables([*failed, *(self._encode([task]) for task in decoded_tasks)])
+        for task in decoded_tasks:
+            self._failures.note("encoding", task["task_id"], [error])
+        if error is not None:
+            return pa.concat_tables([*failed, _failed(decoded_tasks[0], error)])
         return pa.concat_tables([*failed, pa.Table.from_pylist(rows, ENCODED_SCHEMA)])
 
     def _refuse_too_short(self, tasks: list[Row]) -> None:
@@ -134,6 +135,14 @@ class EncodeStage:
                 }
             )
         return made
+
+
+def node_name() -> str:
+    """Return the id of the Ray node that this process works on; without Ray the machine's name."""
+    ray = sys.modules.get("ray")  # never imported here: the stage runs without it too
+    if ray is not None and ray.is_initialized():
+        return str(ray.get_runtime_context().get_node_id())
+    return socket.gethostname()
 
 
 def _row(task: Row, number: int, window: Window, num_windows: int) -> Row:

@@ -6,10 +6,10 @@ import contextlib
 import hashlib
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import pyarrow as pa
-import ray
 from loguru import logger
 
 from speechprune import storage
@@ -26,15 +26,13 @@ from speechprune.index.summary import IndexSummary, summarise_index
 from speechprune.index.write_windows import write_windows
 from speechprune.models.fingerprint import fingerprint
 from speechprune.models.loading import check_model
-from speechprune.pipeline.cluster import StartError, root_cause, start_ray
+from speechprune.pipeline.executor import Executor, Stages, make_executor
 from speechprune.pipeline.lease import Lease
-from speechprune.pipeline.line import run_line
-from speechprune.pipeline.preview import header_lengths
+from speechprune.pipeline.preview import recording_lengths
 from speechprune.pipeline.progress import Progress
 from speechprune.pipeline.settings import check_settings, model_settings, output_path_errors
+from speechprune.pipeline.stages import decode_recording
 from speechprune.pipeline.tasks import TASK_SCHEMA, pack_items
-
-HEADERS_PER_TASK = 32
 
 
 def run_index(config: IndexConfig) -> IndexSummary:
@@ -134,32 +132,26 @@ def _encode(
     shard_seconds: float,
 ) -> tuple[Progress, list[dict[str, Any]]]:
     """Encode what the index lacks of some recordings."""
-    start_ray()
-    tasks = _make_tasks(recordings, contents, shard_seconds)
+    executor = make_executor(config.ray, config.model)
+    tasks = _make_tasks(executor, recordings, contents, shard_seconds)
     logger.info("to do: {:,} recordings in {:,} parts", len(recordings), len(tasks))
     progress = Progress(len(tasks), doing="encoding", items="parts", failures_in="summary.json")
     labels = {"model": config.model.path, "revision": fingerprint(config.model)}
-    try:
-        reports = run_line(
-            config.ray,
-            config.model,
-            tasks,
-            progress,
-            stage=EncodeStage,
-            stage_settings={"labels": labels, "states": config.index.states},
-            write=write_windows,
-            write_settings={"path": directory.path},
-            are_parts=True,
-        )
-    except ray.exceptions.RayError as error:
-        raise StartError(root_cause(error)) from error
-    return progress, reports
+    stages = Stages(
+        decode=partial(decode_recording, are_parts=True),
+        model=partial(EncodeStage, labels=labels, states=config.index.states),
+        write=partial(write_windows, path=directory.path),
+        doing="encoding",
+    )
+    return progress, executor.run(stages, tasks, progress)
 
 
-def _make_tasks(recordings: Sequence[Recording], contents: Contents, seconds: float) -> pa.Table:
+def _make_tasks(
+    executor: Executor, recordings: Sequence[Recording], contents: Contents, seconds: float
+) -> pa.Table:
     """The parts that are missing, in order."""
     rows = []
-    lengths = _lengths([recording.uri for recording in recordings])
+    lengths = recording_lengths(executor, [recording.uri for recording in recordings])
     for recording, length in zip(recordings, lengths, strict=True):
         num_shards = 1 if length is None else max(1, -int(-length // seconds))
         for shard in missing_shards(recording, contents, num_shards):
@@ -181,18 +173,6 @@ def _make_tasks(recordings: Sequence[Recording], contents: Contents, seconds: fl
                 }
             )
     return pa.Table.from_pylist(rows, schema=TASK_SCHEMA)
-
-
-def _lengths(uris: list[str]) -> list[float | None]:
-    """By the headers, read by workers: one that crashes the decoder costs only its neighbours' lengths."""
-    read = ray.remote(num_cpus=0.25, max_retries=0)(header_lengths)
-    chunks = [uris[i : i + HEADERS_PER_TASK] for i in range(0, len(uris), HEADERS_PER_TASK)]
-    lengths: list[float | None] = []
-    for chunk, reading in zip(chunks, [read.remote(chunk) for chunk in chunks], strict=True):
-        lengths += [None] * len(chunk)
-        with contextlib.suppress(ray.exceptions.RayError):
-            lengths[-len(chunk) :] = ray.get(reading)
-    return lengths
 
 
 def _copy(directory: WindowsDirectory, plan: Plan, contents: Contents) -> int:

@@ -7,7 +7,6 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pyarrow as pa
-import ray
 from loguru import logger
 
 from speechprune import storage
@@ -16,9 +15,10 @@ from speechprune.data.index_files import Contents, stored_parts
 from speechprune.index.config import IndexConfig
 from speechprune.index.questions import StandingQuestion, as_items
 from speechprune.inference.point import Point
-from speechprune.pipeline.cluster import StartError, root_cause, start_ray
+from speechprune.pipeline.answer_stage import answer_stages
+from speechprune.pipeline.executor import make_executor
+from speechprune.pipeline.preview import warn_of_unknown_words
 from speechprune.pipeline.progress import Progress
-from speechprune.pipeline.question_line import run_stages, warn_of_unknown_words
 from speechprune.pipeline.run_store import RunStore
 from speechprune.pipeline.settings import answer_settings
 from speechprune.pipeline.summary import summarise
@@ -91,9 +91,6 @@ def ask_standing_questions(
 
 
 def _ask(config: IndexConfig, tasks: pa.Table, store: RunStore, progress: Progress) -> None:
-    start_ray()
+    executor = make_executor(config.ray, config.model)
     point = Point(method=config.pruning.build(), query_text=config.answering.query_text)
-    try:
-        run_stages(config, config.model, [point], tasks, store, progress)
-    except ray.exceptions.RayError as error:
-        raise StartError(root_cause(error)) from error
+    executor.run(answer_stages(config.model, [point], config.answering, store), tasks, progress)

@@ -7,7 +7,7 @@ import pyarrow.compute as pc
 
 from speechprune.data.index_columns import WINDOWS_SCHEMA
 from speechprune.data.index_files import WindowsDirectory
-from speechprune.pipeline.stages.write import MODEL_PROGRESS_SCHEMA, NUM_FAILURES_TOLD
+from speechprune.pipeline.stages import MODEL_PROGRESS_SCHEMA, NUM_FAILURES_SHOWN
 
 FAILURE = pa.struct([("recording", pa.string()), ("error_type", pa.string()), ("error", pa.string())])
 REPORT_SCHEMA = MODEL_PROGRESS_SCHEMA.append(pa.field("failed_parts", pa.list_(FAILURE)))
@@ -25,11 +25,11 @@ def write_windows(rows: pa.Table, *, path: str) -> pa.Table:
     report = {
         "num_ok": len(parts),
         "num_failed": len(failed),
-        "num_recordings": len({recording for recording, _ in parts}),
+        "num_recordings": len(parts) + len(failed),
         "audio_seconds": seconds or 0.0,
         "model_seconds": pc.sum(windows.column("seconds_encode")).as_py() or 0.0,
         "tflops": pc.sum(windows.column("tflops_encode")).as_py() or 0.0,
-        "failures": [part["error"] for part in failed[:NUM_FAILURES_TOLD]],
+        "failures": [part["error"] for part in failed[:NUM_FAILURES_SHOWN]],
         "failed_parts": failed,
     }
     return pa.Table.from_pylist([report], REPORT_SCHEMA)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import pyarrow as pa
-import ray
 from loguru import logger
 
 from speechprune import storage
@@ -14,10 +13,11 @@ from speechprune.data.index_models import open_index
 from speechprune.data.manifest import Manifest, read_manifest
 from speechprune.inference.point import Point
 from speechprune.models.loading import check_model
-from speechprune.pipeline.cluster import StartError, root_cause, start_ray
+from speechprune.pipeline.answer_stage import answer_stages
 from speechprune.pipeline.config import BatchQAConfig
+from speechprune.pipeline.executor import make_executor
+from speechprune.pipeline.preview import preview, warn_of_unknown_words
 from speechprune.pipeline.progress import Progress
-from speechprune.pipeline.question_line import preview, run_stages, warn_of_unknown_words
 from speechprune.pipeline.run_store import RunStore
 from speechprune.pipeline.settings import answer_settings
 from speechprune.pipeline.summary import Summary, summarise
@@ -60,13 +60,10 @@ def run_batch_qa(config: BatchQAConfig) -> Summary:
                 _announce_index(tasks, stored)
             progress = Progress(num_items=len(todo))
             if todo:
-                start_ray()
-                logger.info("to do: {}", preview(tasks))
+                executor = make_executor(config.ray, config.model)
+                logger.info("to do: {}", preview(executor, tasks))
                 point = Point(method=config.pruning.build(), query_text=config.answering.query_text)
-                try:
-                    run_stages(config, config.model, [point], tasks, store, progress)
-                except ray.exceptions.RayError as error:
-                    raise StartError(root_cause(error)) from error
+                executor.run(answer_stages(config.model, [point], config.answering, store), tasks, progress)
         summary = summarise(store, set(item_ids), shape, progress.throughput())
         store.finish(summary.values)
     return summary

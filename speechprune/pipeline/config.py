@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from speechprune.data.sources import InputOptions
 from speechprune.inference.types import AnsweringOptions
@@ -38,6 +38,10 @@ class RayOptions:
 
     Parameters
     ----------
+    executor
+        ``ray``: on the cluster of RAY_ADDRESS or of this machine, or on one started here. ``local``: in this
+        process, one recording after the other, without Ray; of the settings below only
+        ``recordings_per_block`` and ``max_decode_gb`` apply then.
     min_actors, max_actors
         Size of the pool of answer actors, each with the model; autoscaled where they differ.
         Default: one for every ``gpus_per_actor`` of the cluster's GPUs, one on a cluster without.
@@ -56,6 +60,7 @@ class RayOptions:
         more becomes a failed row. Null for no limit. Linux only.
     """
 
+    executor: Literal["ray", "local"] = "ray"
     min_actors: int | None = None
     max_actors: int | None = None
     gpus_per_actor: float | None = None

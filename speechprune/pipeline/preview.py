@@ -1,22 +1,63 @@
-"""How much audio lies ahead, from a sample of the recordings' headers."""
+"""What lies ahead of a run: audio by a sample of the headers, and words that the model doesn't know."""
 
 from __future__ import annotations
 
 import random
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
+from loguru import logger
 
 from speechprune.audio import header_seconds
+from speechprune.models.vocabulary import unknown_share
 
+if TYPE_CHECKING:
+    from speechprune.models.options import ModelOptions
+    from speechprune.pipeline.executor import Executor
+
+NUM_QUESTIONS = 200  # whose words are looked up in the model's vocabulary
+MUCH_UNKNOWN = 0.05
 NUM_HEADERS = 32  # read before a run: enough to tell an hour from a day
 NUM_READERS = 16
+HEADERS_PER_CALL = 32
 
 
-def estimate_hours(tasks: pa.Table) -> str:
+def warn_of_unknown_words(model: ModelOptions, items: pa.Table) -> None:
+    """Warn where a model with a closed vocabulary is asked in words that it doesn't know."""
+    asked = items.select(["question", "choices"]).slice(0, NUM_QUESTIONS).to_pylist()
+    unknown = unknown_share(
+        model.path, [text for row in asked for text in (row["question"], *(row["choices"] or []))]
+    )
+    if unknown > MUCH_UNKNOWN:
+        logger.warning(
+            "{:.0%} of the words asked are unknown to this model, whose vocabulary is closed: "
+            "its answers mean nothing",
+            unknown,
+        )
+
+
+def preview(executor: Executor, tasks: pa.Table) -> str:
+    """How much audio lies ahead, in words; a header that crashes the decoder crashes its worker alone."""
+    spans = tasks.select(["audio", "start", "end"])
+    words = executor.get_or_none(executor.submit(estimate_hours, spans, cpus=0, retry=False))
+    return words or f"{len(tasks):,} recordings of unknown length"
+
+
+def recording_lengths(executor: Executor, uris: Sequence[str]) -> list[float | None]:
+    """Seconds of each recording; a header that crashes the decoder costs only its neighbours' lengths."""
+    chunks = [uris[i : i + HEADERS_PER_CALL] for i in range(0, len(uris), HEADERS_PER_CALL)]
+    reading = [executor.submit(header_lengths, chunk, cpus=0.25, retry=False) for chunk in chunks]
+    lengths: list[float | None] = []
+    for chunk, handle in zip(chunks, reading, strict=True):
+        lengths += executor.get_or_none(handle) or [None] * len(chunk)
+    return lengths
+
+
+def estimate_hours(spans: pa.Table) -> str:
     """``12 recordings, 3.4 hours of audio`` in words, estimated where not every header was read."""
-    rows = tasks.select(["audio", "start", "end"]).to_pylist()
+    rows = spans.to_pylist()
     sample = rows if len(rows) <= NUM_HEADERS else random.Random(0).sample(rows, NUM_HEADERS)
     with ThreadPoolExecutor(NUM_READERS) as pool:
         lengths = [seconds for seconds in pool.map(_slice_seconds, sample) if seconds is not None]

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
 
@@ -14,11 +17,45 @@ from rich.progress import Progress as RichProgress
 from speechprune.pipeline.terminal import screen
 
 SECONDS_BETWEEN_LINES = 10.0
-NUM_FAILURES_TOLD = 10
+NUM_FAILURES_SHOWN = 10
+
+
+@dataclass(frozen=True)
+class Activity:
+    """What an executor is doing at a moment.
+
+    Parameters
+    ----------
+    num_decoding, num_with_model
+        Recordings that are being decoded, or are with the model.
+    num_actors
+        Processes that hold the model; None where this one does.
+    longest, longest_seconds
+        The recording that has been in one stage for the longest time, and since when.
+    """
+
+    num_decoding: int = 0
+    num_with_model: int = 0
+    num_actors: int | None = None
+    longest: str | None = None
+    longest_seconds: float = 0.0
+
+    def describe(self, num_recordings: int, num_written: int) -> str:
+        """In words: ``recordings: 3 waiting, 1 decoding, ...``."""
+        num_waiting = max(0, num_recordings - num_written - self.num_decoding - self.num_with_model)
+        text = (
+            f"recordings: {num_waiting:,} waiting, {self.num_decoding:,} decoding, "
+            f"{self.num_with_model:,} with the model, {num_written:,} written"
+        )
+        if self.num_actors is not None:
+            text += f"; {self.num_actors:,} actor{'' if self.num_actors == 1 else 's'}"
+        if self.longest is not None:
+            text += f"; longest in work: {self.longest} for {_duration(self.longest_seconds)}"
+        return text
 
 
 class Progress:
-    """What the driver knows of the run, from the reports of the write stage.
+    """Progress of one launch, from the reports of the write stage and what the executor says.
 
     Parameters
     ----------
@@ -44,18 +81,42 @@ class Progress:
         self._failures_in = failures_in
         self._num_done = 0
         self._num_failed = 0
-        self._num_told = 0
+        self._num_failures_shown = 0
+        self._num_recordings = 0
+        self._num_written = 0
         self._audio_seconds = 0.0
         self._model_seconds = 0.0
         self._tflops = 0.0
         self._gpus: dict[str, float] = {}
-        self._begun: float | None = None
-        self._ended: float | None = None
-        self._last_line = 0.0
+        self._activity: Callable[[], Activity] | None = None
+        self._activity_text = ""
+        self._tracebacks: Callable[[], Sequence[str]] = tuple
+        self._num_tracebacks = 0
+        self._start: float | None = None
+        self._end: float | None = None
         self._bar: RichProgress | None = None
+        self._has_ended = threading.Event()
+        self._timer = threading.Thread(target=self._show_regularly, name="progress", daemon=True)
+
+    def running(
+        self, num_recordings: int, activity: Callable[[], Activity], tracebacks: Callable[[], Sequence[str]]
+    ) -> Progress:
+        """Take what else an executor knows; a context manager while the run lasts.
+
+        Parameters
+        ----------
+        num_recordings
+            Tasks of the run.
+        activity
+            Called for every line.
+        tracebacks
+            Of all unexpected exceptions so far: each is logged as soon as it is seen.
+        """
+        self._num_recordings, self._activity, self._tracebacks = num_recordings, activity, tracebacks
+        return self
 
     def __enter__(self) -> Progress:
-        self._begun = self._last_line = time.monotonic()
+        self._start = time.monotonic()
         console = Console(file=screen())
         if console.is_terminal:
             self._bar = RichProgress(
@@ -69,51 +130,82 @@ class Progress:
             )
             self._task = self._bar.add_task("", total=self._num_items, rate="starting")
             self._bar.start()
+        self._timer.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self._ended = time.monotonic()
+        self._end = time.monotonic()
+        self._has_ended.set()
+        if error is None:
+            self._timer.join()
+            self._log_tracebacks()
         if self._bar is not None:
             self._bar.stop()
+
+    def _show_regularly(self) -> None:
+        """Show where the run is every ten seconds, whatever happens: a long recording writes nothing."""
+        while not self._has_ended.wait(SECONDS_BETWEEN_LINES):
+            self._log_tracebacks()
+            if self._activity is not None:
+                self._activity_text = "; " + self._activity().describe(
+                    self._num_recordings, self._num_written
+                )
+            self._show(self._activity_text)
+
+    def _log_tracebacks(self) -> None:
+        tracebacks = self._tracebacks()
+        for text in tracebacks[self._num_tracebacks :]:
+            logger.error("an unexpected exception:\n{}", text)
+        self._num_tracebacks = max(self._num_tracebacks, len(tracebacks))
+
+    def _show(self, activity: str = "") -> None:
+        if self._bar is not None:
+            self._bar.update(self._task, completed=self._num_done, rate=self._rate() + self._activity_text)
+            return
+        left = f", {_duration(self._seconds_left())} left" if self._num_done else ""
+        counts = f"{self._num_done:,} of {self._num_items:,} {self._items}"
+        logger.info("{}, {}{}{}", counts, self._rate(), left, activity)
 
     def add(self, report: dict[str, Any]) -> None:
         """Take one report of the write stage."""
         self._num_done += report["num_ok"] + report["num_failed"]
         self._num_failed += report["num_failed"]
+        self._num_written += report["num_recordings"]
         self._audio_seconds += report["audio_seconds"]
         self._model_seconds += report.get("model_seconds", 0.0)
         self._tflops += report.get("tflops", 0.0)
         for failure in report["failures"]:
-            if self._num_told < NUM_FAILURES_TOLD:
+            if self._num_failures_shown < NUM_FAILURES_SHOWN:
                 logger.warning("failed: {}", failure)
-            elif self._num_told == NUM_FAILURES_TOLD:
+            elif self._num_failures_shown == NUM_FAILURES_SHOWN:
                 logger.warning("more failures: see {}", self._failures_in)
-            self._num_told += 1
-        if self._bar is not None:
-            self._bar.update(self._task, completed=self._num_done, rate=self._rate())
-        elif time.monotonic() - self._last_line > SECONDS_BETWEEN_LINES or self._num_done == self._num_items:
-            self._last_line = time.monotonic()
-            logger.info("{:,} of {:,} {}, {}", self._num_done, self._num_items, self._items, self._rate())
+            self._num_failures_shown += 1
+        if self._bar is not None or self._num_done == self._num_items:
+            self._show()
 
     def note_gpus(self, used: dict[str, float]) -> None:
-        """What ``gpu_use`` says of this launch."""
+        """Take what ``gpu_use`` says of this launch."""
         self._gpus = used
 
     def _rate(self) -> str:
-        elapsed = max(1e-9, time.monotonic() - (self._begun or 0.0))
-        rate = self._num_done / elapsed
-        left = (self._num_items - self._num_done) / rate if rate else 0.0
+        elapsed = self._seconds()
         failed = f", {self._num_failed:,} failed" if self._num_failed else ""
         return (
-            f"{rate:.2f} {self._items}/s, {self._audio_seconds / elapsed:.0f} x real time{failed}, "
-            f"{_duration(elapsed)} gone, {_duration(left)} left"
+            f"{self._num_done / elapsed:.2f} {self._items}/s, "
+            f"{self._audio_seconds / elapsed:.0f} x real time{failed}, {_duration(elapsed)} elapsed"
         )
+
+    def _seconds(self) -> float:
+        return max(1e-9, time.monotonic() - (self._start or 0.0))
+
+    def _seconds_left(self) -> float:
+        return (self._num_items - self._num_done) * self._seconds() / max(1, self._num_done)
 
     def throughput(self) -> dict[str, float]:
         """Of this launch: items, hours of audio, seconds from first stage to last, work of the models."""
-        seconds = 0.0 if self._begun is None or self._ended is None else self._ended - self._begun
+        seconds = 0.0 if self._start is None or self._end is None else self._end - self._start
         return {
             "num_items": self._num_done,
             "audio_hours": self._audio_seconds / 3600,

@@ -19,25 +19,36 @@ TASK_SCHEMA = pa.schema(
         pa.field("audio", pa.string()),
         pa.field("start", pa.float64()),
         pa.field("end", pa.float64()),
-        pa.field("problem", pa.string()),  # of a malformed row; null otherwise
+        pa.field("error", pa.string()),  # of a malformed row; null otherwise
         # where an index holds the recording, in order; null where its audio is to be decoded
-        pa.field("stored", pa.list_(pa.struct([("file", pa.string()), ("row_group", pa.int32())]))),
+        pa.field("index_parts", pa.list_(pa.struct([("file", pa.string()), ("row_group", pa.int32())]))),
         pa.field("items", pa.large_binary()),  # an Arrow IPC stream: the items, with their carried columns
+        # of a sweep: names of the points at which each item is not answered yet; else null
+        pa.field("missing_points", pa.list_(pa.list_(pa.string()))),
     ]
 )
-LACKED_POINTS = "lacked_points"  # column of a sweep's items: names of the points not answered yet
 
 
 def make_tasks(
-    manifest: Manifest, answered: set[str], stored: Mapping[str, Sequence[Part]] | None = None
+    manifest: Manifest,
+    answered: set[str],
+    stored: Mapping[str, Sequence[Part]] | None = None,
+    *,
+    missing_points: Sequence[Sequence[str]] | None = None,
 ) -> pa.Table:
     """Group the items still to be answered by recording (and slice of it), in the manifest's order.
 
     Parameters
     ----------
+    manifest
+        All items.
+    answered
+        Ids of those that are left out.
     stored
         Where an index holds recordings, by address; slices of them are decoded all the same, as the windows
         of a slice begin at its start.
+    missing_points
+        Of a sweep: names of the points at which each item of the manifest is not answered yet.
     """
     items = manifest.items
     groups: dict[tuple[str, float | None, float | None, str | None], list[int]] = defaultdict(list)
@@ -48,20 +59,21 @@ def make_tasks(
     rows = [
         {
             "task_id": hashlib.sha256(repr(key).encode()).hexdigest()[:16],
-            **dict(zip(("audio", "start", "end", "problem"), key, strict=True)),
-            "stored": _stored(key, stored or {}),
+            **dict(zip(("audio", "start", "end", "error"), key, strict=True)),
+            "index_parts": _index_parts(key, stored or {}),
             "items": pack_items(items.take(indices)),
+            "missing_points": None if missing_points is None else [missing_points[i] for i in indices],
         }
         for key, indices in groups.items()
     ]
     return pa.Table.from_pylist(rows, schema=TASK_SCHEMA)
 
 
-def _stored(
+def _index_parts(
     key: tuple[str, float | None, float | None, str | None], stored: Mapping[str, Sequence[Part]]
 ) -> list[dict[str, Any]] | None:
-    audio, start, end, problem = key
-    if problem or audio not in stored or start or end is not None:
+    audio, start, end, error = key
+    if error or audio not in stored or start or end is not None:
         return None
     return [vars(part) for part in stored[audio]]
 

@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import ray
 from loguru import logger
 
 from speechprune import storage
@@ -26,13 +25,12 @@ from speechprune.inference.prompts import MAX_CHOICES
 from speechprune.inference.types import AnsweringOptions
 from speechprune.models.loading import check_model
 from speechprune.models.options import ModelOptions
-from speechprune.pipeline.cluster import StartError, root_cause, start_ray
-from speechprune.pipeline.line import for_workers
+from speechprune.pipeline.answer_stage import answer_stages, load_in_worker
+from speechprune.pipeline.executor import Executor, make_executor
+from speechprune.pipeline.preview import warn_of_unknown_words
 from speechprune.pipeline.progress import Progress
-from speechprune.pipeline.question_line import run_stages, warn_of_unknown_words
 from speechprune.pipeline.run_store import RunStore
 from speechprune.pipeline.settings import answer_settings
-from speechprune.pipeline.stages.worker import load_in_worker
 from speechprune.pipeline.tasks import make_tasks
 from speechprune.search.config import SearchConfig
 from speechprune.search.index_pass import search_pass
@@ -100,13 +98,10 @@ def run_search(config: SearchConfig, asked: tuple[str, list[str] | None] | None 
     with store.launch(answer_settings(config, directory.states()), config):
         logger.info("{:,} questions to {:,} recordings", len(questions), len(stored))
         warn_of_unknown_words(config.model, questions)
-        start_ray()
-        try:
-            ranking = _rank(config, directory, stored, questions)
-            hits = _hits(config, ranking, questions, versions)
-            _answer(config, store, hits, questions, stored)
-        except ray.exceptions.RayError as error:
-            raise StartError(root_cause(error)) from error
+        executor = make_executor(config.ray, config.model)
+        ranking = _rank(executor, config, directory, stored, questions)
+        hits = _hits(config, ranking, questions, versions)
+        _answer(executor, config, store, hits, questions, stored)
         hits = _with_answers(hits, store)
         summary = search_summary(hits, questions, len(stored), ranking.seconds, ranking.num_bytes)
         if (found := _found(config, ranking, questions, said)) is not None:
@@ -133,6 +128,7 @@ def _questions(config: SearchConfig, store: RunStore, asked: tuple[str, list[str
 
 
 def _rank(
+    executor: Executor,
     config: SearchConfig,
     directory: WindowsDirectory,
     stored: Mapping[str, Sequence[Part]],
@@ -144,13 +140,12 @@ def _rank(
     passes = [
         [(row["question"], row["choices"]) for row in rows[i : i + size]] for i in range(0, len(rows), size)
     ]
-    gpus = 1 if ray.cluster_resources().get("GPU") and config.model.device != "cpu" else 0
-    read_words = ray.remote(num_gpus=gpus, max_calls=1)(_words_of_passes)
-    words, token_rate = ray.get(read_words.remote(for_workers(config.model), passes, config.answering))
+    reading = executor.submit(_words_of_passes, executor.model, passes, config.answering, with_model=True)
+    words, token_rate = executor.get(reading)
     begun = time.perf_counter()
     scores: dict[str, list[Score]] = {uri: [] for uri in stored}
     for number, some in enumerate(words, start=1):
-        found, unreadable = search_pass(stored, some, token_rate)
+        found, unreadable = search_pass(executor, stored, some, token_rate)
         for uri, sentence in unreadable.items():
             logger.warning("{} is left out: its windows can't be read ({}); index it again", uri, sentence)
         scores = {uri: [*scores[uri], *found[uri]] for uri in scores if uri in found}
@@ -170,7 +165,7 @@ def _words_of_passes(
     options: AnsweringOptions,
 ) -> tuple[list[QueryWords], float]:
     """On a worker, as only they need a model: the words of each pass, and f."""
-    lm = load_in_worker(model, num_threads=1)
+    lm = load_in_worker(model, num_threads=None)
     return [encode_query_words(lm, questions, options) for questions in passes], lm.shape.token_rate
 
 
@@ -204,6 +199,7 @@ def _hits(
 
 
 def _answer(
+    executor: Executor,
     config: SearchConfig,
     store: RunStore,
     hits: pa.Table,
@@ -233,7 +229,8 @@ def _answer(
         )
         point = Point(method=config.pruning.build(), query_text=config.answering.query_text)
         tasks = make_tasks(manifest, {item_id for (item_id,) in store.answered}, stored)
-        run_stages(config, config.model, [point], tasks, store, Progress(len(todo)))
+        stages = answer_stages(config.model, [point], config.answering, store)
+        executor.run(stages, tasks, Progress(len(todo)))
 
 
 def _with_answers(hits: pa.Table, store: RunStore) -> pa.Table:

@@ -10,7 +10,6 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import ray
 from loguru import logger
 
 from speechprune import storage
@@ -21,12 +20,13 @@ from speechprune.data.sources import InputOptions, ManifestError
 from speechprune.models.fingerprint import fingerprint
 from speechprune.models.loading import check_model
 from speechprune.models.options import ModelOptions
-from speechprune.pipeline.cluster import StartError, root_cause, start_ray
+from speechprune.pipeline.answer_stage import answer_stages
+from speechprune.pipeline.executor import make_executor
+from speechprune.pipeline.preview import preview, warn_of_unknown_words
 from speechprune.pipeline.progress import Progress
-from speechprune.pipeline.question_line import preview, run_stages, warn_of_unknown_words
 from speechprune.pipeline.run_store import RunStore
 from speechprune.pipeline.settings import model_settings
-from speechprune.pipeline.tasks import LACKED_POINTS, make_tasks
+from speechprune.pipeline.tasks import make_tasks
 from speechprune.sweep.answer_sheet import NUMBER_COLUMNS
 from speechprune.sweep.config import SweepConfig
 from speechprune.sweep.points import points_table
@@ -136,7 +136,7 @@ def _read_benchmarks(config: SweepConfig, store: RunStore) -> dict[str, Manifest
 
 
 def _check_items(name: str, items: pa.Table, slices: Sequence[str]) -> None:
-    clashing = [column for column in items.column_names if column in ("benchmark", "point", LACKED_POINTS)]
+    clashing = [column for column in items.column_names if column in ("benchmark", "point")]
     if clashing:
         raise ManifestError(
             f"{name}: rename {', '.join(clashing)}: the answers of a sweep have columns so named"
@@ -182,12 +182,9 @@ def _answer(
     tasks = pa.concat_tables(
         [_lacking_tasks(name, manifest, lacked[name]) for name, manifest in benchmarks.items()]
     )
-    start_ray()
-    logger.info("to do: {}", preview(tasks))
-    try:
-        run_stages(config, model, points, tasks, store, progress)
-    except ray.exceptions.RayError as error:
-        raise StartError(root_cause(error)) from error
+    executor = make_executor(config.ray, model)
+    logger.info("to do: {}", preview(executor, tasks))
+    executor.run(answer_stages(model, points, config.answering, store), tasks, progress)
     return progress.throughput()
 
 
@@ -198,12 +195,10 @@ def _named(items: pa.Table, benchmark: str) -> pa.Table:
 
 def _lacking_tasks(benchmark: str, manifest: Manifest, lacked: list[list[str]]) -> pa.Table:
     """Tasks of a benchmark's recordings, whose items say at which points they are not answered yet."""
-    items = _named(manifest.items, benchmark).append_column(
-        LACKED_POINTS, pa.array(lacked, pa.list_(pa.string()))
-    )
+    items = _named(manifest.items, benchmark)
     ids = items.column("item_id").to_pylist()
     done = {item_id for item_id, names in zip(ids, lacked, strict=True) if not names}
-    tasks = make_tasks(replace(manifest, items=items), done)
+    tasks = make_tasks(replace(manifest, items=items), done, missing_points=lacked)
     task_ids = [f"{benchmark}:{task_id}" for task_id in tasks.column("task_id").to_pylist()]
     return tasks.set_column(0, "task_id", pa.array(task_ids, pa.string()))
 

@@ -4,8 +4,10 @@ import contextlib
 import io
 
 import av
+import fsspec
 import numpy as np
 import pytest
+from fsspec.spec import AbstractBufferedFile, AbstractFileSystem
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -19,6 +21,38 @@ from speechprune.audio import (
     decode_audio,
 )
 from tests.helpers.audio_files import EDGE_SAMPLES, ENCODERS, encode
+
+# Whose fault it is
+
+
+class RefusingFile(AbstractBufferedFile):
+    """A file of a web server that has no ranges, as fsspec's HTTP client reports it."""
+
+    def _fetch_range(self, start: int, end: int) -> bytes:
+        raise ValueError("The HTTP server doesn't appear to support range requests")
+
+
+class RefusingStore(AbstractFileSystem):
+    protocol = "refusing"
+
+    def _open(self, path: str, mode: str = "rb", **_) -> RefusingFile:
+        return RefusingFile(self, path, mode, size=100_000)
+
+
+def test_what_a_store_refuses_is_told_as_a_fault_of_the_store():
+    fsspec.register_implementation("refusing", RefusingStore, clobber=True)
+    with pytest.raises(AudioUnreadable, match=r"range requests.*check the storage"):
+        decode_audio("refusing://host/a.wav")
+
+
+def test_a_bug_in_decoding_is_not(monkeypatch, speech):
+    def broken(frame: av.AudioFrame) -> np.ndarray:
+        raise ValueError("cannot reshape array")
+
+    monkeypatch.setattr("speechprune.audio._mix_down", broken)
+    with pytest.raises(ValueError, match=r"^cannot reshape array$"):
+        decode_audio(encode(speech(1.0), "wav"))
+
 
 # What is no recording
 

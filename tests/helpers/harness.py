@@ -43,8 +43,10 @@ def load_job(script: Path) -> ModuleType:
     return module
 
 
-def launch(*arguments: str, job: Path = JOB) -> Launch:
-    """A job in this process; it joins the Ray that runs here."""
+def launch(*arguments: str, job: Path = JOB, executor: str = "ray") -> Launch:
+    """A job in this process; on Ray it joins the one that runs here."""
+    if executor != "ray":
+        arguments = (*arguments, f"ray.executor={executor}")
     lines: list[str] = []
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("speechprune.pipeline.terminal.log_to_screen", lambda: None)

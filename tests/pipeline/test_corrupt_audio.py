@@ -12,8 +12,8 @@ import pyarrow as pa
 import pytest
 import ray
 
-from speechprune.pipeline.retries import Limits, start_ledger
-from speechprune.pipeline.stages.decode import decode_recording
+from speechprune.pipeline.retries import Limits, guard_decode, start_tracker
+from speechprune.pipeline.stages import decode_recording
 from speechprune.pipeline.tasks import TASK_SCHEMA, split_blocks
 from tests.helpers.audio_files import ENCODERS, encode
 from tests.helpers.corruption import CORRUPTIONS
@@ -26,7 +26,7 @@ BLOCK = 50
 
 def decode_and_measure(task: pa.Table, **options) -> pa.Table:
     """The decode stage, without the samples, and with the most memory that the worker ever had."""
-    decoded = decode_recording(task, **options)
+    decoded = guard_decode(task, decode=decode_recording, **options)
     [pcm] = decoded.column("pcm").to_pylist()
     return decoded.select(["audio", "error_type", "error"]).append_column(
         "measured",
@@ -57,14 +57,14 @@ def rows(tmp_path_factory, speech, ray_address, num_inputs) -> list[dict]:
         path = folder / f"{i:05}-{corrupt.__name__}.{name}"
         path.write_bytes(corrupt(sound[name], np.random.default_rng(i)))
         tasks.append(dict.fromkeys(TASK_SCHEMA.names) | {"task_id": str(i), "audio": str(path), "items": b""})
-    ledger = start_ledger()
+    tracker = start_tracker()
     ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])  # workers can't import this module
     dataset = ray.data.from_blocks(list(split_blocks(pa.Table.from_pylist(tasks, TASK_SCHEMA), BLOCK)))
     decoded = dataset.map_batches(
         decode_and_measure,
         batch_size=1,
         batch_format="pyarrow",
-        fn_kwargs={"ledger": ledger, "limits": LIMITS},
+        fn_kwargs={"tracker": tracker, "limits": LIMITS},
     ).take_all()
     ray.cloudpickle.unregister_pickle_by_value(sys.modules[__name__])
     return decoded
@@ -78,7 +78,7 @@ def test_each_becomes_samples_or_a_sentence(rows, num_inputs):
 
 
 def test_no_worker_dies_or_is_held(rows):
-    assert not [row for row in rows if row["error_type"] == "WorkerKilled"]
+    assert not [row for row in rows if row["error_type"] == "PoisonedRecording"]
 
 
 def test_every_failure_is_of_a_kind_that_names_what_to_do(rows):

@@ -14,10 +14,8 @@ from speechprune import AnsweringOptions, SpeechPrune
 from speechprune.data.columns import ANSWER_COLUMNS, ITEM_COLUMNS
 from speechprune.inference.no_audio import answer_without_audio
 from speechprune.pipeline import batch_qa
-from speechprune.pipeline.progress import NUM_FAILURES_TOLD
-from speechprune.pipeline.stages.answer import AnswerStage
-from speechprune.pipeline.stages.decode import decode_recording
-from speechprune.pipeline.stages.write import write_answers
+from speechprune.pipeline.progress import NUM_FAILURES_SHOWN
+from speechprune.pipeline.retries import PoisonGuard, guard_decode, guard_write
 from tests.helpers.harness import Job, Launch, launch, write_sound
 from tests.helpers.job_items import bad_items, good_items, shared_items
 
@@ -225,7 +223,7 @@ def test_the_screen_says_what_runs_and_what_failed(first_launch, failed):
     assert "of audio" in text
     assert "pruning by SpeechPrune" in text
     told = re.findall(r"^failed: (.+?): ", text, re.MULTILINE)  # the first ones, in whatever order they came
-    assert len(told) == min(NUM_FAILURES_TOLD, len(failed))
+    assert len(told) == min(NUM_FAILURES_SHOWN, len(failed))
     assert set(told) <= set(failed)
     assert "items failed, more than output.max_failed_fraction=0.02" in text
 
@@ -234,7 +232,7 @@ def test_decoding_is_not_fused_into_the_stage_that_answers(first_launch, dataset
     """Fused, it would run in the actor, which would wait for it."""
     (dataset,) = datasets
     operators = re.findall(r"^Operator \d+ (MapBatches\S+):", dataset.stats(), re.MULTILINE)
-    stages = [stage.__name__ for stage in (decode_recording, AnswerStage, write_answers)]
+    stages = [stage.__name__ for stage in (guard_decode, PoisonGuard, guard_write)]
     assert operators == [f"MapBatches({stage})" for stage in stages]
 
 
@@ -297,7 +295,7 @@ def test_few_enough_failures_exit_with_0(job, relaunch):
 
 
 def test_a_complete_run_starts_nothing(job, relaunch, monkeypatch):
-    monkeypatch.setattr(batch_qa, "start_ray", lambda: pytest.fail("Ray was started"))
+    monkeypatch.setattr(batch_qa, "make_executor", lambda *_: pytest.fail("Ray was started"))
     before = job.rows("ok")
     result = launch(job.config, "input.limit=6", "ray.recordings_per_block=1", "model.prefill_batch_tokens=9")
     assert result.code == 0
@@ -318,7 +316,7 @@ def test_a_complete_run_starts_nothing(job, relaunch, monkeypatch):
 def test_settings_that_would_change_answers_are_refused_by_name(
     job, relaunch, monkeypatch, override, name, before
 ):
-    monkeypatch.setattr(batch_qa, "start_ray", lambda: pytest.fail("Ray was started"))
+    monkeypatch.setattr(batch_qa, "make_executor", lambda *_: pytest.fail("Ray was started"))
     result = launch(job.config, override)
     assert result.code == 2
     (line,) = result.lines
@@ -328,7 +326,7 @@ def test_settings_that_would_change_answers_are_refused_by_name(
 
 
 def test_an_edited_question_under_an_answered_items_id_is_refused(job, relaunch, monkeypatch):
-    monkeypatch.setattr(batch_qa, "start_ray", lambda: pytest.fail("Ray was started"))
+    monkeypatch.setattr(batch_qa, "make_executor", lambda *_: pytest.fail("Ray was started"))
     items = job.items()
     job.write_manifest([items[0] | {"question": "Which month?"}, *items[1:]])
     result = launch(job.config)

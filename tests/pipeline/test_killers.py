@@ -13,8 +13,8 @@ import ray
 
 from speechprune import SpeechPrune
 from speechprune.audio import SAMPLE_RATE
-from speechprune.pipeline import line
-from speechprune.pipeline.stages.decode import decode_recording
+from speechprune.pipeline import answer_stage
+from speechprune.pipeline.stages import decode_recording
 from speechprune.pruning import METHODS, PruningInputs, PruningResult
 from tests.helpers.harness import Job, launch, write_sound
 
@@ -27,7 +27,7 @@ MAX_ATTEMPTS = 1  # even so, those that were in company when the worker died are
 
 def decode_deadly(tasks: pa.Table, **options) -> pa.Table:
     """The decode stage of a worker whose decoder does not survive one file."""
-    from speechprune.pipeline.stages import decode as stage
+    from speechprune.pipeline import stages as stage
 
     decode_audio = stage.decode_audio
 
@@ -85,7 +85,7 @@ def job(tmp_path_factory, tiny_model_folder, speech, ray_address):
     )
     ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])  # workers can't import this module
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(line, "decode_recording", decode_deadly)
+        patch.setattr(answer_stage, "decode_recording", decode_deadly)
         patch.setitem(METHODS, "speechprune", DeadlyMethod)
         result = launch(job.config)
     ray.cloudpickle.unregister_pickle_by_value(sys.modules[__name__])
@@ -96,7 +96,7 @@ def job(tmp_path_factory, tiny_model_folder, speech, ray_address):
 @pytest.mark.parametrize("stage", ["decode", "answer"])
 def test_a_killer_becomes_a_failed_row_that_says_so(job, stage):
     row = job.rows("failed")[f"deadly_to_{stage}"]
-    assert row["error_type"] == "WorkerKilled"
+    assert row["error_type"] == "PoisonedRecording"
     doing = {"decode": "decoding", "answer": "answering about"}[stage]
     assert row["error"].startswith(
         f"{doing} {row['audio']} killed its worker in {MAX_ATTEMPTS} attempt: look at"
@@ -105,7 +105,7 @@ def test_a_killer_becomes_a_failed_row_that_says_so(job, stage):
 
 def test_one_that_hangs_becomes_a_failed_row_that_says_so(job):
     row = job.rows("failed")["endless"]
-    assert row["error_type"] == "WorkerKilled"
+    assert row["error_type"] == "PoisonedRecording"
     assert row["error"].startswith(
         f"decoding {row['audio']} was not done after {MAX_SECONDS} s in {MAX_ATTEMPTS} attempt: look at"
     )

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 import ray
-from ray.exceptions import ObjectLostError, RayError
+from ray.exceptions import AuthenticationError, ObjectLostError, RayError
 
 from speechprune.pipeline import batch_qa
-from speechprune.pipeline.cluster import StartError, cluster_to_join, root_cause
+from speechprune.pipeline.cluster import NO_TOKEN, cluster_to_join, root_cause
+from speechprune.pipeline.failures import StartError
 from speechprune.pipeline.lease import Lease
 from speechprune.storage import StorageError
 from tests.helpers.harness import Job, launch, write_sound
@@ -45,7 +46,7 @@ def job(tmp_path, tiny_model_folder, speech) -> Job:
     ],
 )
 def test_refused_in_one_line_before_any_worker(job, monkeypatch, tiny_model_folder, arguments, sentence):
-    monkeypatch.setattr(batch_qa, "start_ray", lambda: pytest.fail("Ray was started"))
+    monkeypatch.setattr(batch_qa, "make_executor", lambda *_: pytest.fail("Ray was started"))
     (job.folder / "empty.jsonl").write_text("\n")
     (job.folder / "one_choice.jsonl").write_text('{"audio": "a.wav", "question": "?", "choices": ["x"]}')
     copy_model(tiny_model_folder, job.folder / "no_weights").unlink()
@@ -100,6 +101,33 @@ def test_a_stage_that_fails_says_why_and_not_how_rays_retries_are_set(ray_addres
     with pytest.raises(RayError) as caught:
         ray.data.range(1).map_batches(refuse).take_all()
     assert root_cause(caught.value) == "s3://bucket/run: Forbidden. Check your credentials"
+
+
+@pytest.mark.parametrize(
+    ("raised", "sentence"),
+    [
+        (
+            Exception("The current node timed out\nduring startup"),
+            "Ray can't be started or joined: The current",
+        ),
+        (AuthenticationError("no authentication token was found"), NO_TOKEN),
+        (ConnectionError("Failed to connect to Ray cluster"), NO_TOKEN),
+    ],
+    ids=["slow", "no token", "wrong token"],
+)
+def test_a_ray_that_does_not_start_or_refuses_is_told_in_one_line(job, monkeypatch, raised, sentence):
+    if isinstance(raised, ConnectionError):
+        raised.__cause__ = RuntimeError("Unauthenticated: RPC error: InvalidAuthToken")
+
+    def refuse(*_, **__):
+        raise raised
+
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(ray, "init", refuse)
+    result = launch(job.config)
+    assert result.code == 2
+    assert result.lines[-1].startswith(sentence)
+    assert "\n" not in result.lines[-1]
 
 
 @pytest.fixture

@@ -1,5 +1,7 @@
 """Tasks: every open item once, with its recording, whatever the manifest's order."""
 
+from dataclasses import replace
+
 import pyarrow as pa
 import ray
 from hypothesis import given
@@ -7,7 +9,7 @@ from hypothesis import strategies as st
 
 from speechprune.data.columns import ITEM_COLUMNS
 from speechprune.data.manifest import Manifest
-from speechprune.pipeline.retries import AttemptLedger, start_ledger
+from speechprune.pipeline.retries import AttemptTracker, start_tracker
 from speechprune.pipeline.tasks import make_tasks, split_blocks, unpack_items
 from tests.helpers.harness import wait_until
 
@@ -39,11 +41,11 @@ def test_every_open_item_is_in_one_task_of_its_recording(drawn, data):
         assert items.schema == manifest.items.schema
         for item in items.to_pylist():
             assert (item["audio"], item["start"]) == (task["audio"], task["start"])
-            assert manifest.malformed.get(item["item_id"]) == task["problem"]
+            assert manifest.malformed.get(item["item_id"]) == task["error"]
             assert item["note"] == {"n": int(item["item_id"])}
             seen.append(item["item_id"])
     assert sorted(seen) == sorted({str(i) for i in range(len(drawn))} - answered)
-    keys = [(task["audio"], task["start"], task["problem"]) for task in tasks.to_pylist()]
+    keys = [(task["audio"], task["start"], task["error"]) for task in tasks.to_pylist()]
     assert len(set(keys)) == len(keys) == len(set(tasks.column("task_id").to_pylist()))
 
 
@@ -57,19 +59,44 @@ def test_blocks_are_the_tasks_in_order_a_few_at_a_time(drawn, recordings_per_blo
     assert sum(block.nbytes for block in blocks) <= 2 * tasks.nbytes + 64 * len(blocks)
 
 
+def test_a_sweeps_tasks_name_the_points_that_each_item_is_missing_whatever_its_columns():
+    manifest = manifest_of([("a.wav", None, False), ("b.wav", None, False), ("a.wav", None, False)])
+    names = pa.array([["mine"]] * 3, pa.list_(pa.string()))
+    items = manifest.items.append_column("missing_points", names)
+    missing = [["p", "q"], ["q"], ["p"]]
+    tasks = make_tasks(replace(manifest, items=items), {"1"}, missing_points=missing)
+    (task,) = tasks.to_pylist()
+    assert task["missing_points"] == [["p", "q"], ["p"]]
+    assert unpack_items(task["items"]).column("missing_points").to_pylist() == [["mine"], ["mine"]]
+    assert make_tasks(manifest, set()).column("missing_points").null_count == 2
+
+
 def test_attempts_are_open_from_their_begin_to_their_end():
-    ledger = AttemptLedger()
-    ledger.begin(["a", "b"])
-    ledger.begin(["a"])
-    assert ledger.open_attempts(["a", "b", "c"]) == [2, 1, 0]
-    ledger.end(["a"])  # it ended once: what was begun before had been killed by another
-    assert ledger.open_attempts(["a", "b"]) == [0, 1]
+    tracker = AttemptTracker()
+    tracker.begin("model", {"a": "a.wav", "b": "b.wav"})
+    tracker.begin("model", {"a": "a.wav"})
+    assert tracker.open_attempts("model", ["a", "b", "c"]) == [2, 1, 0]
+    assert tracker.open_attempts("decode", ["a"]) == [0]
+    tracker.end("model", ["a"])  # it ended once: what was started before had been killed by another
+    assert tracker.open_attempts("model", ["a", "b"]) == [0, 1]
 
 
-def test_a_ledger_that_is_lost_begins_anew_and_the_run_goes_on(ray_address):
-    ledger = start_ledger()
-    ray.get(ledger.begin.remote(["a"]))
-    ray.kill(ledger, no_restart=False)
-    wait_until(lambda: ray.get(ledger.open_attempts.remote(["a"])) == [0])
-    ray.get(ledger.begin.remote(["a"]))
-    assert ray.get(ledger.open_attempts.remote(["a"])) == [1]
+def test_the_tracker_knows_what_is_in_work_and_longest():
+    tracker = AttemptTracker()
+    tracker.begin("model together", {"a": "a.wav", "b": "b.wav"})
+    tracker.begin("decode", {"c": "c.wav"})
+    activity = tracker.activity()
+    assert (activity.num_decoding, activity.num_with_model, activity.longest) == (1, 2, "a.wav")
+    tracker.begin("model alone", {"a": "a.wav"})  # after its worker died
+    tracker.end("model alone", ["a"])
+    assert tracker.activity().num_with_model == 1
+    assert tracker.activity().longest == "b.wav"
+
+
+def test_a_tracker_that_is_lost_starts_anew_and_the_run_goes_on(ray_address):
+    tracker = start_tracker()
+    ray.get(tracker.begin.remote("model", {"a": "a.wav"}))
+    ray.kill(tracker, no_restart=False)
+    wait_until(lambda: ray.get(tracker.open_attempts.remote("model", ["a"])) == [0])
+    ray.get(tracker.begin.remote("model", {"a": "a.wav"}))
+    assert ray.get(tracker.open_attempts.remote("model", ["a"])) == [1]

@@ -27,9 +27,10 @@ from speechprune.benchmarks.builder.recording_stage import (
 )
 from speechprune.benchmarks.builder.spiral_texts import read_spiral_scripts
 from speechprune.config import ConfigError
-from speechprune.pipeline.cluster import StartError, root_cause, start_ray
+from speechprune.pipeline.cluster import root_cause, start_ray
+from speechprune.pipeline.failures import StartError
 from speechprune.pipeline.progress import Progress
-from speechprune.pipeline.retries import start_ledger
+from speechprune.pipeline.retries import start_tracker
 from speechprune.pipeline.settings import check_settings, output_path_errors
 from speechprune.pipeline.tasks import split_blocks
 
@@ -168,7 +169,7 @@ def _check_makers(config: BuildConfig) -> None:
 def _run_stage(config: BuildConfig, todo: list[RecordingTask], path: str) -> None:
     """Make the recordings on the cluster."""
     options = config.ray
-    ledger = start_ledger()
+    tracker = start_tracker()
     blocks = list(split_blocks(pack_tasks(todo), options.recordings_per_block))
     num_actors = min(options.max_actors or _room_for_actors(config), len(blocks))
     dataset = ray.data.from_blocks(blocks).map_batches(
@@ -178,7 +179,7 @@ def _run_stage(config: BuildConfig, todo: list[RecordingTask], path: str) -> Non
         compute=ray.data.ActorPoolStrategy(min_size=1, max_size=num_actors, initial_size=num_actors),
         num_cpus=options.cpus_per_actor,
         num_gpus=options.gpus_per_actor or None,
-        fn_constructor_kwargs={"config": config, "path": path, "ledger": ledger},
+        fn_constructor_kwargs={"config": config, "path": path, "tracker": tracker},
     )
     with Progress(len(todo), doing="building", items="recordings", failures_in="README.md") as progress:
         for report in dataset.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):

@@ -23,9 +23,9 @@ from speechprune.benchmarks.builder.export import (
 from speechprune.benchmarks.builder.recording import speak_script
 from speechprune.benchmarks.builder.script import RecordingPlan, Script
 from speechprune.benchmarks.builder.speech import Synthesizer
-from speechprune.pipeline.failures import WorkerKilled, failure_sentence
+from speechprune.pipeline.failures import PoisonedRecording, failure_sentence
 from speechprune.pipeline.retries import Attempts
-from speechprune.pipeline.stages.write import NUM_FAILURES_TOLD, PROGRESS_SCHEMA
+from speechprune.pipeline.stages import NUM_FAILURES_SHOWN, PROGRESS_SCHEMA
 
 
 class Writer(Protocol):
@@ -113,14 +113,14 @@ class RecordingStage:
         Configuration of the job.
     path
         The benchmark's folder.
-    ledger
-        Handle of the actor that tracks attempts.
+    tracker
+        Handle of the ``AttemptTracker`` actor.
     """
 
-    def __init__(self, *, config: BuildConfig, path: str, ledger: Any) -> None:
+    def __init__(self, *, config: BuildConfig, path: str, tracker: Any) -> None:
         self._config = config
         self._directory = BenchmarkDirectory(path)
-        self._attempts = Attempts(ledger, "make")
+        self._attempts = Attempts(tracker, "make")
         self._writer = make_writer(config)
         self._synthesizer = make_synthesizer(config)
 
@@ -150,7 +150,7 @@ class RecordingStage:
                 "num_failed": [len(failures)],
                 "num_recordings": [len(tasks)],
                 "audio_seconds": [seconds],
-                "failures": [failures[:NUM_FAILURES_TOLD]],
+                "failures": [failures[:NUM_FAILURES_SHOWN]],
             },
             schema=PROGRESS_SCHEMA,
         )
@@ -160,8 +160,8 @@ class RecordingStage:
         made: dict[str, Any] = {}
         failure: Exception | None = None
         try:
-            self._give_up_on_killer(task.recording_id)
-            with self._attempts(task.recording_id):
+            self._raise_if_poisoned(task.recording_id)
+            with self._attempts({task.recording_id: task.recording_id}):
                 made = self._make(task)
         except Exception as error:
             failure = error
@@ -173,10 +173,10 @@ class RecordingStage:
             **made,
         }
 
-    def _give_up_on_killer(self, recording_id: str) -> None:
+    def _raise_if_poisoned(self, recording_id: str) -> None:
         (num_open,) = self._attempts.open_attempts([recording_id])
         if num_open >= self._config.ray.max_attempts:
-            raise WorkerKilled(
+            raise PoisonedRecording(
                 f"making it killed its worker in {num_open} attempt{'s' if num_open > 1 else ''}: "
                 "give workers more memory, or look at its text"
             )

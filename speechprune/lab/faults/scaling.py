@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from functools import partial
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -21,14 +21,13 @@ from speechprune.data.sources import InputOptions
 from speechprune.lab.faults.cluster import LocalCluster
 from speechprune.lab.faults.scenario import BUCKET
 from speechprune.models.options import ModelOptions
-from speechprune.pipeline.cluster import start_ray
+from speechprune.pipeline.answer_stage import task_rows
 from speechprune.pipeline.config import RayOptions
-from speechprune.pipeline.line import run_line
+from speechprune.pipeline.executor import Stages, make_executor
+from speechprune.pipeline.failures import FailureLog
 from speechprune.pipeline.progress import Progress
-from speechprune.pipeline.retries import Guard, Limits
 from speechprune.pipeline.run_store import RunStore
-from speechprune.pipeline.stages.worker import task_rows
-from speechprune.pipeline.stages.write import write_answers
+from speechprune.pipeline.stages import decode_recording, write_answers
 from speechprune.pipeline.tasks import make_tasks
 
 CPUS_PER_NODE = 4  # so that Ray keeps processes that decode and write while the model stage sleeps
@@ -65,22 +64,18 @@ class SleepingStage:
 
     def __init__(
         self,
+        *,
         model: ModelOptions,
-        ledger: Any,
-        limits: Limits,
-        num_threads: int,
+        num_threads: int | None,
+        failures: FailureLog,
         seconds_per_item: float,
     ) -> None:
-        self._guard = Guard(ledger, limits, stage="answer", doing="sleeping over")
         self._seconds = seconds_per_item
 
     def __call__(self, decoded: pa.Table) -> pa.Table:
         """Return one row per item."""
-        return self._guard(task_rows(decoded), self._sleep, lambda task, error: self._sleep([task]))
-
-    def _sleep(self, tasks: list[dict[str, Any]]) -> pa.Table:
         made = []
-        for task in tasks:
+        for task in task_rows(decoded):
             assert task["pcm"], task["error"]
             items = task["items"]
             time.sleep(self._seconds * len(items))
@@ -107,7 +102,6 @@ def scale(num_nodes: Sequence[int], *, items_per_node: int, seconds_per_item: fl
         with closing(LocalCluster(nodes, cpus_per_worker=CPUS_PER_NODE)) as cluster:
             ray.init(cluster.address, log_to_driver=False, logging_level=logging.ERROR)
             try:
-                start_ray()
                 sizes.append(_one_size(nodes, items_per_node * nodes, seconds_per_item))
             finally:
                 ray.shutdown()
@@ -122,16 +116,15 @@ def _one_size(nodes: int, num_items: int, seconds_per_item: float) -> Scaling:
     run = RunStore(f"{BUCKET}/runs/asleep-{nodes}")
     tasks = make_tasks(manifest, set())
     start = time.perf_counter()
-    run_line(
-        RayOptions(min_actors=nodes, recordings_per_block=1),
-        ModelOptions(path="asleep", device="cpu"),
-        tasks,
-        Progress(num_items=num_items),
-        stage=SleepingStage,
-        stage_settings={"seconds_per_item": seconds_per_item},
-        write=write_answers,
-        write_settings={"run_path": run.path, "key_columns": run.key_columns},
+    stages = Stages(
+        decode=decode_recording,
+        model=partial(SleepingStage, seconds_per_item=seconds_per_item),
+        write=partial(write_answers, run_path=run.path, key_columns=run.key_columns),
+        doing="sleeping over",
     )
+    options = RayOptions(min_actors=nodes, recordings_per_block=1)
+    executor = make_executor(options, ModelOptions(path="asleep", device="cpu"))
+    executor.run(stages, tasks, Progress(num_items=num_items))
     seconds = time.perf_counter() - start
     made = run.read_answers("ok", ["item_id", "finished_at"]).column("finished_at")
     assert len(run.recover()) == num_items

@@ -22,7 +22,7 @@ from speechprune.benchmarks.builder.recording_stage import RecordingStage, Recor
 from speechprune.config import load_config
 from speechprune.data.manifest import read_manifest
 from speechprune.data.sources import InputOptions
-from speechprune.pipeline.retries import AttemptLedger
+from speechprune.pipeline.retries import AttemptTracker
 from tests.benchmarks.builder.test_recognition import save_wav2vec2
 from tests.helpers.chat_server import good
 from tests.helpers.harness import launch
@@ -304,7 +304,7 @@ def test_a_recording_that_kills_its_worker_fails_alone(built, tmp_path, monkeypa
     recordings = BenchmarkDirectory(str(tmp_path / "benchmark")).read_recordings()
     assert len(recordings.made) == NUM_RECORDINGS - 1
     (failure,) = recordings.failed.values()
-    assert failure.startswith("WorkerKilled: making it killed its worker in 2 attempts")
+    assert failure.startswith("PoisonedRecording: making it killed its worker in 2 attempts")
     whole = files_of(built)
     assert all((name, data) in whole.items() for name, data in audio_of(tmp_path / "benchmark").items())
 
@@ -313,13 +313,13 @@ def test_the_stage_writes_the_same_bytes_to_object_storage(built, tmp_path, buck
     config = load_config(BuildConfig, write_config(tmp_path))
     tasks = plan_tasks(config)[:2]
     path = f"s3://{bucket}/benchmark"
-    ledger = ray.remote(AttemptLedger).options(num_cpus=0).remote()
+    tracker = ray.remote(AttemptTracker).options(num_cpus=0).remote()
 
-    def make(block, ledger):
-        return RecordingStage(config=config, path=path, ledger=ledger)(block)
+    def make(block, tracker):
+        return RecordingStage(config=config, path=path, tracker=tracker)(block)
 
     worker = ray.remote(runtime_env={"env_vars": s3_environment})(make)
-    (report,) = ray.get(worker.remote(pack_tasks(tasks), ledger)).to_pylist()
+    (report,) = ray.get(worker.remote(pack_tasks(tasks), tracker)).to_pylist()
     assert (report["num_ok"], report["num_failed"]) == (2, 0)
     made = BenchmarkDirectory(path).read_recordings().made
     for number, task in enumerate(tasks):

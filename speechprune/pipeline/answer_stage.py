@@ -1,0 +1,284 @@
+"""The stage with the model: encode, prune, answer. What one recording fails by becomes its rows."""
+
+from __future__ import annotations
+
+import os
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from loguru import logger
+
+from speechprune.data import answer_rows as data
+from speechprune.inference.answer import answer_prepared
+from speechprune.inference.encode import EncodedAudio, encode_recordings
+from speechprune.inference.no_audio import answer_without_audio
+from speechprune.inference.point import Point
+from speechprune.inference.prepare import prepare_queries
+from speechprune.inference.states import embed_stored
+from speechprune.inference.types import Answer, AnsweringOptions, Item
+from speechprune.models.base import SpeechModel
+from speechprune.models.loading import load_model
+from speechprune.models.options import ModelOptions
+from speechprune.pipeline.executor import Stages
+from speechprune.pipeline.failures import FailureLog, failure_sentence
+from speechprune.pipeline.run_store import RunStore
+from speechprune.pipeline.stages import decode_recording, write_answers
+from speechprune.pipeline.tasks import unpack_items
+
+Row = dict[str, Any]
+BINARY_COLUMNS = ("pcm", "windows")
+
+
+def answer_stages(
+    model: ModelOptions, points: Sequence[Point], options: AnsweringOptions, run: RunStore
+) -> Stages:
+    """The stages of every job that answers questions.
+
+    Parameters
+    ----------
+    model
+        As the config calls it: rows name it so.
+    points
+        How to prune: an answer an item at each, or at those that its task says are missing.
+    options
+        How to ask.
+    run
+        Where the answers go.
+    """
+    return Stages(
+        decode=decode_recording,
+        model=partial(AnswerStage, model_name=model.path, points=points, options=options),
+        write=partial(write_answers, run_path=run.path, key_columns=run.key_columns),
+        doing="answering about",
+    )
+
+
+class AnswerStage:
+    """The stage with the model: encode, prune, answer.
+
+    Parameters
+    ----------
+    model, num_threads, failures
+        See ``Stages.model``.
+    model_name
+        What rows call the model.
+    points
+        How to prune.
+    options
+        How to ask.
+    """
+
+    def __init__(
+        self,
+        *,
+        model: ModelOptions,
+        num_threads: int | None,
+        failures: FailureLog,
+        model_name: str,
+        points: Sequence[Point],
+        options: AnsweringOptions,
+    ) -> None:
+        self._model = load_in_worker(model, num_threads)
+        self._failures = failures
+        self._model_name = model_name
+        self._points = points
+        self._options = options
+
+    def __call__(self, decoded: pa.Table) -> pa.Table:
+        """Answer all items of some recordings: one row an item, ``status`` last."""
+        tasks = task_rows(decoded)
+        encoded = self._encode([task for task in tasks if task["pcm"] or task["windows"]])
+        for task_id, outcome in encoded.items():
+            self._failures.note("encoding", task_id, [outcome])
+        items = {
+            task["task_id"]: _items_of(task, audio)
+            for task in tasks
+            if isinstance(audio := encoded.get(task["task_id"]), EncodedAudio)
+        }
+        no_audio = {task_id: self._no_audio_predictions(some) for task_id, some in items.items()}
+        outcomes = self._outcomes(tasks, items)
+        tables = []
+        for task in tasks:
+            task_id = task["task_id"]
+            audio = encoded.get(task_id)
+            if isinstance(audio, EncodedAudio):
+                tables += [
+                    self._rows(task, point, rows, outcomes[task_id, point.name], audio, no_audio[task_id])
+                    for point, rows in self._points_of(task)
+                ]
+            else:  # not decoded, or not encoded
+                tables.append(self._failed(task, audio))
+        return pa.concat_tables(tables)
+
+    def _outcomes(
+        self, tasks: list[Row], items: dict[str, list[Item]]
+    ) -> dict[tuple[str, str], list[Answer | Exception]]:
+        """Answers by task and point; what points share is made once for each query that they compare with."""
+        places: dict[Point, list[tuple[str, int]]] = defaultdict(list)  # task and row of each item
+        for task in tasks:
+            if task["task_id"] in items:
+                for point, rows in self._points_of(task):
+                    places[point] += [(task["task_id"], row) for row in rows]
+        outcomes: dict[tuple[str, str], list[Answer | Exception]] = defaultdict(list)
+        for query_text in dict.fromkeys(point.query_text for point in places):
+            points = [point for point in places if point.query_text == query_text]
+            options = replace(self._options, query_text=query_text)
+            methods = [point.method for point in points]
+            asked = {
+                (task_id, row): question
+                for (task_id, row), question in zip(
+                    [(task_id, row) for task_id, some in items.items() for row in range(len(some))],
+                    prepare_queries(
+                        self._model, [item for some in items.values() for item in some], methods, options
+                    ),
+                    strict=True,
+                )
+            }
+            for point in points:
+                questions = [asked[place] for place in places[point]]
+                answers = answer_prepared(self._model, questions, point.method, options)
+                for (task_id, _), answer in zip(places[point], answers, strict=True):
+                    outcomes[task_id, point.name].append(answer)
+        for (task_id, name), some in outcomes.items():
+            self._failures.note(f"answering by {name}", task_id, some)
+        return outcomes
+
+    def _points_of(self, task: Row) -> Iterator[tuple[Point, list[int]]]:
+        """Each point, and the rows of the task's items that are to be answered there."""
+        if task["missing_points"] is None:
+            yield self._points[0], list(range(len(task["items"])))
+            return
+        for point in self._points:
+            rows = [row for row, names in enumerate(task["missing_points"]) if point.name in names]
+            if rows:
+                yield point, rows
+
+    def _failed(self, task: Row, error: Exception | None) -> pa.Table:
+        """Rows of a recording that could not be encoded; without an error it was not even decoded."""
+        return pa.concat_tables(
+            self._rows(task, point, rows, [error] * len(rows), None, {})
+            for point, rows in self._points_of(task)
+        )
+
+    def _rows(
+        self,
+        task: Row,
+        point: Point,
+        rows: Sequence[int],
+        outcomes: Sequence[Answer | Exception | None],
+        audio: EncodedAudio | None,
+        no_audio_predictions: Mapping[str, str],
+    ) -> pa.Table:
+        """Rows of some of a task's items at one point, ``status`` last; in a sweep they name the point."""
+        items: pa.Table = task["items"]
+        if task["missing_points"] is not None:
+            items = items.take(pa.array(rows, pa.int64()))
+            items = items.append_column("point", pa.array([point.name] * len(items), pa.string()))
+        return data.answer_rows(
+            items,
+            [outcome if isinstance(outcome, Answer) else _failure(task, outcome) for outcome in outcomes],
+            point=point,
+            model_name=self._model_name,
+            audio=audio,
+            seconds_decode_audio=task["seconds_decode_audio"],
+            no_audio_predictions=no_audio_predictions,
+        )
+
+    def _no_audio_predictions(self, items: Sequence[Item]) -> dict[str, str]:
+        """Letters that the model gives without audio, by item id; none unless asked for."""
+        if not self._options.no_audio_baseline:
+            return {}
+        asked = {item.item_id: (item.question, item.choices) for item in items if item.choices}
+        answers = answer_without_audio(self._model, list(asked.values()), self._options)
+        return {
+            item_id: answer.prediction
+            for item_id, answer in zip(asked, answers, strict=True)
+            if isinstance(answer, Answer)
+        }
+
+    def _encode(self, tasks: list[Row]) -> dict[str, EncodedAudio | Exception]:
+        """Encode together; if that fails, one by one, so that one recording fails for itself."""
+        try:
+            return (
+                dict(zip((t["task_id"] for t in tasks), self._encode_all(tasks), strict=True))
+                if tasks
+                else {}
+            )
+        except Exception as error:
+            if len(tasks) == 1:
+                logger.opt(exception=error).debug("encoding {} failed", tasks[0]["audio"])
+                return {tasks[0]["task_id"]: error}
+        return {task_id: audio for task in tasks for task_id, audio in self._encode([task]).items()}
+
+    def _encode_all(self, tasks: Sequence[Row]) -> list[EncodedAudio]:
+        decoded = [task for task in tasks if task["pcm"]]
+        samples = [np.frombuffer(task["pcm"], np.int16) for task in decoded]
+        encoded = encode_recordings(self._model, samples, [task["start"] or 0.0 for task in decoded])
+        stored = [task for task in tasks if task["windows"]]
+        encoded += embed_stored(
+            self._model, [pa.ipc.open_stream(task["windows"]).read_all() for task in stored]
+        )
+        by_id = dict(zip((task["task_id"] for task in [*decoded, *stored]), encoded, strict=True))
+        return [by_id[task["task_id"]] for task in tasks]
+
+
+def _failure(task: Row, error: Exception | None) -> data.Failure:
+    if error is None:
+        return data.Failure(task["error_type"], task["error"])
+    return data.Failure(type(error).__name__, failure_sentence(error))
+
+
+def _items_of(task: Row, audio: EncodedAudio) -> list[Item]:
+    columns = (task["items"].column(name).to_pylist() for name in ("item_id", "question", "choices"))
+    return [
+        Item(
+            item_id=item_id,
+            audio=audio,
+            question=question,
+            choices=None if choices is None else tuple(choices),
+        )
+        for item_id, question, choices in zip(*columns, strict=True)
+    ]
+
+
+def load_in_worker(model: ModelOptions, num_threads: int | None) -> SpeechModel:
+    """Load the model without the chatter of its libraries.
+
+    Parameters
+    ----------
+    model
+        Which.
+    num_threads
+        CPU threads for it: Ray would leave it one. None leaves the process as it is.
+    """
+    import torch
+    import transformers
+
+    os.environ["TOKENIZERS_PARALLELISM"] = "false"
+    transformers.logging.set_verbosity_error()
+    if num_threads is not None:
+        torch.set_num_threads(num_threads)
+    return load_model(model)
+
+
+def task_rows(decoded: pa.Table) -> list[Row]:
+    """One dict a recording; samples and stored windows stay a view of Ray's shared memory."""
+    return [_task_row(decoded, index) for index in range(len(decoded))]
+
+
+def _task_row(decoded: pa.Table, index: int) -> Row:
+    row: Row = {
+        name: decoded.column(name)[index].as_py()
+        for name in decoded.column_names
+        if name not in (*BINARY_COLUMNS, "items")
+    }
+    for name in BINARY_COLUMNS:
+        value = decoded.column(name)[index]
+        row[name] = value.as_buffer() if value.is_valid else None
+    row["items"] = unpack_items(decoded.column("items")[index].as_py())
+    return row

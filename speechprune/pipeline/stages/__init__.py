@@ -1,1 +1,0 @@
-"""What workers do with rows: decode, encode, answer, write."""
