@@ -49,20 +49,7 @@ def overview(commands: Mapping[str, Command]) -> str:
 
 
 def run_command(command: Command, arguments: Sequence[str]) -> int:
-    """Carry out a command.
-
-    Parameters
-    ----------
-    command
-        A job with a config, or a tool that reads its arguments itself.
-    arguments
-        Those after the command's name.
-
-    Returns
-    -------
-    int
-        The exit code; see the module.
-    """
+    """Carry out a command with the arguments after its name; returns the exit code, see the module."""
     try:
         from loguru import logger
 

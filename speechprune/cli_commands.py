@@ -78,17 +78,7 @@ class Job:
 
 @dataclass(frozen=True, kw_only=True)
 class Tool:
-    """A command that reads its arguments itself.
-
-    Parameters
-    ----------
-    description
-        One line.
-    main
-        Import path ``module:name`` of a function from arguments to an exit code.
-    on_interrupt
-        What Ctrl-C leaves behind.
-    """
+    """A command that reads its arguments itself: ``main`` is an import path, as in ``Job``."""
 
     description: str
     main: str

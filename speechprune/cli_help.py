@@ -37,13 +37,7 @@ def job_help(job: Job, config_class: type) -> str:
 
 
 def settings_help(config_class: type) -> str:
-    """List the settings of a config, section by section.
-
-    Parameters
-    ----------
-    config_class
-        Dataclass whose fields are sections; meanings come from "Parameters" in the sections' docstrings.
-    """
+    """List the settings of a config, section by section; meanings come from the sections' docstrings."""
     lines = []
     hints = get_type_hints(config_class)
     for section in dataclasses.fields(config_class):

@@ -29,14 +29,7 @@ class ConfigError(ValueError):
 def config_from_arguments(config_class: type[T], arguments: Sequence[str], default: str | None = None) -> T:
     """Read the config that a job's arguments name: ``[CONFIG.yaml] [section.key=value ...]``.
 
-    Parameters
-    ----------
-    config_class
-        Dataclass of the job's sections.
-    arguments
-        Of the command line, in any order.
-    default
-        Config file where none is named; None if one must be.
+    Where they name no file it is ``default``; None if they must.
 
     Raises
     ------

@@ -39,15 +39,10 @@ def was_interrupted() -> bool:
 
 
 def run(main: Callable[[Sequence[str]], int] | None = None) -> NoReturn:
-    """Run a command as this process and leave with its exit code.
+    """Run a command, by default the console command, as this process and leave with its exit code.
 
     After Ctrl-C nothing more is interrupted, and the exit hooks of Python and Ray, in which a half-started
     Ray can crash, are left out.
-
-    Parameters
-    ----------
-    main
-        From arguments to an exit code. Default: the console command.
     """
     exit_code = 1
     try:

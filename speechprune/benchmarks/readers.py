@@ -29,14 +29,7 @@ READERS: dict[str, Callable[..., Benchmark]] = {
 def make_benchmark_manifest(name: str, manifest: Path, **settings: Any) -> Benchmark:
     """Read a published benchmark and write its manifest; a log line names each record that can't be read.
 
-    Parameters
-    ----------
-    name
-        One of `READERS`.
-    manifest
-        The JSONL file to write; the reader puts recordings that it extracts beside it.
-    settings
-        Of the reader.
+    Recordings that the reader extracts are put beside it; ``settings`` are the reader's.
 
     Raises
     ------

@@ -26,12 +26,7 @@ class Benchmark:
 def read_rows(records: Iterable[tuple[str, Record]], make_row: Callable[[Record], Row | None]) -> Benchmark:
     """Make a manifest row of every record; one that cannot be read is named and left out.
 
-    Parameters
-    ----------
-    records
-        Pairs of a record's place, for messages, and the record.
-    make_row
-        Returns the record's row, or None where its recording is too short.
+    Records come with their place, for messages; ``make_row`` returns None for too short a recording.
     """
     benchmark = Benchmark()
     for place, record in records:

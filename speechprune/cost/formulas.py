@@ -102,17 +102,8 @@ def prefill_flops(shape: DecoderShape, num_tokens: int, num_logit_positions: int
 
     Parameters
     ----------
-    shape : DecoderShape
-        The language model.
-    num_tokens : int
-        Length of the prompt, audio and other tokens together.
     num_logit_positions : int
         Positions whose logits are formed: the last alone here, all n in Hugging Face's own forward.
-
-    Returns
-    -------
-    int
-        FLOPs.
     """
     layers = 2 * num_tokens * shape.num_hidden_layers * shape.num_layer_weights
     attention = num_tokens * _attention_flops(shape, num_tokens)
@@ -182,18 +173,12 @@ def answer_cost(
     num_generated_tokens: int = 0,
     num_prefills: int = 1,
 ) -> Cost:
-    """Cost of one answer.
+    """Cost of one answer, in both accounts.
 
     Parameters
     ----------
-    shape : DecoderShape
-        The language model.
-    num_audio_tokens_kept : int
-        Audio tokens in the prompt, after pruning.
     num_text_tokens : int
         All other tokens of the prompt: system prompt, template, question, choices.
-    encode_flops : float
-        This answer's share of encoding its recording.
     prune_flops : float
         FLOPs of pruning for this question; zero where nothing is pruned.
     num_generated_tokens : int
@@ -201,11 +186,6 @@ def answer_cost(
     num_prefills : int
         Prompts over the same pruned audio, one per order of permuted choices. Each costs a prefill, in both
         accounts; memory is that of one, and so is decoding, as permuted choices are scored without it.
-
-    Returns
-    -------
-    Cost
-        Both accounts.
     """
     num_tokens = num_audio_tokens_kept + num_text_tokens
     total_flops = (

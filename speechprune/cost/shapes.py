@@ -142,15 +142,7 @@ class WhisperEncoderShape:
 
 @dataclass(frozen=True, kw_only=True)
 class ModelShape:
-    """The two parts of a Speech LLM, each with its own account.
-
-    Parameters
-    ----------
-    decoder : DecoderShape
-        The language model.
-    encoder : EncoderShape
-        The audio encoder with the projector.
-    """
+    """The two parts of a Speech LLM, each with its own account."""
 
     decoder: DecoderShape
     encoder: EncoderShape

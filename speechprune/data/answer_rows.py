@@ -32,20 +32,12 @@ class AnswerRecord:
     ----------
     item
         The item's columns by name: ``ITEM_COLUMNS``, and ``GOLD_SPAN_COLUMNS`` where the manifest has them.
-    outcome
-        The answer, or why there is none.
-    point
-        How the recording was pruned.
-    model_name
-        As the config names the model.
     audio
         The encoded recording; None where it could not be encoded.
     seconds_decode_audio
         This item's share.
     no_audio_prediction
         The letter that was answered without audio; None where that was not asked.
-    finished_at
-        When the row was made.
     """
 
     item: Mapping[str, Any]
@@ -113,14 +105,8 @@ def answer_rows(
     ----------
     items
         As they are written: ``ITEM_COLUMNS`` and all columns that are carried through.
-    outcomes
-        One per item.
-    point, model_name, audio
-        See ``AnswerRecord``.
     seconds_decode_audio
         Of the whole recording; split evenly among the items.
-    no_audio_predictions
-        Letters answered without audio, by item id.
     """
     known = {field.name for field in ITEM_COLUMNS} | set(GOLD_SPAN_COLUMNS)
     own = items.select([name for name in items.column_names if name in known]).to_pylist()

@@ -66,13 +66,7 @@ Contents = dict[tuple[str, str], IndexedRecording]  # by recording and version
 
 
 class WindowsDirectory:
-    """Reads and writes the windows of one model.
-
-    Parameters
-    ----------
-    path
-        Folder of one model in an index, local or any fsspec URL.
-    """
+    """Reads and writes the windows of one model, in its folder of an index: local or any fsspec URL."""
 
     def __init__(self, path: str) -> None:
         self.path = storage.absolute(path)

@@ -51,8 +51,6 @@ def read_manifest(options: InputOptions, audio_folder: str, *, needs_audio: bool
 
     Parameters
     ----------
-    options
-        Where it is and how much of it to take.
     audio_folder
         Where recordings that are embedded as bytes are written out, once each, so that tasks,
         answers and listeners all speak of files.

@@ -11,7 +11,7 @@ TARGET_BYTES = 128 << 20  # files smaller than half of this are joined, up to th
 
 
 def compact(directory: WindowsDirectory, report: Callable[[int, int], None]) -> int:
-    """Join small files, with recordings in order.
+    """Join small files, with recordings in order; returns how many files fewer there are.
 
     The joined file is written before its parts are removed: a kill between the two leaves duplicate shards,
     which ``settle`` removes.
@@ -22,11 +22,6 @@ def compact(directory: WindowsDirectory, report: Callable[[int, int], None]) -> 
         After ``settle``, so that no shard is in two files.
     report
         Called after every new file with the number of small files joined so far, and of all.
-
-    Returns
-    -------
-    int
-        Number of files less than before.
     """
     sizes = directory.sizes()
     small = [file for file, size in sizes.items() if size < TARGET_BYTES // 2]

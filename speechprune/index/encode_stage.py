@@ -33,12 +33,8 @@ class EncodeStage:
 
     Parameters
     ----------
-    model, num_threads, failures
-        See ``Stages.model``.
     labels
         Columns that name the model: ``model`` and ``revision``.
-    states
-        Type of the stored states.
     """
 
     def __init__(

@@ -38,11 +38,6 @@ from speechprune.pipeline.tasks import TASK_SCHEMA, pack_items
 def run_index(config: IndexConfig) -> IndexSummary:
     """Bring the index up to date with the archive, then ask.
 
-    Parameters
-    ----------
-    config
-        The whole job.
-
     Raises
     ------
     ValueError

@@ -57,12 +57,6 @@ class Recording:
 def list_archive(path: str) -> list[Recording]:
     """List every recording of an archive, in order of address.
 
-    Parameters
-    ----------
-    path
-        A folder (all below it), a glob such as ``s3://bucket/prefix/**``, or a manifest with a column
-        ``audio``; local or any fsspec URL.
-
     Raises
     ------
     ArchiveError

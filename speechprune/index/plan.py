@@ -46,8 +46,6 @@ def make_plan(archive: Sequence[Recording], contents: Contents) -> Plan:
 
     Parameters
     ----------
-    archive
-        Result of ``list_archive``.
     contents
         All versions in the index, including those no longer in the archive.
     """

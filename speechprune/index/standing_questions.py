@@ -36,16 +36,8 @@ def ask_standing_questions(
 
     Parameters
     ----------
-    config
-        Of the nightly job.
-    shape
-        Of its model.
-    questions
-        Of ``read_questions``.
     complete
         Version of each recording that the index holds whole, by address.
-    contents
-        Where they are.
 
     Returns
     -------

@@ -33,14 +33,6 @@ def summarise_index(
 
     Parameters
     ----------
-    directory
-        Index after the run.
-    plan
-        Plan of the run.
-    num_copied
-        Recordings whose windows were copied.
-    complete
-        Recordings that are now completely in the index.
     failed_parts
         Failed parts of this run: ``recording``, ``error_type``, ``error``.
     throughput

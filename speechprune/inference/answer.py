@@ -54,14 +54,8 @@ def answer_items(
 
     Parameters
     ----------
-    model
-        A loaded model.
     items
         Any mix; items whose ``audio`` is the same object share the features' computation.
-    method
-        What to prune by.
-    options
-        Wording, permutation, limits.
 
     Returns
     -------
@@ -77,14 +71,9 @@ def answer_prepared(
     method: PruningMethod,
     options: AnsweringOptions,
 ) -> list[Answer | Exception]:
-    """Answer prepared queries by one of the methods that they were prepared for.
+    """Answer prepared queries by one of the methods that they were prepared for, with the same options.
 
-    Parameters
-    ----------
-    model, method, options
-        See ``answer_items``.
-    queries
-        Of ``prepare_queries``, with the same options; an exception among them comes back as it is.
+    An exception among the queries comes back as it is.
     """
     outcomes: dict[int, Answer | Exception] = {}
     pending: dict[int, _Pending] = {}

@@ -16,8 +16,6 @@ def batches_by_tokens(lengths: Sequence[int], max_tokens: int) -> list[list[int]
 
     Parameters
     ----------
-    lengths
-        Tokens of each prompt.
     max_tokens
         Padded tokens in a batch; a prompt longer than that makes a batch of its own.
 

@@ -84,8 +84,6 @@ def encode_recordings(
 
     Parameters
     ----------
-    model
-        A loaded model.
     recordings
         int16 samples at 16 kHz of each recording.
     start_seconds

@@ -40,13 +40,6 @@ def answer_without_audio(
 ) -> list[Answer | Exception]:
     """Answer multiple-choice questions about recordings that the model is not given.
 
-    Parameters
-    ----------
-    questions
-        Question and choices of each item.
-    options
-        Wording and permuted choices.
-
     Returns
     -------
     list

@@ -68,14 +68,10 @@ def prepare_queries(
 
     Parameters
     ----------
-    model
-        A loaded model.
     items
         Any mix; items whose ``audio`` is the same object share the features' computation.
     methods
         All that will prune for these questions: the features that they need are computed.
-    options
-        Wording, query, orders of the choices.
 
     Returns
     -------

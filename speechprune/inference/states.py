@@ -66,8 +66,6 @@ def embed_stored(model: SpeechModel, recordings: Sequence[pa.Table]) -> list[Enc
 
     Parameters
     ----------
-    model
-        The one that made them.
     recordings
         Rows of ``STATE_COLUMNS`` of each recording, in the order of its windows.
 

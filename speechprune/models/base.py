@@ -112,12 +112,6 @@ class SpeechModel(ABC):
 
     Parameters
     ----------
-    name
-        What rows and messages call the model.
-    shape
-        Of ``shape_of``.
-    language_model
-        The text side.
     encoder_batch_size
         Windows in one encoder batch, always of this one shape.
     prefill_batch_tokens

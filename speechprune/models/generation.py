@@ -25,10 +25,6 @@ def generate(
 
     Parameters
     ----------
-    model
-        A loaded model.
-    prompts
-        In one batch.
     max_new_tokens
         Limit, the closing token included.
 

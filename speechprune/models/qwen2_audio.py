@@ -40,8 +40,6 @@ class Qwen2Audio(SpeechModel):
         A loaded ``Qwen2AudioForConditionalGeneration`` in eval mode.
     processor
         Its ``Qwen2AudioProcessor``.
-    name, encoder_batch_size, prefill_batch_tokens
-        See ``SpeechModel``.
     """
 
     model_types: ClassVar[tuple[str, ...]] = ("qwen2_audio",)

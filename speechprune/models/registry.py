@@ -19,10 +19,6 @@ def find_family(path: str, model_type: str | None, family: str | None) -> type[S
 
     Parameters
     ----------
-    path
-        The model's, for the sentence of an error.
-    model_type
-        Of its config.json.
     family
         Name in ``MODELS`` or import path that takes precedence; None to go by ``model_type``.
 

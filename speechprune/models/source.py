@@ -15,19 +15,7 @@ from speechprune.models.options import ModelOptions
 
 @dataclass(frozen=True, kw_only=True)
 class ModelSource:
-    """One folder or hub repository of a model.
-
-    Parameters
-    ----------
-    options
-        Of the config.
-    config
-        Parsed config.json.
-    folder
-        Local folder, or hub id.
-    device, dtype
-        Where and as what the weights are loaded.
-    """
+    """One folder or hub repository of a model, and where and as what its weights are loaded."""
 
     options: ModelOptions
     config: PreTrainedConfig

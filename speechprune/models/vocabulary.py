@@ -9,22 +9,10 @@ from tokenizers import Tokenizer
 
 
 def unknown_share(model_path: str, texts: Sequence[str]) -> float:
-    """Share of the tokens of some texts that the model has no token for.
+    """Share of the tokens of some texts that the model has no token for, 0 to 1.
 
     Only a tokenizer with a closed vocabulary, as the demo model's, leaves any word unknown; those of large
     models spell it out. A model that is no local folder counts as one of those.
-
-    Parameters
-    ----------
-    model_path
-        As in ``model.path``.
-    texts
-        Questions and choices.
-
-    Returns
-    -------
-    float
-        0 to 1.
     """
     file = Path(model_path) / "tokenizer.json"
     if not file.is_file():

@@ -44,11 +44,7 @@ def answer_stages(
     model
         As the config calls it: rows name it so.
     points
-        How to prune: an answer an item at each, or at those that its task says are missing.
-    options
-        How to ask.
-    run
-        Where the answers go.
+        How to prune: one answer per item at each, or at those that its task names as missing.
     """
     return Stages(
         decode=decode_recording,
@@ -59,19 +55,7 @@ def answer_stages(
 
 
 class AnswerStage:
-    """The stage with the model: encode, prune, answer.
-
-    Parameters
-    ----------
-    model, num_threads, failures
-        See ``Stages.model``.
-    model_name
-        What rows call the model.
-    points
-        How to prune.
-    options
-        How to ask.
-    """
+    """The stage with the model: encode, prune, answer; rows name the model by ``model_name``."""
 
     def __init__(
         self,
@@ -90,7 +74,7 @@ class AnswerStage:
         self._options = options
 
     def __call__(self, decoded: pa.Table) -> pa.Table:
-        """Answer all items of some recordings: one row an item, ``status`` last."""
+        """Answer all items of some recordings: one row per item and point, ``status`` last."""
         tasks = task_rows(decoded)
         encoded = self._encode([task for task in tasks if task["pcm"] or task["windows"]])
         for task_id, outcome in encoded.items():
@@ -247,14 +231,9 @@ def _items_of(task: Row, audio: EncodedAudio) -> list[Item]:
 
 
 def load_in_worker(model: ModelOptions, num_threads: int | None) -> SpeechModel:
-    """Load the model without the chatter of its libraries.
+    """Load the model without the messages of its libraries.
 
-    Parameters
-    ----------
-    model
-        Which.
-    num_threads
-        CPU threads for it: Ray would leave it one. None leaves the process as it is.
+    ``num_threads`` are its CPU threads: Ray would leave it one. None leaves the process as it is.
     """
     import torch
     import transformers

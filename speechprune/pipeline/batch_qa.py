@@ -27,15 +27,7 @@ from speechprune.pipeline.tasks import make_tasks
 def run_batch_qa(config: BatchQAConfig) -> Summary:
     """Answer every item of the manifest that is not answered yet.
 
-    Parameters
-    ----------
-    config
-        The whole job.
-
-    Returns
-    -------
-    Summary
-        Of the run directory as it now stands, earlier launches included.
+    The summary is of the run directory as it now stands, earlier launches included.
 
     Raises
     ------

@@ -86,7 +86,7 @@ class RayOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class BatchQAConfig:
-    """Everything that ``jobs/batch_qa.py`` can be told."""
+    """Configuration of ``jobs/batch_qa.py``."""
 
     input: InputOptions
     model: ModelOptions

@@ -46,32 +46,12 @@ class Stages:
 
 
 class Executor(Protocol):
-    """What the jobs need of an executor.
-
-    Parameters
-    ----------
-    model
-        As workers can load it, wherever they run.
-    """
+    """What the jobs need of an executor; its ``model`` is as workers can load it, wherever they run."""
 
     model: ModelOptions
 
     def run(self, stages: Stages, tasks: pa.Table, progress: Progress) -> list[dict[str, Any]]:
-        """Take tasks through the stages.
-
-        Parameters
-        ----------
-        stages
-            What is done.
-        tasks
-            ``TASK_SCHEMA``.
-        progress
-            Gets every report, and what is in work.
-
-        Returns
-        -------
-        list of dict
-            All reports of ``stages.write``.
+        """Take tasks (``TASK_SCHEMA``) through the stages; returns all reports of ``stages.write``.
 
         Raises
         ------

@@ -125,8 +125,6 @@ class FailureLog:
         ----------
         work
             What was done; recordings are in a row within it.
-        task_id
-            Of the recording.
         outcomes
             One for each of its items. Exceptions about data count neither way.
 

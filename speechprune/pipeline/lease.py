@@ -140,14 +140,9 @@ class Lease:
         return held
 
     def _watch(self, held: dict[int, bytes], unknown: set[int]) -> None:
-        """Refuse if a lease is renewed before it expires, or another is created.
+        """Refuse if a lease that is held is renewed before it expires, or another is created.
 
-        Parameters
-        ----------
-        held
-            What the leases' files hold.
-        unknown
-            Those whose holder may be alive.
+        ``unknown`` are the numbers of those whose holder may be alive.
         """
         last = _holder(held[max(unknown)])
         minutes = max(_holder(held[number]).get("minutes", self._minutes) for number in unknown)

@@ -70,7 +70,7 @@ def estimate_hours(spans: pa.Table) -> str:
 
 
 def header_lengths(uris: Sequence[str]) -> list[float | None]:
-    """Seconds of each recording by its header; None where it can't be told."""
+    """Seconds of each recording by its header; None where there is none."""
 
     def length(uri: str) -> float | None:
         try:

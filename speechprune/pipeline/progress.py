@@ -59,8 +59,6 @@ class Progress:
 
     Parameters
     ----------
-    num_items
-        Items to do in this launch.
     doing, items
         What is done, and to what, in words.
     failures_in
@@ -105,10 +103,6 @@ class Progress:
 
         Parameters
         ----------
-        num_recordings
-            Tasks of the run.
-        activity
-            Called for every line.
         tracebacks
             Of all unexpected exceptions so far: each is logged as soon as it is seen.
         """

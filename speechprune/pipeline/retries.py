@@ -101,7 +101,7 @@ class AttemptTracker:
 
 
 def start_tracker() -> Any:
-    """A tracker for one run, on the driver's node; if it is lost all the same, it starts anew.
+    """A tracker for one run, on the driver's node; if it is lost all the same, it starts again empty.
 
     Anywhere else it would end the run with whichever node it lies on.
     """
@@ -131,14 +131,10 @@ class Limits:
 
 
 class Attempts:
-    """A stage's view of the tracker.
+    """A stage's view of the tracker; attempts of one stage don't count against another.
 
     Parameters
     ----------
-    tracker
-        Handle of the ``AttemptTracker`` actor.
-    stage
-        Attempts of one stage don't count against another.
     max_seconds
         See ``Limits``; times the number of recordings that are tried together.
     """
@@ -213,19 +209,7 @@ def guard_write(rows: pa.Table, *, write: Callable[[pa.Table], pa.Table], tracke
 
 
 class PoisonGuard:
-    """An actor with the model, several recordings at once, of which one may kill it.
-
-    Parameters
-    ----------
-    make_stage, doing
-        See ``Stages``: its ``model`` and what that does.
-    model
-        Loaded once an actor.
-    num_threads
-        CPU threads for the model.
-    tracker, limits
-        See ``AttemptTracker`` and ``Limits``.
-    """
+    """An actor with the model, several recordings at once, of which one may kill it; see ``Stages``."""
 
     def __init__(
         self,

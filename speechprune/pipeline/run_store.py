@@ -69,10 +69,7 @@ class RunStore:
     ) -> Iterator[None]:
         """Hold the directory for one launch; afterwards ``answered`` has the keys of the answers.
 
-        Parameters
-        ----------
-        settings, config, may_be_new
-            See ``check_settings``.
+        For the arguments see ``check_settings``.
 
         Raises
         ------
@@ -115,13 +112,7 @@ class RunStore:
             self.recover()
 
     def finish(self, summary: dict[str, Any]) -> None:
-        """Write ``summary.json``, unless another launch has taken over.
-
-        Raises
-        ------
-        LeaseError
-            Another launch has.
-        """
+        """Write ``summary.json``; raises ``LeaseError`` where another launch has taken over."""
         self._lease.check()
         storage.write_json(storage.join(self.path, "summary.json"), summary)
 

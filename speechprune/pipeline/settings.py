@@ -102,20 +102,14 @@ def check_settings(
 
     Parameters
     ----------
-    path
-        Directory that a job writes to.
     settings
         All that can change what the job writes, by dotted name.
-    config
-        Dataclass of the whole job, for the record.
     holds
         What is in the directory, such as "answers"; None where nothing is.
     place
         Setting that leads to the directory.
     may_be_new
         Settings that an earlier record need not have: they are added to it.
-    packages
-        Packages whose versions are recorded.
 
     Raises
     ------

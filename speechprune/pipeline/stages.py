@@ -62,10 +62,6 @@ def decode_recording(
 
     Parameters
     ----------
-    tasks
-        ``TASK_SCHEMA``, one row.
-    failures
-        Of this worker.
     max_gigabytes
         Memory that decoding may take, in 10^9 bytes; None for no limit.
     are_parts

@@ -62,12 +62,8 @@ def summarise(
 
     Parameters
     ----------
-    run
-        The run directory.
     item_ids
         The manifest's items; rows of others in the same directory don't count.
-    shape
-        Of the model, for the cost of the unpruned prompt.
     throughput
         Of this launch, see ``Progress``: ``num_items``, ``audio_hours``, ``seconds``, ...
     """

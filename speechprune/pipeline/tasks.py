@@ -40,10 +40,6 @@ def make_tasks(
 
     Parameters
     ----------
-    manifest
-        All items.
-    answered
-        Ids of those that are left out.
     stored
         Where an index holds recordings, by address; slices of them are decoded all the same, as the windows
         of a slice begin at its start.

@@ -25,15 +25,7 @@ RECORDINGS_PER_BLOCK = 8
 
 @dataclass(frozen=True)
 class ScannedBlock:
-    """What a scan leaves of some recordings.
-
-    Parameters
-    ----------
-    scans
-        By address.
-    unreadable
-        A sentence for each recording that can't be read.
-    """
+    """What a scan leaves of some recordings by address, and a sentence for each that can't be read."""
 
     scans: dict[str, Scan]
     unreadable: dict[str, str]
@@ -43,17 +35,6 @@ def search_pass(
     executor: Executor, stored: Mapping[str, Sequence[Part]], words: QueryWords, token_rate: float
 ) -> tuple[dict[str, list[Score]], dict[str, str]]:
     """Score every recording for every question of a pass.
-
-    Parameters
-    ----------
-    executor
-        Of the job.
-    stored
-        Where the windows of each recording are, by address.
-    words
-        Of the questions.
-    token_rate
-        f.
 
     Returns
     -------

@@ -71,8 +71,6 @@ def run_search(config: SearchConfig, asked: tuple[str, list[str] | None] | None 
 
     Parameters
     ----------
-    config
-        The whole job.
     asked
         A question and its choices; None for those of ``search.questions``.
 

@@ -39,8 +39,6 @@ def scan(windows: Iterable[dict[str, Any]], words: QueryWords, block_tokens: int
     ----------
     windows
         Rows of the index with ``states``, ``scales``, ``norms`` and ``token_times``, in order.
-    words
-        Words of all questions of the pass.
     block_tokens
         Number of tokens in a block; blocks cross the windows' borders.
     """

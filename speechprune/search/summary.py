@@ -11,16 +11,12 @@ import pyarrow.compute as pc
 
 @dataclass(frozen=True)
 class SearchResult:
-    """Result of a search.
+    """Hits of a search, its ``summary.json``, and its run directory.
 
     Parameters
     ----------
     hits
         One row per question and recording, best first; the first of each with the model's answer.
-    summary
-        ``summary.json``.
-    path
-        Run directory.
     """
 
     hits: pa.Table

@@ -33,10 +33,6 @@ class AnswerSheet:
 
     Parameters
     ----------
-    model, benchmark
-        Names.
-    points
-        Names of the points.
     is_answered
         Shape ``(num_points, num_items)``.
     numbers

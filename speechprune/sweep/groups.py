@@ -11,17 +11,7 @@ from speechprune.inference.point import Point
 
 @dataclass(frozen=True)
 class PointGroup:
-    """Points that differ in nothing but their seed.
-
-    Parameters
-    ----------
-    name
-        Theirs without the seed.
-    settings
-        Theirs without the seed, ``method`` first.
-    rows
-        Where in the grid they are.
-    """
+    """Points that differ in nothing but their seed; ``rows`` are their places in the grid."""
 
     name: str
     settings: dict[str, Any]
@@ -42,13 +32,7 @@ def group_points(points: Sequence[Point]) -> list[PointGroup]:
 
 
 def check_reference(points: Sequence[Point], reference: dict[str, Any] | None) -> None:
-    """Refuse a reference that is not in the grid.
-
-    Raises
-    ------
-    ValueError
-        No point has all of its settings.
-    """
+    """Refuse a reference that is not in the grid, with a ValueError."""
     groups = group_points(points)
     if reference is not None and not any(group.agrees_with(reference) for group in groups):
         wanted = ", ".join(f"{name}: {value}" for name, value in reference.items())

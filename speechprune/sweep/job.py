@@ -49,8 +49,6 @@ class SweepResult:
         See ``recommend``.
     num_answers, num_failed
         Rows asked for, and those of them that failed.
-    report_path
-        Address of the HTML report.
     """
 
     points: pa.Table
@@ -67,11 +65,6 @@ class SweepResult:
 
 def run_sweep(config: SweepConfig) -> SweepResult:
     """Answer every item at every point where it is not answered yet, and tell what the points are worth.
-
-    Parameters
-    ----------
-    config
-        The whole job.
 
     Raises
     ------

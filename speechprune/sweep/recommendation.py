@@ -20,11 +20,6 @@ UNPRUNED_METHOD = "none"
 def recommend(points: pa.Table) -> str | None:
     """Say which point is the cheapest that keeps the accuracy, one line for every model and benchmark.
 
-    Parameters
-    ----------
-    points
-        Rows of ``POINTS_SCHEMA``.
-
     Returns
     -------
     str or None
@@ -44,13 +39,7 @@ def recommend(points: pa.Table) -> str | None:
 
 
 def find_unpruned(rows: Sequence[Row]) -> Row | None:
-    """What pruning is measured against: method ``none``, or else the most accurate point.
-
-    Parameters
-    ----------
-    rows
-        Of one model, benchmark and slice.
-    """
+    """What the points of a slice are measured against: method ``none``, or else the most accurate point."""
     known = [row for row in rows if row["accuracy"] is not None and row["tflops_question"] is not None]
     unpruned = [row for row in known if row["method"] == UNPRUNED_METHOD]
     return min(unpruned or known, key=lambda row: (-row["accuracy"], row["tflops_question"]), default=None)

@@ -72,25 +72,14 @@ class Report:
 def write_report(
     folder: str, points: pa.Table, *, title: str, facts: dict[str, str], recommendation: str | None
 ) -> list[str]:
-    """Write ``report.md``, ``report.html`` and ``figures/``.
+    """Write ``report.md``, ``report.html`` and ``figures/``; returns the files' addresses.
 
     Parameters
     ----------
-    folder
-        Local or any fsspec URL.
     points
         Rows of ``POINTS_SCHEMA``, in the order in which they should be read.
-    title
-        Plain text.
     facts
         What was run: config, versions, date, ...; shown as given.
-    recommendation
-        One plain sentence, or None.
-
-    Returns
-    -------
-    list of str
-        Addresses of the files written.
     """
     figures = draw_figures(points)
     report = make_report(points, figures, title=title, facts=facts, recommendation=recommendation)

@@ -102,15 +102,7 @@ def table_of_points(rows: list[Row]) -> ReportTable:
 
 
 def table_of_slices(rows: list[Row], kind: str, slices: list[str]) -> ReportTable:
-    """Accuracy of every point in every slice of a kind, with the number of items.
-
-    Parameters
-    ----------
-    rows
-        Of one model and benchmark.
-    slices
-        Names, ``kind: value``.
-    """
+    """Accuracy of every point in every slice of a kind (``kind: value``), with the number of items."""
     by_point = group((row for row in rows if row["slice"] in slices), lambda row: str(row["point"]))
     columns = [Column("", "point", is_number=False)]
     for name in slices:

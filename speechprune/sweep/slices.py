@@ -64,8 +64,6 @@ def item_slices(sheet: AnswerSheet, slices: Sequence[str]) -> list[tuple[str, np
 
     Parameters
     ----------
-    sheet
-        With ``columns_for(slices)``.
     slices
         ``position`` is where in the recording the answer is spoken, ``length`` the recording's, any other
         the values of a column. Items of which that is not known are in no slice of it: the length of a

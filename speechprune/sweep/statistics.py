@@ -38,11 +38,6 @@ def mcnemar_p(right: Sequence[bool] | np.ndarray, other_right: Sequence[bool] | 
 
     Of the items that exactly one of the two got right, each of the two should have half if they were
     equally good: the two-sided binomial probability of a split at least this uneven.
-
-    Parameters
-    ----------
-    right, other_right
-        Of the same items in the same order.
     """
     one, other = np.asarray(right, bool), np.asarray(other_right, bool)
     if one.shape != other.shape:

@@ -23,15 +23,7 @@ LEGEND = (
 
 
 def show_sweep(points: pa.Table, console: Console | None = None) -> None:
-    """Print a table for every model and benchmark.
-
-    Parameters
-    ----------
-    points
-        Rows of ``POINTS_SCHEMA``.
-    console
-        Where to print; the terminal.
-    """
+    """Print a table for every model and benchmark of the points, in a log as wide as they are."""
     if console is None:
         console = Console()
         if not console.is_terminal:  # a log: as wide as the tables are

@@ -96,7 +96,7 @@ def test_standing_questions_are_asked_once(archive, speech):
     assert "give another questions.output" in refused.lines[-1]
 
 
-def test_a_search_ranks_every_recording_and_asks_the_best(archive, asked, ray_address):
+def test_a_search_ranks_every_recording_and_asks_the_best(archive, asked):
     assert launch(archive.config, job=NIGHT).code == 0
     config = archive.folder / "search.yaml"
     values = {
@@ -106,7 +106,7 @@ def test_a_search_ranks_every_recording_and_asks_the_best(archive, asked, ray_ad
         "ray": {"executor": "local"},
     }
     config.write_text(yaml.safe_dump(values))
-    assert launch("Which day?", *CHOICES, str(config), job=SEARCH, executor="ray").code == 0
+    assert launch("Which day?", *CHOICES, str(config), job=SEARCH).code == 0
     hits = pq.read_table(archive.folder / "found/hits.parquet").to_pylist()
     assert sorted(Path(hit["recording"]).name for hit in hits) == ["0.wav", "1.wav", "2.wav"]
     assert [hit["rank"] for hit in hits] == [1, 2, 3]

@@ -28,17 +28,7 @@ __all__ = ["SweepFigure", "draw_figures", "render"]
 
 @dataclass(frozen=True)
 class SweepFigure:
-    """A figure and what it shows.
-
-    Parameters
-    ----------
-    name
-        Of its files, without suffix.
-    model, benchmark
-        What it is about; ``benchmark`` is None for figures over all of them.
-    title
-        One plain line.
-    """
+    """A figure and the name of its files; ``benchmark`` is None for a figure over all benchmarks."""
 
     name: str
     model: str
@@ -48,13 +38,7 @@ class SweepFigure:
 
 
 def draw_figures(points: pa.Table) -> list[SweepFigure]:
-    """Every figure that a points table has the rows for, by model, then benchmark.
-
-    Parameters
-    ----------
-    points
-        Rows of ``POINTS_SCHEMA``; models and benchmarks appear in their order.
-    """
+    """Every figure that rows of ``POINTS_SCHEMA`` suffice for, by model, then benchmark, in their order."""
     rows: list[Row] = points.to_pylist()
     models = list(dict.fromkeys(row["model"] for row in rows))
     benchmarks = list(dict.fromkeys(row["benchmark"] for row in rows))

@@ -25,8 +25,6 @@ def accuracy_across(rows: list[Row], column: str, labels: Mapping[str, str], tit
 
     Parameters
     ----------
-    rows
-        Of one model.
     column
         The rows' column that holds the category.
     labels

@@ -15,17 +15,8 @@ from speechprune.sweep.figures.style import accuracy_axis, finish, method_style,
 def accuracy_by_budget(rows: list[Row], title: str) -> Figure | None:
     """One line per pruning rate, or per number of kept tokens where that is what the grid held equal.
 
-    Methods that have no two budgets stand beside as horizontal lines: phase 2 alone takes all tokens.
-
-    Parameters
-    ----------
-    rows
-        Of one model, benchmark and slice.
-
-    Returns
-    -------
-    Figure or None
-        None where no method has two budgets.
+    Of one model, benchmark and slice; None where no method has two budgets. Methods that have no two budgets
+    stand beside as horizontal lines: phase 2 alone takes all tokens.
     """
     rated = [row for row in rows if row["pruning_rate"] is not None]
     by_kind = {kind_of: _lines(rated, kind_of) for kind_of in (_rate, _kept)}

@@ -29,15 +29,7 @@ HORIZONTAL_LINES: dict[str, tuple[str, str | tuple[int, tuple[int, int]]]] = {
 def accuracy_by_rate(rows: list[Row], title: str) -> Figure | None:
     """One line per method and setting, with its 95 % intervals; without a rate, a horizontal line.
 
-    Parameters
-    ----------
-    rows
-        Of one model, benchmark and slice.
-
-    Returns
-    -------
-    Figure or None
-        None where no method has two rates.
+    Of one model, benchmark and slice; None where no method has two rates.
     """
     lines = lines_over_rates(rows)
     if not any(len({row["pruning_rate"] for row in line}) > 1 for line in lines.values()):
@@ -82,13 +74,7 @@ def _horizontal(
 
 
 def accuracy_by_cost(rows: list[Row], title: str) -> Figure | None:
-    """One marker per point, labelled by its rate; the Pareto-best ones joined by steps.
-
-    Parameters
-    ----------
-    rows
-        Of one model, benchmark and slice.
-    """
+    """One marker per point, labelled by its rate; the Pareto-best ones joined by steps."""
     rows = [row for row in rows if row["tflops_question"]]
     if len(rows) < 2:
         return None

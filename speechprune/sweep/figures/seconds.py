@@ -23,8 +23,6 @@ def seconds_by_stage(rows: list[Row], benchmarks: list[str], title: str) -> Figu
 
     Parameters
     ----------
-    rows
-        Of one model and slice.
     benchmarks
         In the order of the panels, each with its own scale: recordings may differ in length.
     """
