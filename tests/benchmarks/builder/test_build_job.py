@@ -124,10 +124,10 @@ def test_neither_blocks_nor_workers_change_a_byte(built, tmp_path):
     assert differing(tmp_path / "benchmark", built) == []
 
 
-def test_a_killed_build_goes_on_and_gives_the_same_bytes(built, tmp_path, job_process):
+def test_a_killed_build_goes_on_and_gives_the_same_bytes(built, tmp_path, job_process, ray_address):
     config = write_config(tmp_path)
     directory = BenchmarkDirectory(str(tmp_path / "benchmark"))
-    process = job_process(config, job=JOB)
+    process = job_process(config, job=JOB, environment={"RAY_ADDRESS": ray_address})
     process.wait_until(lambda: len(directory.read_recordings().made) >= NUM_BEFORE_KILL)
     process.send(signal.SIGKILL)
     assert process.wait().code == -signal.SIGKILL
@@ -236,7 +236,7 @@ def test_texts_that_exist_are_spoken_and_failures_are_named(built, texts, tmp_pa
 # a chat model that is paid for
 
 
-def test_no_script_is_paid_for_twice(tmp_path, job_process):
+def test_no_script_is_paid_for_twice(tmp_path, job_process, ray_address):
     with ProtocolServer(good).running() as server:
         config = write_config(
             tmp_path,
@@ -244,7 +244,7 @@ def test_no_script_is_paid_for_twice(tmp_path, job_process):
             chat={"model": "tiny-chat", "base_url": server.base_url, "backoff_seconds": 0.001},
         )
         scripts = tmp_path / "benchmark/scripts"
-        process = job_process(config, job=JOB)
+        process = job_process(config, job=JOB, environment={"RAY_ADDRESS": ray_address})
         process.wait_until(lambda: scripts.is_dir() and len(list(scripts.iterdir())) >= NUM_BEFORE_KILL)
         process.send(signal.SIGKILL)
         process.wait()
@@ -260,7 +260,7 @@ def test_no_script_is_paid_for_twice(tmp_path, job_process):
     assert {name: (scripts / f"{name}.json").read_bytes() for name in written} == written
 
 
-def test_scripts_hold_to_what_they_were_written_by_but_not_to_their_voices(tmp_path):
+def test_scripts_hold_to_what_they_were_written_by_but_not_to_their_voices(tmp_path, ray_address):
     chat = {"writer": {"kind": "chat"}, "items": {"num_recordings": 2}}
     with ProtocolServer(good).running() as server:
         chat["chat"] = {"model": "tiny-chat", "base_url": server.base_url, "max_attempts": 1}
