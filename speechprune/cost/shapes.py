@@ -67,25 +67,20 @@ class EncoderShape(Protocol):
     @property
     def window_seconds(self) -> float:
         """Length of a window, the encoder's input, in seconds."""
-        ...
 
     @property
     def window_tokens(self) -> int:
         """Audio tokens of a full window."""
-        ...
 
     @property
     def states_size(self) -> int:
         """Width d of the states: the input of the projector's last linear layer."""
-        ...
 
     def flops(self, num_windows: int) -> int:
         """FLOPs of windows up to the states; a short window costs as much as a full one."""
-        ...
 
     def project_flops(self, num_windows: int) -> int:
         """FLOPs of the projector's last linear layer: all of encoding that an index leaves to do."""
-        ...
 
 
 @dataclass(frozen=True, kw_only=True)

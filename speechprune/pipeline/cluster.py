@@ -110,6 +110,6 @@ def root_cause(error: BaseException) -> str:
     if LOST.search(f"{type(error).__name__}\n{error}"):  # whose last lines are addresses, or a node's log
         return "the cluster lost a process or node that held this job's state: give the same command again"
     cause, _, wrapped = str(error).rpartition(WRAPPED)
-    told = cause if "UserCodeException" in wrapped else str(error)  # which only says that code failed
-    lines = [line.strip() for line in told.splitlines() if line.strip()]
+    text = cause if "UserCodeException" in wrapped else str(error)  # which only says that code failed
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
     return re.sub(r"^[\w.]+Error: ", "", lines[-1]) if lines else type(error).__name__

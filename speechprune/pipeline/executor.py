@@ -60,11 +60,9 @@ class Executor(Protocol):
         CodeError
             What fails is code and not data.
         """
-        ...
 
     def put(self, value: Any) -> Any:
         """Keep a value where all calls can reach it; returns its handle."""
-        ...
 
     def submit(
         self,
@@ -87,15 +85,12 @@ class Executor(Protocol):
         retry
             Call it again where its worker died.
         """
-        ...
 
     def get(self, handle: Any) -> Any:
         """Wait for a result; raises ``StartError`` or ``CodeError`` where there is none."""
-        ...
 
     def get_or_none(self, handle: Any) -> Any:
         """Wait for a result; None where the worker died."""
-        ...
 
 
 def make_executor(options: RayOptions, model: ModelOptions) -> Executor:

@@ -36,17 +36,14 @@ class AnsweringConfig(Protocol):
     @property
     def model(self) -> ModelOptions:
         """The model."""
-        ...
 
     @property
     def pruning(self) -> PruningOptions:
         """How audio tokens are pruned."""
-        ...
 
     @property
     def answering(self) -> AnsweringOptions:
         """How questions are put."""
-        ...
 
 
 def answer_settings(config: AnsweringConfig, states: str | None) -> dict[str, Any]:

@@ -76,14 +76,10 @@ def _index_parts(
 
 def split_blocks(tasks: pa.Table, recordings_per_block: int) -> Iterator[pa.Table]:
     """Blocks: the unit of scheduling, retry and progress."""
-    for begin in range(0, len(tasks), recordings_per_block):
-        # combine: a slice would drag the whole table along when it is serialised
-        yield pa.Table.from_batches(
-            [
-                batch.take(pa.array(range(len(batch))))
-                for batch in tasks.slice(begin, recordings_per_block).to_batches()
-            ]
-        )
+    for start in range(0, len(tasks), recordings_per_block):
+        num_tasks = min(recordings_per_block, len(tasks) - start)
+        # take: a slice would drag the whole table along when it is serialised
+        yield tasks.slice(start, num_tasks).take(pa.array(range(num_tasks)))
 
 
 def pack_items(items: pa.Table) -> bytes:
