@@ -64,7 +64,7 @@ class SweepResult:
 
 
 def run_sweep(config: SweepConfig) -> SweepResult:
-    """Answer every item at every point where it is not answered yet, and tell what the points are worth.
+    """Answer every item at every point where it is not answered yet, and report what the points are worth.
 
     Raises
     ------
@@ -151,14 +151,14 @@ def _answer(
 ) -> dict[str, float]:
     """Answer everything with one model; return what this launch did of it."""
     points = config.points
-    lacked = {
+    missing = {
         name: [
             [point.name for point in points if (model.path, name, point.name, item_id) not in store.answered]
             for item_id in manifest.items.column("item_id").to_pylist()
         ]
         for name, manifest in benchmarks.items()
     }
-    num_todo = sum(len(names) for of_items in lacked.values() for names in of_items)
+    num_todo = sum(len(names) for of_items in missing.values() for names in of_items)
     num_all = len(points) * sum(len(manifest.items) for manifest in benchmarks.values())
     logger.info(
         "model {} ({}): {:,} points, {:,} answers, {:,} of them already there",
@@ -173,7 +173,7 @@ def _answer(
         return progress.throughput()
     warn_of_unknown_words(model, pa.concat_tables([manifest.items for manifest in benchmarks.values()]))
     tasks = pa.concat_tables(
-        [_lacking_tasks(name, manifest, lacked[name]) for name, manifest in benchmarks.items()]
+        [_missing_tasks(name, manifest, missing[name]) for name, manifest in benchmarks.items()]
     )
     executor = make_executor(config.ray, model)
     logger.info("to do: {}", preview(executor, tasks))
@@ -186,12 +186,12 @@ def _named(items: pa.Table, benchmark: str) -> pa.Table:
     return items.append_column("benchmark", pa.array([benchmark] * len(items), pa.string()))
 
 
-def _lacking_tasks(benchmark: str, manifest: Manifest, lacked: list[list[str]]) -> pa.Table:
+def _missing_tasks(benchmark: str, manifest: Manifest, missing: list[list[str]]) -> pa.Table:
     """Tasks of a benchmark's recordings, whose items say at which points they are not answered yet."""
     items = _named(manifest.items, benchmark)
     ids = items.column("item_id").to_pylist()
-    done = {item_id for item_id, names in zip(ids, lacked, strict=True) if not names}
-    tasks = make_tasks(replace(manifest, items=items), done, missing_points=lacked)
+    done = {item_id for item_id, names in zip(ids, missing, strict=True) if not names}
+    tasks = make_tasks(replace(manifest, items=items), done, missing_points=missing)
     task_ids = [f"{benchmark}:{task_id}" for task_id in tasks.column("task_id").to_pylist()]
     return tasks.set_column(0, "task_id", pa.array(task_ids, pa.string()))
 
@@ -199,7 +199,7 @@ def _lacking_tasks(benchmark: str, manifest: Manifest, lacked: list[list[str]]) 
 def _report(
     config: SweepConfig, benchmarks: dict[str, Manifest], store: RunStore, progress: list[dict[str, float]]
 ) -> SweepResult:
-    """Tell what the points are worth: ``points.parquet``, report and figures, ``summary.json``."""
+    """Report what the points are worth: ``points.parquet``, report and figures, ``summary.json``."""
     answers = _read_answers(config, benchmarks, store)
     points = points_table(answers, config.points, slices=config.report.slices, reference=config.reference)
     points = _in_order(points, [model.path for model in config.models], list(benchmarks))
