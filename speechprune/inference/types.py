@@ -29,7 +29,7 @@ class AnsweringOptions(PromptFormat):
         model's liking for a letter; 1 asks once, in the order given.
     permuted_check
         Every item with choices is put once more with each choice at another letter, to tell how far
-        answers hang on letters: column ``correct_permuted``, a prefill that no cost column counts.
+        answers depend on letters: column ``correct_permuted``, a prefill that no cost column counts.
     no_audio_baseline
         The job asks every item with choices once more without any audio, to tell what the questions
         give away: one prefill of text an item, which no cost column counts.

@@ -192,7 +192,6 @@ def keep_nearest(distances: np.ndarray, scores: np.ndarray, num_kept: int) -> np
         int64 token indices, ascending.
     """
     farthest = np.partition(distances, num_kept - 1)[num_kept - 1]
-    near = np.flatnonzero(
-        distances <= farthest
-    )  # few of an hour's tokens: sorting all takes five times as long
+    # few of an hour's tokens: sorting all takes five times as long
+    near = np.flatnonzero(distances <= farthest)
     return near[keep_highest(num_kept, -distances[near], scores[near])]
