@@ -26,26 +26,16 @@ class Failure:
 
 @dataclass(frozen=True, kw_only=True)
 class AnswerRecord:
-    """All that the values of one row are made from.
+    """All that the values of one row are made from."""
 
-    Parameters
-    ----------
-    item
-        The item's columns by name: ``ITEM_COLUMNS``, and ``GOLD_SPAN_COLUMNS`` where the manifest has them.
-    audio
-        The encoded recording; None where it could not be encoded.
-    seconds_decode_audio
-        This item's share.
-    no_audio_prediction
-        The letter that was answered without audio; None where that was not asked.
-    """
-
+    # the item's columns by name: ``ITEM_COLUMNS``, and ``GOLD_SPAN_COLUMNS`` where the manifest has them
     item: Mapping[str, Any]
     outcome: Answer | Failure
     point: Point
     model_name: str
-    audio: EncodedAudio | None
-    seconds_decode_audio: float
+    audio: EncodedAudio | None  # the encoded recording; None where it could not be encoded
+    seconds_decode_audio: float  # this item's share
+    # the letter that was answered without audio; None where that was not asked
     no_audio_prediction: str | None
     finished_at: datetime
 

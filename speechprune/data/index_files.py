@@ -38,18 +38,10 @@ class Part:
 
 @dataclass
 class IndexedRecording:
-    """What the index holds of one version of a recording.
+    """What the index holds of one version of a recording."""
 
-    Parameters
-    ----------
-    num_shards
-        Of which it should consist.
-    parts
-        Where those are that it has, by number.
-    """
-
-    num_shards: int
-    parts: dict[int, Part] = field(default_factory=dict)
+    num_shards: int  # of which it should consist
+    parts: dict[int, Part] = field(default_factory=dict)  # where those are that it has, by number
 
     @property
     def missing(self) -> list[int]:

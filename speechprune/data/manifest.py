@@ -23,21 +23,11 @@ NUM_PROBLEMS_SHOWN = 5
 
 @dataclass(frozen=True)
 class Manifest:
-    """Checked items.
+    """Checked items."""
 
-    Parameters
-    ----------
-    items
-        ``ITEM_COLUMNS`` with absolute audio URIs, then the columns that are carried through.
-    malformed
-        item_id -> what is wrong with the row; such an item becomes a failed row.
-    num_repeated
-        Rows left out because they say the same as an earlier one.
-    """
-
-    items: pa.Table
-    malformed: dict[str, str]
-    num_repeated: int
+    items: pa.Table  # ``ITEM_COLUMNS`` with absolute audio URIs, then the columns that are carried through
+    malformed: dict[str, str]  # item_id -> what is wrong with the row; such an item becomes a failed row
+    num_repeated: int  # rows left out because they say the same as an earlier one
 
 
 def make_manifest(rows: list[Row], carried: Sequence[pa.Field] = ()) -> Manifest:

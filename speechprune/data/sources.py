@@ -51,20 +51,11 @@ class InputOptions:
 
 @dataclass(frozen=True)
 class Source:
-    """A manifest as it was read, nothing checked.
+    """A manifest as it was read, nothing checked."""
 
-    Parameters
-    ----------
-    rows
-        All with the same columns.
-    base
-        The folder that relative audio paths start from.
-    column_types
-        Arrow types of the columns, where the format knows them.
-    """
-
-    rows: list[Row]
-    base: str
+    rows: list[Row]  # all with the same columns
+    base: str  # the folder that relative audio paths start from
+    # Arrow types of the columns, where the format knows them
     column_types: dict[str, pa.DataType] = field(default_factory=dict)
 
 

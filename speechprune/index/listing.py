@@ -34,24 +34,13 @@ class ArchiveError(ValueError):
 
 @dataclass(frozen=True)
 class Recording:
-    """A recording in the archive.
+    """A recording in the archive."""
 
-    Parameters
-    ----------
-    uri
-        Absolute address.
-    version
-        String that changes with the content: the store's ETag and size, or size and time of change.
-    num_bytes
-        Size of its file.
-    is_hashed
-        Whether the version is a hash of the content, so that equal versions are copies.
-    """
-
-    uri: str
+    uri: str  # absolute address
+    # string that changes with the content: the store's ETag and size, or size and time of change
     version: str
-    num_bytes: int
-    is_hashed: bool
+    num_bytes: int  # size of its file
+    is_hashed: bool  # whether the version is a hash of the content, so that equal versions are copies
 
 
 def list_archive(path: str) -> list[Recording]:

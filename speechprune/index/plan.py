@@ -19,26 +19,17 @@ class Copy:
 
 @dataclass
 class Plan:
-    """Work of an incremental run.
+    """Work of an incremental run."""
 
-    Parameters
-    ----------
-    encode
-        Recordings that the index lacks, wholly or in part.
-    copies
-        Renamed or copied recordings, whose windows are written again without encoding.
-    added, changed, unchanged
-        Recordings by their difference to the last run.
-    removed
-        Addresses that are no longer in the archive.
-    """
-
+    # recordings that the index lacks, wholly or in part
     encode: list[Recording] = field(default_factory=list)
+    # renamed or copied recordings, whose windows are written again without encoding
     copies: list[Copy] = field(default_factory=list)
+    # added, changed, unchanged: recordings by their difference to the last run
     added: list[Recording] = field(default_factory=list)
     changed: list[Recording] = field(default_factory=list)
     unchanged: list[Recording] = field(default_factory=list)
-    removed: list[str] = field(default_factory=list)
+    removed: list[str] = field(default_factory=list)  # addresses that are no longer in the archive
 
 
 def make_plan(archive: Sequence[Recording], contents: Contents) -> Plan:

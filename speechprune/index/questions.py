@@ -24,15 +24,9 @@ class QuestionsError(ValueError):
 
 @dataclass(frozen=True)
 class StandingQuestion:
-    """One standing question.
+    """One standing question."""
 
-    Parameters
-    ----------
-    name
-        Its ``id``, or the question itself.
-    """
-
-    name: str
+    name: str  # its ``id``, or the question itself
     question: str
     choices: tuple[str, ...] | None
 

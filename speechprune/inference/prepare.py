@@ -27,32 +27,17 @@ from speechprune.pruning import FeatureInputs, PruningMethod
 
 @dataclass(frozen=True)
 class PreparedQuery:
-    """An item as it is put to the model.
+    """An item as it is put to the model."""
 
-    Parameters
-    ----------
-    item
-        The question, its choices and the encoded recording.
-    prompts
-        One, or one per order of the choices.
-    orders
-        Of each prompt: entry j is the choice that stands at letter j; empty for an open-ended question.
-    check_order
-        Number of the order that only checks whether the answer depends on the letters; None without.
-    query_embeds
-        T, shape ``(L, D)``.
-    features
-        Values of all features that the methods need, by name.
-    feature_seconds
-        This question's even share of the time that each feature took, by name.
-    """
-
-    item: Item
-    prompts: list[Prompt]
+    item: Item  # the question, its choices and the encoded recording
+    prompts: list[Prompt]  # one, or one per order of the choices
+    # of each prompt: entry j is the choice that stands at letter j; empty for an open-ended question
     orders: list[list[int]]
+    # number of the order that only checks whether the answer depends on the letters; None without
     check_order: int | None
-    query_embeds: torch.Tensor
-    features: Mapping[str, Any]
+    query_embeds: torch.Tensor  # T, shape ``(L, D)``
+    features: Mapping[str, Any]  # values of all features that the methods need, by name
+    # this question's even share of the time that each feature took, by name
     feature_seconds: Mapping[str, float]
 
     @property

@@ -54,18 +54,13 @@ class PromptFormat:
 
 @dataclass(frozen=True)
 class Prompt:
-    """Token ids before and after the audio, and which of them are the query's own words.
+    """Token ids before and after the audio, and which of them are the query's own words."""
 
-    Parameters
-    ----------
-    prefix_ids, suffix_ids
-        The chat up to the audio, and from behind it to where the model's answer begins.
-    question_ids, choice_ids
-        The tokens of T, taken where they stand in the prompt: the question's, the choices' texts.
-    """
-
+    # prefix_ids, suffix_ids: the chat up to the audio, and from behind it to where the model's answer begins
     prefix_ids: list[int]
     suffix_ids: list[int]
+    # question_ids, choice_ids: the tokens of T, taken where they stand in the prompt: the question's, the
+    # choices' texts
     question_ids: list[int]
     choice_ids: list[int]
 

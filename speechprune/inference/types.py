@@ -50,20 +50,12 @@ class AnsweringOptions(PromptFormat):
 
 @dataclass(frozen=True, kw_only=True)
 class Item:
-    """One question about one encoded recording.
+    """One question about one encoded recording."""
 
-    Parameters
-    ----------
-    item_id
-        Seeds random methods and orders of choices.
-    choices
-        2 to 26 texts, or None for an open-ended question.
-    """
-
-    item_id: str
+    item_id: str  # seeds random methods and orders of choices
     audio: EncodedAudio
     question: str
-    choices: tuple[str, ...] | None = None
+    choices: tuple[str, ...] | None = None  # 2 to 26 texts, or None for an open-ended question
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -73,18 +73,10 @@ def is_about_data(error: BaseException) -> bool:
 
 @dataclass(frozen=True)
 class UnexpectedError:
-    """An exception that is not about data, as text that can leave its worker.
+    """An exception that is not about data, as text that can leave its worker."""
 
-    Parameters
-    ----------
-    place
-        Type, file and line: exceptions that agree in them are the same.
-    traceback
-        As Python would print it.
-    """
-
-    place: str
-    traceback: str
+    place: str  # type, file and line: exceptions that agree in them are the same
+    traceback: str  # as Python would print it
 
     @classmethod
     def of(cls, error: BaseException) -> UnexpectedError:

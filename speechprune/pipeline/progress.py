@@ -22,21 +22,13 @@ NUM_FAILURES_SHOWN = 10
 
 @dataclass(frozen=True)
 class Activity:
-    """What an executor is doing at a moment.
+    """What an executor is doing at a moment."""
 
-    Parameters
-    ----------
-    num_decoding, num_with_model
-        Recordings that are being decoded, or are with the model.
-    num_actors
-        Processes that hold the model; None where this one does.
-    longest, longest_seconds
-        The recording that has been in one stage for the longest time, and since when.
-    """
-
+    # num_decoding, num_with_model: recordings that are being decoded, or are with the model
     num_decoding: int = 0
     num_with_model: int = 0
-    num_actors: int | None = None
+    num_actors: int | None = None  # processes that hold the model; None where this one does
+    # longest, longest_seconds: the recording that has been in one stage for the longest time, and since when
     longest: str | None = None
     longest_seconds: float = 0.0
 

@@ -44,20 +44,11 @@ ANSWER_COLUMNS = ("item_id", "prediction", "prediction_text", "choice_probabilit
 
 @dataclass(frozen=True)
 class Ranking:
-    """All scores of a search.
+    """All scores of a search."""
 
-    Parameters
-    ----------
-    recordings
-        Addresses, in order.
-    scores
-        Of each recording, one a question.
-    seconds, num_bytes
-        What the search took and read, over all of its passes.
-    """
-
-    recordings: list[str]
-    scores: list[list[Score]]
+    recordings: list[str]  # addresses, in order
+    scores: list[list[Score]]  # of each recording, one a question
+    # seconds, num_bytes: what the search took and read, over all of its passes
     seconds: float
     num_bytes: int
 

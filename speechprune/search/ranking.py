@@ -12,20 +12,11 @@ from speechprune.search.scan import Scan, WordStatistics
 
 @dataclass(frozen=True)
 class Score:
-    """Match of a recording with a question, and its time.
+    """Match of a recording with a question, and its time."""
 
-    Parameters
-    ----------
-    late_interaction
-        max_w M_w, see ``late_interaction_scores``.
-    similarity
-        Score of phase 1: max_w of the mean over tokens and words of cos(S_i, T_v).
-    start, end
-        Start and end of the window with the best M_w, in seconds.
-    """
-
-    late_interaction: float
-    similarity: float
+    late_interaction: float  # max_w M_w, see ``late_interaction_scores``
+    similarity: float  # score of phase 1: max_w of the mean over tokens and words of cos(S_i, T_v)
+    # start, end: start and end of the window with the best M_w, in seconds
     start: float
     end: float
 

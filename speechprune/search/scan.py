@@ -15,20 +15,11 @@ from speechprune.search.words import QueryWords
 
 @dataclass(frozen=True)
 class Scan:
-    """Statistics of a recording in B blocks of 2.5 s.
+    """Statistics of a recording in B blocks of 2.5 s."""
 
-    Parameters
-    ----------
-    maxima
-        max over a block's tokens i of cos(S_i, T_v), float32, ``(B, V)``.
-    means
-        mean over a block's tokens, float32, ``(B, V)``: phase 1's similarity, word by word.
-    times
-        Start of each block's first token and end of its last, in seconds, float64, ``(B, 2)``.
-    """
-
-    maxima: np.ndarray
-    means: np.ndarray
+    maxima: np.ndarray  # max over a block's tokens i of cos(S_i, T_v), float32, ``(B, V)``
+    means: np.ndarray  # mean over a block's tokens, float32, ``(B, V)``: phase 1's similarity, word by word
+    # start of each block's first token and end of its last, in seconds, float64, ``(B, 2)``
     times: np.ndarray
 
 
@@ -71,17 +62,10 @@ def scan(windows: Iterable[dict[str, Any]], words: QueryWords, block_tokens: int
 
 @dataclass(frozen=True)
 class WordStatistics:
-    """Statistics of each word's best match in the windows of an archive; they add up over recordings.
+    """Statistics of each word's best match in the windows of an archive; they add up over recordings."""
 
-    Parameters
-    ----------
-    num_windows
-        Number of windows W.
-    sums, squares
-        Σ_w m_wv and Σ_w m_wv², float64, ``(V,)``.
-    """
-
-    num_windows: int
+    num_windows: int  # number of windows W
+    # sums, squares: Σ_w m_wv and Σ_w m_wv², float64, ``(V,)``
     sums: np.ndarray
     squares: np.ndarray
 

@@ -30,27 +30,16 @@ class AnswerSheet:
 
     Rows of the arrays are points in the grid's order, columns are items by ``item_id``, whatever order the
     answers came in: sums over them are the same to the last bit.
-
-    Parameters
-    ----------
-    is_answered
-        Shape ``(num_points, num_items)``.
-    numbers
-        ``NUMBER_COLUMNS`` by name, float64, shape ``(num_points, num_items)``; NaN where null or not
-        answered.
-    gold
-        A number for each different gold answer, shape ``(num_items,)``.
-    of_items
-        ``item_id`` and further columns that are the same for all points.
     """
 
     model: str
     benchmark: str
     points: Sequence[str]
-    is_answered: np.ndarray
+    is_answered: np.ndarray  # shape ``(num_points, num_items)``
+    # ``NUMBER_COLUMNS`` by name, float64, shape ``(num_points, num_items)``; NaN where null or not answered
     numbers: dict[str, np.ndarray]
-    gold: np.ndarray
-    of_items: pa.Table
+    gold: np.ndarray  # a number for each different gold answer, shape ``(num_items,)``
+    of_items: pa.Table  # ``item_id`` and further columns that are the same for all points
 
     @property
     def num_items(self) -> int:

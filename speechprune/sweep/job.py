@@ -39,20 +39,11 @@ KEY_COLUMNS = ("model", "benchmark", "point", "item_id")
 
 @dataclass(frozen=True)
 class SweepResult:
-    """What a sweep found.
+    """What a sweep found."""
 
-    Parameters
-    ----------
-    points
-        ``POINTS_SCHEMA``, in the config's order of models and benchmarks.
-    recommendation
-        See ``recommend``.
-    num_answers, num_failed
-        Rows asked for, and those of them that failed.
-    """
-
-    points: pa.Table
-    recommendation: str | None
+    points: pa.Table  # ``POINTS_SCHEMA``, in the config's order of models and benchmarks
+    recommendation: str | None  # see ``recommend``
+    # num_answers, num_failed: rows asked for, and those of them that failed
     num_answers: int
     num_failed: int
     report_path: str

@@ -40,22 +40,12 @@ class Column(NamedTuple):
 
 @dataclass(frozen=True)
 class ReportTable:
-    """Headings and rows.
+    """Headings and rows."""
 
-    Parameters
-    ----------
-    name
-        What it is about; empty for the main table.
-    rows
-        One cell per column.
-    pareto
-        One per row: whether it is marked as Pareto-best.
-    """
-
-    name: str
+    name: str  # what it is about; empty for the main table
     columns: list[Column]
-    rows: list[list[Cell]]
-    pareto: list[bool]
+    rows: list[list[Cell]]  # one cell per column
+    pareto: list[bool]  # one per row: whether it is marked as Pareto-best
 
     @property
     def groups(self) -> list[tuple[str, int]]:
