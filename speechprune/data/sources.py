@@ -107,7 +107,8 @@ def _read_jsonl(data: bytes) -> list[Row]:
         if not isinstance(row, dict):
             raise ManifestError(f"line {number} of the manifest is not a JSON object")
         rows.append(row)
-    return _with_all_columns(rows)
+    names = dict.fromkeys(name for row in rows for name in row)
+    return [{name: row.get(name) for name in names} for row in rows]
 
 
 def _read_csv(data: bytes) -> list[Row]:
@@ -119,11 +120,6 @@ def _read_csv(data: bytes) -> list[Row]:
             raise ManifestError(f"line {reader.line_num} of the manifest has more cells than the header")
         rows.append({name: value if value != "" else None for name, value in row.items()})
     return rows
-
-
-def _with_all_columns(rows: list[Row]) -> list[Row]:
-    names = dict.fromkeys(name for row in rows for name in row)
-    return [{name: row.get(name) for name in names} for row in rows]
 
 
 def _read_dataset(options: InputOptions, base: str) -> Source:

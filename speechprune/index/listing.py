@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
@@ -121,8 +121,3 @@ def _listing_errors(path: str) -> Iterator[None]:
             f"archive.path {path} can't be listed ({' '.join(str(error).split())}): "
             "check that it exists, and your credentials"
         ) from error
-
-
-def by_version(recordings: Iterable[Recording]) -> dict[str, str]:
-    """Return the version of each recording, by address."""
-    return {recording.uri: recording.version for recording in recordings}

@@ -34,8 +34,8 @@ from speechprune.pipeline.settings import answer_settings
 from speechprune.pipeline.tasks import make_tasks
 from speechprune.search.config import SearchConfig
 from speechprune.search.index_pass import search_pass
-from speechprune.search.ranking import Score
 from speechprune.search.recall import bag_of_words_scores, found_by, ranks_of, read_transcripts
+from speechprune.search.scan import Score
 from speechprune.search.summary import SearchResult, search_summary
 from speechprune.search.words import QueryWords, encode_query_words
 
