@@ -33,6 +33,11 @@ def ranks_of(scores: np.ndarray, gold: np.ndarray) -> np.ndarray:
     return ranks
 
 
+def recall(ranks: np.ndarray) -> dict[str, float]:
+    """Return recall at k: the share of gold recordings among the first k."""
+    return {f"recall_at_{k}": float((ranks <= k).mean()) for k in RECALL_AT}
+
+
 def recall_of_chance(num_recordings: int) -> dict[str, float]:
     """Return the recall of a random order, k / R."""
     return {f"recall_at_{k}": min(1.0, k / num_recordings) for k in RECALL_AT}
@@ -73,8 +78,5 @@ def bag_of_words_scores(queries: Sequence[str], transcripts: Sequence[str]) -> n
 
 
 def found_by(ranks: Mapping[str, np.ndarray], num_recordings: int) -> dict[str, dict[str, float]]:
-    """Return recall at k, the share of gold recordings among the first k, of each search and of chance."""
-    recall = {
-        name: {f"recall_at_{k}": float((some <= k).mean()) for k in RECALL_AT} for name, some in ranks.items()
-    }
-    return recall | {"chance": recall_of_chance(num_recordings)}
+    """Return the recall of each kind of search, and of chance."""
+    return {name: recall(some) for name, some in ranks.items()} | {"chance": recall_of_chance(num_recordings)}

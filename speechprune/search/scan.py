@@ -96,7 +96,7 @@ class WordStatistics:
 class Score:
     """Match of a recording with a question, and its time."""
 
-    late_interaction: float  # max_w M_w, see ``late_interaction_scores``
+    late_interaction: float  # max_w M_w, see ``score``
     similarity: float  # score of phase 1: max_w of the mean over tokens and words of cos(S_i, T_v)
     # start, end: start and end of the window with the best M_w, in seconds
     start: float
