@@ -38,12 +38,8 @@ def answer_stages(
 ) -> Stages:
     """The stages of every job that answers questions.
 
-    Parameters
-    ----------
-    model
-        As the config calls it: rows name it so.
-    points
-        How to prune: an answer an item at each, or at those that its task says are missing.
+    - ``model``: as the config calls it: rows name it so.
+    - ``points``: how to prune: an answer an item at each, or at those that its task says are missing.
     """
     return Stages(
         decode=decode_recording,

@@ -22,16 +22,10 @@ def refuse_changed_items(
     edited, or be the same in a manifest that has nothing to do with these answers. Recordings may have moved:
     of their addresses only the file's name must stay.
 
-    Parameters
-    ----------
-    answered
-        ``key_columns`` and ``ASKED_COLUMNS`` of the answers; in a sweep one row per point.
-    items
-        Items of the manifest, with the same columns.
-    key_columns
-        Columns that identify an item: its id, in a sweep with the benchmark's name.
-    path, place
-        The run directory and the setting that leads to it, for the sentence.
+    - ``answered``: ``key_columns`` and ``ASKED_COLUMNS`` of the answers; in a sweep one row per point.
+    - ``items``: items of the manifest, with the same columns.
+    - ``key_columns``: columns that identify an item: its id, in a sweep with the benchmark's name.
+    - ``path`` and ``place``: the run directory and the setting that leads to it, for the sentence.
 
     Raises
     ------

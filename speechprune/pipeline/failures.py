@@ -34,12 +34,8 @@ class StartError(RuntimeError):
 class CodeError(RuntimeError):
     """A bug in this library, or in a method or model of the user's; no recording is to blame.
 
-    Parameters
-    ----------
-    traceback
-        As it was formatted in the worker: exceptions themselves lose it between processes.
-    sentence
-        What happened, in one line.
+    - ``traceback``: as it was formatted in the worker: exceptions themselves lose it between processes.
+    - ``sentence``: what happened, in one line.
     """
 
     def __init__(self, traceback: str, sentence: str) -> None:
@@ -100,10 +96,7 @@ def code_error(error: Exception) -> CodeError | None:
 class FailureLog:
     """Failures of one worker's recordings, which end the job once they are plainly code and not data.
 
-    Parameters
-    ----------
-    report
-        Called with ``task_id`` and ``UnexpectedError`` for every recording that met one.
+    ``report``: called with ``task_id`` and ``UnexpectedError`` for every recording that met one.
     """
 
     def __init__(self, report: Callable[[str, UnexpectedError], None]) -> None:

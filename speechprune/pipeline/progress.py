@@ -49,12 +49,8 @@ class Activity:
 class Progress:
     """Progress of one launch, from the reports of the write stage and what the executor says.
 
-    Parameters
-    ----------
-    doing, items
-        What is done, and to what, in words.
-    failures_in
-        Where all failures can be read.
+    - ``doing`` and ``items``: what is done, and to what, in words.
+    - ``failures_in``: where all failures can be read.
     """
 
     def __init__(
@@ -93,10 +89,7 @@ class Progress:
     ) -> Progress:
         """Take what else an executor knows; a context manager while the run lasts.
 
-        Parameters
-        ----------
-        tracebacks
-            Of all unexpected exceptions so far: each is logged as soon as it is seen.
+        ``tracebacks``: of all unexpected exceptions so far; each is logged as soon as it is seen.
         """
         self._num_recordings, self._activity, self._tracebacks = num_recordings, activity, tracebacks
         return self

@@ -113,10 +113,8 @@ def start_tracker() -> Any:
 class Attempts:
     """A stage's view of the tracker; attempts of one stage don't count against another.
 
-    Parameters
-    ----------
-    max_seconds
-        After which a worker is ended; times the number of recordings that are tried together. None: never.
+    ``max_seconds``: after which a worker is ended; times the number of recordings that are tried together.
+    None: never.
     """
 
     def __init__(self, tracker: Any, stage: str, max_seconds: float | None = None) -> None:

@@ -90,12 +90,8 @@ class RunStore:
     def answering(self, items: pa.Table, keys: Iterable[Key] | None = None) -> Iterator[list[Key]]:
         """Yield the keys that are to be answered in this launch, their earlier failures dropped.
 
-        Parameters
-        ----------
-        items
-            Items of the manifest, with the column ``benchmark`` where that is a key column.
-        keys
-            All keys that the job wants answered. Default: those of the items.
+        - ``items``: items of the manifest, with the column ``benchmark`` where that is a key column.
+        - ``keys``: all keys that the job wants answered. Default: those of the items.
 
         Raises
         ------

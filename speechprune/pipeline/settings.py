@@ -49,10 +49,7 @@ class AnsweringConfig(Protocol):
 def answer_settings(config: AnsweringConfig, states: str | None) -> dict[str, Any]:
     """All settings that can change an answer, by dotted name.
 
-    Parameters
-    ----------
-    states
-        How the index that recordings are taken from stores them; None without an index.
+    ``states``: how the index that recordings are taken from stores them; None without an index.
     """
     # imports torch, which workers that write do without
     from speechprune.models.fingerprint import fingerprint

@@ -60,12 +60,8 @@ def decode_recording(
 
     Of a recording that an index holds the stored windows are read in place of its audio.
 
-    Parameters
-    ----------
-    max_gigabytes
-        Memory that decoding may take, in 10^9 bytes; None for no limit.
-    are_parts
-        Tasks are parts of recordings, see ``decode_audio``.
+    - ``max_gigabytes``: memory that decoding may take, in 10^9 bytes; None for no limit.
+    - ``are_parts``: tasks are parts of recordings, see ``decode_audio``.
 
     Returns
     -------

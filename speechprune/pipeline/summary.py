@@ -59,12 +59,8 @@ def summarise(
 ) -> Summary:
     """Summarise the items of a manifest in a run directory, whichever launch answered them.
 
-    Parameters
-    ----------
-    item_ids
-        The manifest's items; rows of others in the same directory don't count.
-    throughput
-        Of this launch, see ``Progress``: ``num_items``, ``audio_hours``, ``seconds``, ...
+    - ``item_ids``: the manifest's items; rows of others in the same directory don't count.
+    - ``throughput``: of this launch, see ``Progress``: ``num_items``, ``audio_hours``, ``seconds``, ...
     """
     ids = pa.array(sorted(item_ids), pa.string())
     seconds = throughput["seconds"]

@@ -38,13 +38,10 @@ def make_tasks(
 ) -> pa.Table:
     """Group the items still to be answered by recording (and slice of it), in the manifest's order.
 
-    Parameters
-    ----------
-    stored
-        Where an index holds recordings, by address; slices of them are decoded all the same, as the windows
-        of a slice begin at its start.
-    missing_points
-        Of a sweep: names of the points at which each item of the manifest is not answered yet.
+    - ``stored``: where an index holds recordings, by address; slices of them are decoded all the same, as the
+      windows of a slice begin at its start.
+    - ``missing_points``: of a sweep: names of the points at which each item of the manifest is not answered
+      yet.
     """
     items = manifest.items
     groups: dict[tuple[str, float | None, float | None, str | None], list[int]] = defaultdict(list)
