@@ -73,10 +73,8 @@ class WindowsDirectory:
 
         Files that can't be read are set aside. A shard that lies in two files, as after a kill, stays in one.
 
-        Parameters
-        ----------
-        current
-            Version of every recording of the archive: the shards of others are dropped. None keeps all.
+        ``current``: version of every recording of the archive: the shards of others are dropped. None keeps
+        all.
         """
         contents: Contents = {}
         files = list(self._read_shards(set_aside=True))

@@ -39,13 +39,9 @@ def make_manifest(rows: list[Row], carried: Sequence[pa.Field] = ()) -> Manifest
 def read_manifest(options: InputOptions, audio_folder: str, *, needs_audio: bool = True) -> Manifest:
     """Read, resolve and check a manifest.
 
-    Parameters
-    ----------
-    audio_folder
-        Where recordings that are embedded as bytes are written out, once each, so that tasks,
-        answers and listeners all speak of files.
-    needs_audio
-        Whether an item must name a recording; a search asks none in particular.
+    - ``audio_folder``: where recordings that are embedded as bytes are written out, once each, so that tasks,
+      answers and listeners all speak of files.
+    - ``needs_audio``: whether an item must name a recording; a search asks none in particular.
 
     Raises
     ------

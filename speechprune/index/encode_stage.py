@@ -30,10 +30,7 @@ ENCODED_SCHEMA = pa.schema(
 class EncodeStage:
     """The stage with the model: encodes parts of recordings.
 
-    Parameters
-    ----------
-    labels
-        Columns that name the model: ``model`` and ``revision``.
+    ``labels``: columns that name the model: ``model`` and ``revision``.
     """
 
     def __init__(

@@ -35,10 +35,7 @@ class Plan:
 def make_plan(archive: Sequence[Recording], contents: Contents) -> Plan:
     """Compare the archive with the index.
 
-    Parameters
-    ----------
-    contents
-        All versions in the index, including those no longer in the archive.
+    ``contents``: all versions in the index, including those no longer in the archive.
     """
     plan = Plan()
     indexed = {uri for uri, _ in contents}
@@ -67,10 +64,8 @@ def make_plan(archive: Sequence[Recording], contents: Contents) -> Plan:
 def missing_shards(recording: Recording, contents: Contents, num_shards: int) -> list[int]:
     """Return the numbers of the shards that are still to be encoded.
 
-    Parameters
-    ----------
-    num_shards
-        Number of shards by the length in the recording's header; shards of another count are encoded again.
+    ``num_shards``: number of shards by the length in the recording's header; shards of another count are
+    encoded again.
     """
     there = contents.get((recording.uri, recording.version)) or IndexedRecording(num_shards)
     return there.missing if there.num_shards == num_shards else list(range(num_shards))

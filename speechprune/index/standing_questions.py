@@ -96,10 +96,8 @@ def _question(uri: str, number: int, entry: Any) -> StandingQuestion:
 def as_items(questions: Sequence[StandingQuestion], recordings: Mapping[str, str]) -> Manifest:
     """Make a manifest with every question about every recording.
 
-    Parameters
-    ----------
-    recordings
-        Version of each, by address. An item's id depends on it: a changed recording is asked about again.
+    ``recordings``: version of each, by address. An item's id depends on it: a changed recording is asked
+    about again.
     """
     rows = [
         {
@@ -130,10 +128,7 @@ def ask_standing_questions(
 ) -> dict[str, Any]:
     """Ask what has not been answered yet, on whatever day; failed items are tried again.
 
-    Parameters
-    ----------
-    complete
-        Version of each recording that the index holds whole, by address.
+    ``complete``: version of each recording that the index holds whole, by address.
 
     Returns
     -------

@@ -14,10 +14,7 @@ Result = TypeVar("Result")
 def batches_by_tokens(lengths: Sequence[int], max_tokens: int) -> list[list[int]]:
     """Group prompts of like length, so that each padded batch holds at most ``max_tokens``.
 
-    Parameters
-    ----------
-    max_tokens
-        Padded tokens in a batch; a prompt longer than that makes a batch of its own.
+    ``max_tokens``: padded tokens in a batch; a prompt longer than that makes a batch of its own.
 
     Returns
     -------

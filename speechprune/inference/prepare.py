@@ -51,12 +51,8 @@ def prepare_queries(
 ) -> list[PreparedQuery | Exception]:
     """Prepare items for any of the methods.
 
-    Parameters
-    ----------
-    items
-        Any mix; items whose ``audio`` is the same object share the features' computation.
-    methods
-        All that will prune for these questions: the features that they need are computed.
+    - ``items``: any mix; items whose ``audio`` is the same object share the features' computation.
+    - ``methods``: all that will prune for these questions: the features that they need are computed.
 
     Returns
     -------

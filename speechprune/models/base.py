@@ -74,12 +74,8 @@ class SpeechModel(ABC):
     A family is one file with a subclass, and one line in ``MODELS``. Encoding, pruning, prompts, scoring, the
     index and the search are shared; a family has only what differs.
 
-    Parameters
-    ----------
-    encoder_batch_size
-        Windows in one encoder batch, always of this one shape.
-    prefill_batch_tokens
-        Padded tokens in one prefill batch (at least one prompt).
+    - ``encoder_batch_size``: windows in one encoder batch, always of this one shape.
+    - ``prefill_batch_tokens``: padded tokens in one prefill batch (at least one prompt).
     """
 
     model_types: ClassVar[tuple[str, ...]]  # values of model_type in config.json

@@ -23,10 +23,7 @@ def generate(
     Prompts are padded on the left and hidden there by a mask; positions count from each prompt's first token.
     Only the last position's logits are formed.
 
-    Parameters
-    ----------
-    max_new_tokens
-        Limit, the closing token included.
+    ``max_new_tokens``: limit, the closing token included.
 
     Returns
     -------

@@ -60,10 +60,7 @@ class Ranking:
 def run_search(config: SearchConfig, asked: tuple[str, list[str] | None] | None = None) -> SearchResult:
     """Search an index for the recordings that answer questions, and ask the best of them.
 
-    Parameters
-    ----------
-    asked
-        A question and its choices; None for those of ``search.questions``.
+    ``asked``: a question and its choices; None for those of ``search.questions``.
 
     Raises
     ------

@@ -26,12 +26,8 @@ class Scan:
 def scan(windows: Iterable[dict[str, Any]], words: QueryWords, block_tokens: int) -> Scan:
     """Read a recording window by window; never more than one is in memory.
 
-    Parameters
-    ----------
-    windows
-        Rows of the index with ``states``, ``scales``, ``norms`` and ``token_times``, in order.
-    block_tokens
-        Number of tokens in a block; blocks cross the windows' borders.
+    - ``windows``: rows of the index with ``states``, ``scales``, ``norms`` and ``token_times``, in order.
+    - ``block_tokens``: number of tokens in a block; blocks cross the windows' borders.
     """
     maxima, means, times = [], [], []
     rest, rest_times = np.zeros((0, len(words.offsets)), np.float32), np.zeros((0, 2))
@@ -110,12 +106,8 @@ def score(scan: Scan, words: np.ndarray, statistics: WordStatistics) -> Score:
     of the whole archive: scores of different recordings can be compared, and a word that occurs in most
     recordings has little weight.
 
-    Parameters
-    ----------
-    words
-        Indices of the question's words.
-    statistics
-        Word statistics of the archive.
+    - ``words``: indices of the question's words.
+    - ``statistics``: word statistics of the archive.
     """
     if len(scan.maxima) == 0:
         return Score(0.0, -1.0, 0.0, 0.0)

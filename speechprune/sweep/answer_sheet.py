@@ -62,15 +62,10 @@ def answer_sheets(
 ) -> Iterator[AnswerSheet]:
     """One sheet for every model and benchmark, sorted by their names.
 
-    Parameters
-    ----------
-    answers
-        Answer rows with ``benchmark``, ``point`` and ``status``; an item has at most one row with status
-        ``ok`` for a point.
-    points
-        Rows of other points are left out.
-    item_columns
-        Further columns of ``of_items``.
+    - ``answers``: answer rows with ``benchmark``, ``point`` and ``status``; an item has at most one row with
+      status ``ok`` for a point.
+    - ``points``: rows of other points are left out.
+    - ``item_columns``: further columns of ``of_items``.
     """
     rows = _select(answers, [*KEY_NAMES, "answer", *NUMBER_COLUMNS, *item_columns])
     keys = {name: rows.column(name).cast(pa.string()) for name in KEY_NAMES}

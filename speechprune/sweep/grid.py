@@ -18,13 +18,9 @@ from speechprune.pruning.options import make_method
 def expand_grid(blocks: Sequence[dict[str, Any]], query_text: QueryText) -> list[Point]:
     """All points of a grid, each once, in the order given.
 
-    Parameters
-    ----------
-    blocks
-        Each a dict of settings whose values are one value or a list of them: all combinations are points.
-        ``method`` is needed; a setting goes to those of the block's methods that have it.
-    query_text
-        Of the points that don't state one.
+    - ``blocks``: each a dict of settings whose values are one value or a list of them: all combinations are
+      points. ``method`` is needed; a setting goes to those of the block's methods that have it.
+    - ``query_text``: of the points that don't state one.
 
     Raises
     ------
@@ -116,11 +112,8 @@ def find_reference(
 ) -> PointGroup | None:
     """The one group that a group is tested against; None if there isn't exactly one other.
 
-    Parameters
-    ----------
-    reference
-        Settings that it has. Where several groups have them, it is the one that also has this group's
-        pruning rate, and if those are several still, its phase 1 budget.
+    ``reference``: settings that it has. Where several groups have them, it is the one that also has this
+    group's pruning rate, and if those are several still, its phase 1 budget.
     """
     if reference is None:
         return None

@@ -72,10 +72,7 @@ def table_of_points(rows: list[Row]) -> ReportTable:
     Columns that no point has anything in are left out: accuracy under permuted choices where that was
     not asked, for one.
 
-    Parameters
-    ----------
-    rows
-        Of the slice ``all``; ``hard`` in a row is the same point's row of the hard slice, or None.
+    ``rows``: of the slice ``all``; ``hard`` in a row is the same point's row of the hard slice, or None.
     """
     specs = [spec for spec in _SPECS if any(spec.value(row) is not None for row in rows)]
     references = {row["reference"] for row in rows} - {None}
