@@ -37,13 +37,7 @@ from speechprune.pipeline.tasks import TASK_SCHEMA, pack_items
 def run_index(config: IndexConfig) -> IndexSummary:
     """Bring the index up to date with the archive, then ask.
 
-    Raises
-    ------
-    ValueError
-        Config, archive, model or index can't be used, or another run holds the index; raised before any
-        worker starts.
-    StartError
-        The workers can't load the model.
+    Raises what ``run_batch_qa`` raises, and a ValueError where another run holds the index.
     """
     shape = check_model(config.model)
     questions = [] if config.questions.path is None else read_questions(config.questions.path)

@@ -24,12 +24,10 @@ class NoAudio(PruningMethod):
 
     def num_kept(self, num_tokens: int) -> int:
         """None."""
-        del num_tokens
         return 0
 
     def keep(self, inputs: PruningInputs, num_kept: int) -> PruningResult:
         """Choose no token."""
-        del inputs, num_kept
         return PruningResult(np.empty(0, np.int64))
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 from loguru import logger
 
-from speechprune.data import Row
+from speechprune.data import Row, column_values
 from speechprune.data.answer_rows import Failure, answer_rows
 from speechprune.inference.answer import answer_prepared
 from speechprune.inference.encode import EncodedAudio, encode_recordings
@@ -206,10 +206,10 @@ def _failure(task: Row, error: Exception | None) -> Failure:
 
 
 def _items_of(task: Row, audio: EncodedAudio) -> list[Item]:
-    columns = (task["items"].column(name).to_pylist() for name in ("item_id", "question", "choices"))
+    columns = ("item_id", "question", "choices")
     return [
         Item(item_id=item_id, audio=audio, question=question, choices=choices and tuple(choices))
-        for item_id, question, choices in zip(*columns, strict=True)
+        for item_id, question, choices in column_values(task["items"], columns)
     ]
 
 

@@ -21,6 +21,7 @@ import ray
 from ray.exceptions import RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from speechprune.data import column_values
 from speechprune.pipeline.config import RayOptions
 from speechprune.pipeline.failures import (
     CodeError,
@@ -230,8 +231,7 @@ class PoisonGuard:
 
 def recordings_of(tasks: pa.Table) -> dict[str, str]:
     """Address of the recording of each task, by its id."""
-    columns = (tasks.column(name).to_pylist() for name in ("task_id", "audio"))
-    return dict(zip(*columns, strict=True))
+    return dict(column_values(tasks, ("task_id", "audio")))
 
 
 @functools.lru_cache(maxsize=1)

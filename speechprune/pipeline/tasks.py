@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
+from speechprune.data import column_values
+
 if TYPE_CHECKING:
     from speechprune.data.index_files import Part
     from speechprune.data.manifest import Manifest
@@ -45,8 +47,8 @@ def make_tasks(
     """
     items = manifest.items
     groups: dict[tuple[str, float | None, float | None, str | None], list[int]] = defaultdict(list)
-    columns = (items.column(name).to_pylist() for name in ("item_id", "audio", "start", "end"))
-    for index, (item_id, audio, start, end) in enumerate(zip(*columns, strict=True)):
+    identities = column_values(items, ("item_id", "audio", "start", "end"))
+    for index, (item_id, audio, start, end) in enumerate(identities):
         if item_id not in answered:
             groups[audio, start, end, manifest.malformed.get(item_id)].append(index)
     rows = [

@@ -60,14 +60,8 @@ class Ranking:
 def run_search(config: SearchConfig, asked: tuple[str, list[str] | None] | None = None) -> SearchResult:
     """Search an index for the recordings that answer questions, and ask the best of them.
 
-    ``asked``: a question and its choices; None for those of ``search.questions``.
-
-    Raises
-    ------
-    ValueError
-        Config, index, questions or model can't be used; raised before any worker starts.
-    StartError
-        The workers can't load the model.
+    ``asked``: a question and its choices; None for those of ``search.questions``. Raises what
+    ``run_batch_qa`` raises.
     """
     check_model(config.model)
     directory = open_index(config.search.index, config.model)

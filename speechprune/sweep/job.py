@@ -14,6 +14,7 @@ from loguru import logger
 
 from speechprune import storage
 from speechprune.benchmarks.builder.manifests import build_manifest
+from speechprune.data import column_values
 from speechprune.data.manifest import Manifest, read_manifest
 from speechprune.data.parquet_files import as_parquet
 from speechprune.data.sources import InputOptions, ManifestError
@@ -57,12 +58,7 @@ class SweepResult:
 def run_sweep(config: SweepConfig) -> SweepResult:
     """Answer every item at every point where it is not answered yet, and report what the points are worth.
 
-    Raises
-    ------
-    ValueError
-        Config, manifests, models or output can't be used; raised before any worker starts.
-    StartError
-        The workers can't load a model.
+    Raises what ``run_batch_qa`` raises.
     """
     for model in config.models:
         check_model(model)
@@ -70,9 +66,9 @@ def run_sweep(config: SweepConfig) -> SweepResult:
     benchmarks = _read_benchmarks(config, store)
     items = pa.concat_tables([_named(manifest.items, name) for name, manifest in benchmarks.items()])
     keys = [
-        (model.path, item["benchmark"], point.name, item["item_id"])
+        (model.path, benchmark, point.name, item_id)
         for model in config.models
-        for item in items.select(["benchmark", "item_id"]).to_pylist()
+        for benchmark, item_id in column_values(items, ("benchmark", "item_id"))
         for point in config.points
     ]
     named, shared = _settings(config)
@@ -246,7 +242,7 @@ def _read_answers(config: SweepConfig, benchmarks: dict[str, Manifest], store: R
 
 def _in_order(points: pa.Table, models: list[str], benchmarks: list[str]) -> pa.Table:
     """By model and benchmark as the config has them; the rest stays as it is."""
-    keys = zip(points.column("model").to_pylist(), points.column("benchmark").to_pylist(), strict=True)
+    keys = column_values(points, ("model", "benchmark"))
     places = [(models.index(model), benchmarks.index(benchmark)) for model, benchmark in keys]
     return points.take(pa.array(sorted(range(len(places)), key=places.__getitem__), pa.int64()))
 
