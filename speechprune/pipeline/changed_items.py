@@ -41,9 +41,7 @@ def refuse_changed_items(
     asked = items.select(ASKED_COLUMNS).to_pylist()
     others = [
         (key, name, before[key][name], item[name])
-        for key, item in zip(
-            column_values(items, key_columns), items.select(ASKED_COLUMNS).to_pylist(), strict=True
-        )
+        for key, item in zip(column_values(items, key_columns), asked, strict=True)
         if key in before and (name := _changed(before[key], item))
     ]
     if not others:
