@@ -130,11 +130,8 @@ def ask_standing_questions(
 
     ``complete``: version of each recording that the index holds whole, by address.
 
-    Returns
-    -------
-    dict
-        For the summary: ``num_items`` asked in this run, ``num_ok``, ``num_failed``, ``answers`` and the
-        TFLOPs and seconds of a question.
+    Returns, for the summary, ``num_items`` asked in this run, ``num_ok``, ``num_failed``, ``answers`` and the
+    TFLOPs and seconds of a question.
     """
     output = str(config.questions.output)
     manifest = as_items(questions, complete)

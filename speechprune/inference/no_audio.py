@@ -38,10 +38,7 @@ def answer_without_audio(
 ) -> list[Answer | Exception]:
     """Answer multiple-choice questions about recordings that the model is not given.
 
-    Returns
-    -------
-    list
-        One per question, in order: an ``Answer``, or the exception that it alone met.
+    Returns one ``Answer`` per question, in order, or the exception that it alone raised.
     """
     hidden_size = model.shape.decoder.hidden_size
     audio = EncodedAudio(  # stands for a recording: none of it is kept

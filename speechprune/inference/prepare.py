@@ -54,10 +54,7 @@ def prepare_queries(
     - ``items``: any mix; items whose ``audio`` is the same object share the features' computation.
     - ``methods``: all that will prune for these questions: the features that they need are computed.
 
-    Returns
-    -------
-    list
-        One per item, in order: the prepared query, or the exception that it raised.
+    Returns one prepared query per item, in order, or the exception that it raised.
     """
     prepared: dict[int, PreparedQuery | Exception] = {}
     by_recording: dict[int, list[int]] = defaultdict(list)

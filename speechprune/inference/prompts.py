@@ -191,10 +191,7 @@ def choice_orders(num_choices: int, num_orders: int, item_id: str) -> list[list[
     Over as many orders as there are choices, each choice has stood at each letter exactly once, so
     a liking for a letter cancels out.
 
-    Returns
-    -------
-    list of list of int
-        ``num_orders`` permutations; entry j of one is the choice that stands at letter j.
+    Entry j of an order is the choice that stands at letter j.
     """
     generator = random.Random(f"choice order of {item_id}")
     orders: list[list[int]] = []

@@ -185,10 +185,7 @@ class SpeechModel(ABC):
     def embed_windows(self, windows: Sequence[Window]) -> list[tuple[torch.Tensor, np.ndarray]]:
         """Encode and project one batch of windows.
 
-        Returns
-        -------
-        list of tuple
-            S of each window, ``(tokens, D)``, and the times of its tokens, ``(tokens, 2)``.
+        Returns S of each window, ``(tokens, D)``, and the times of its tokens, ``(tokens, 2)``.
         """
         encoded = self.encode_windows(windows)
         embeds = self.project(encoded.states)

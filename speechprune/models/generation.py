@@ -25,11 +25,8 @@ def generate(
 
     ``max_new_tokens``: limit, the closing token included.
 
-    Returns
-    -------
-    tuple
-        Token ids of each answer, up to its closing token, and the time (``perf_counter`` seconds) at which
-        the first tokens were there.
+    Returns the token ids of each answer, up to its closing token, and the time (``perf_counter`` seconds) at
+    which the first tokens were there.
     """
     from transformers import DynamicCache
 

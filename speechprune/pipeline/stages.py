@@ -63,10 +63,7 @@ def decode_recording(
     - ``max_gigabytes``: memory that decoding may take, in 10^9 bytes; None for no limit.
     - ``are_parts``: tasks are parts of recordings, see ``decode_audio``.
 
-    Returns
-    -------
-    pyarrow.Table
-        ``DECODED_SCHEMA``, one row; a recording that can't be decoded has an error in it.
+    Returns one row of ``DECODED_SCHEMA``; a recording that can't be decoded has an error in it.
     """
     (task,) = tasks.to_pylist()
     start_seconds = time.perf_counter()

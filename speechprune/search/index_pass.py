@@ -35,10 +35,7 @@ def search_pass(
 ) -> tuple[dict[str, list[Score]], dict[str, str]]:
     """Score every recording for every question of a pass.
 
-    Returns
-    -------
-    tuple
-        Scores by recording, one a question; and of recordings that can't be read a sentence each.
+    Returns the scores by recording, one a question; and of recordings that can't be read a sentence each.
     """
     uris = list(stored)
     blocks = [

@@ -20,11 +20,8 @@ UNPRUNED_METHOD = "none"
 def recommend(points: pa.Table) -> str | None:
     """Say which point is the cheapest that keeps the accuracy, one line for every model and benchmark.
 
-    Returns
-    -------
-    str or None
-        A sentence a line, named by model and benchmark where there are several. None where no point has an
-        accuracy.
+    Returns a sentence a line, named by model and benchmark where there are several; None where no point has
+    an accuracy.
     """
     of_all = (row for row in points.to_pylist() if row["slice"] == ALL_ITEMS)
     rows_of = group(of_all, lambda row: (str(row["model"]), str(row["benchmark"])))
