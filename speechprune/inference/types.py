@@ -80,7 +80,7 @@ class Answer:
     num_phase1_tokens
         Tokens that phase 1 left; None without phase 1.
     cost
-        Both accounts, the paper's and the whole truth. Encoding is shared evenly by the questions asked
+        Both accounts, the paper's and the actual FLOPs. Encoding is shared evenly by the questions asked
         together.
     seconds_prune, seconds_prefill, seconds_generate
         This answer's even share of the measured time of its batch.

@@ -38,8 +38,8 @@ def answer_stages(
 ) -> Stages:
     """The stages of every job that answers questions.
 
-    - ``model``: as the config calls it: rows name it so.
-    - ``points``: how to prune: an answer an item at each, or at those that its task says are missing.
+    - ``model``: as in the config: rows name it so.
+    - ``points``: how to prune: one answer per item at each, or at those that its task lists as missing.
     """
     return Stages(
         decode=decode_recording,

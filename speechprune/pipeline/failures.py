@@ -84,7 +84,7 @@ class UnexpectedError:
 
 
 def code_error(error: Exception) -> CodeError | None:
-    """What ends the job for an exception that left a stage; None where a line about the data says it all."""
+    """What ends the job for an exception that left a stage; None where a line about the data is enough."""
     if isinstance(error, CodeError):
         return error
     if isinstance(error, ValueError | OSError) or is_about_data(error):

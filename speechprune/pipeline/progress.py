@@ -47,7 +47,7 @@ class Activity:
 
 
 class Progress:
-    """Progress of one launch, from the reports of the write stage and what the executor says.
+    """Progress of one launch, from the reports of the write stage and the activity of the executor.
 
     - ``doing`` and ``items``: what is done, and to what, in words.
     - ``failures_in``: where all failures can be read.
@@ -165,7 +165,7 @@ class Progress:
             self._show()
 
     def note_gpus(self, used: dict[str, float]) -> None:
-        """Take what ``gpu_use`` says of this launch."""
+        """Take the result of ``gpu_use`` for this launch."""
         self._gpus = used
 
     def _rate(self) -> str:
