@@ -18,6 +18,8 @@ from speechprune.cli_help import settings_help, type_text
 from speechprune.config import load_config
 from speechprune.entry import load
 from speechprune.lab.commands import COMMANDS as LAB_COMMANDS
+from speechprune.pipeline.config import BatchQAConfig
+from speechprune.pipeline.failures import CodeError, StartError
 
 ROOT = Path(__file__).parents[1]
 JOBS = {name: command for name, command in COMMANDS.items() if isinstance(command, Job)}
@@ -178,6 +180,31 @@ def test_a_bug_keeps_its_traceback(monkeypatch, error):
     monkeypatch.setattr(cli, "load", lambda reference: fail_with(error))
     with pytest.raises(type(error)):
         cli.run_command(TOOL, [])
+
+
+JOB = Job(
+    usage="speechprune test",
+    description="For tests.",
+    config_class="tests.test_cli:NoConfig",
+    work="tests.test_cli:fail",
+    report="tests.test_cli:fail",
+    on_interrupt="nothing was changed",
+)
+
+
+def test_a_bug_in_a_worker_is_its_traceback_and_one_sentence(monkeypatch, lines):
+    error = CodeError("Traceback (most recent call last):\nTypeError: a bug", "my_method.py has a bug")
+    replaced = {JOB.config_class: BatchQAConfig, JOB.work: fail_with(error)}
+    monkeypatch.setattr(cli, "load", replaced.__getitem__)
+    assert cli.run_command(JOB, ["package://configs/demo.yaml"]) == 1
+    assert lines == ["Traceback (most recent call last):\nTypeError: a bug\nmy_method.py has a bug"]
+
+
+def test_workers_that_can_not_start_are_one_line(monkeypatch, lines):
+    replaced = {JOB.config_class: BatchQAConfig, JOB.work: fail_with(StartError("no Ray answers"))}
+    monkeypatch.setattr(cli, "load", replaced.__getitem__)
+    assert cli.run_command(JOB, ["package://configs/demo.yaml"]) == 2
+    assert lines[0].startswith("no Ray answers (Ray's own output: ")
 
 
 def test_an_error_that_came_of_an_interrupt_counts_as_one(monkeypatch, lines):

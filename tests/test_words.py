@@ -42,9 +42,7 @@ NOT_YET = (  # files and folders that still use old words
     "speechprune/cost/",
     "speechprune/inference/types.py",
     "speechprune/models/hub.py",
-    "speechprune/pipeline/",
     "speechprune/pruning/phase1.py",
-    "speechprune/search/index_pass.py",
     "speechprune/search/job.py",
     "speechprune/sweep/job.py",
 )

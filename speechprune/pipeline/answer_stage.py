@@ -69,7 +69,7 @@ class AnswerStage:
         self._options = options
 
     def __call__(self, decoded: pa.Table) -> pa.Table:
-        """Answer all items of some recordings: one row an item, ``status`` last."""
+        """Answer all items of some recordings: one row per item and point, ``status`` last."""
         tasks = task_rows(decoded)
         encoded = self._encode([task for task in tasks if task["pcm"] or task["windows"]])
         for task_id, outcome in encoded.items():

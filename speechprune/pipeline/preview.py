@@ -70,7 +70,7 @@ def estimate_hours(spans: pa.Table) -> str:
 
 
 def header_lengths(uris: Sequence[str]) -> list[float | None]:
-    """Seconds of each recording by its header; None where that is not known."""
+    """Seconds of each recording by its header; None where there is none."""
     with ThreadPoolExecutor(NUM_READERS) as pool:
         return list(pool.map(_header_seconds, uris))
 

@@ -27,7 +27,7 @@ from speechprune.pipeline.tasks import split_blocks
 # CPUs of a task or actor of a stage. They differ: Ray would fuse decoding into a model's actor of the same
 # share, and the actor would wait for it
 STAGE_CPUS = {"decode": 1.0, "model": 0.5, "write": 0.25}
-ACTIVITY_SECONDS = 5.0  # within which the tracker answers, or a line leaves out what is in work
+ACTIVITY_SECONDS = 5.0  # the tracker's time to answer; after it a line of progress has no activity
 
 
 class RayExecutor:

@@ -102,7 +102,7 @@ class AttemptTracker:
 
 
 def start_tracker() -> Any:
-    """A tracker for one run, on the driver's node; if it is lost all the same, it starts anew.
+    """A tracker for one run, on the driver's node; if it is lost all the same, it starts again empty.
 
     Anywhere else it would end the run with whichever node it lies on.
     """

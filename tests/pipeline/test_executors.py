@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import ray
+import yaml
 
 from speechprune import SpeechPrune
 from speechprune.models.options import ModelOptions
@@ -22,9 +24,11 @@ from speechprune.pipeline.ray_executor import RayExecutor
 from speechprune.pipeline.stages import PROGRESS_SCHEMA, failed_recording
 from speechprune.pipeline.tasks import TASK_SCHEMA
 from speechprune.pruning import METHODS, PruningInputs, PruningResult
-from tests.helpers.harness import JOB, Job, launch
+from tests.helpers.archive import NIGHT, rows_of
+from tests.helpers.harness import JOB, Job, launch, write_sound
 from tests.helpers.job_items import bad_items, good_items
 
+SEARCH = JOB.parent / "search_archive.py"
 EXECUTORS = ["local", "ray"]
 MODEL = ModelOptions(path="no model")
 
@@ -90,6 +94,29 @@ def test_a_column_of_any_name_is_carried(tmp_path, tiny_model_folder, speech):
     assert launch(job.config, executor="local").code == 0
     for row in job.rows("ok").values():
         assert {name: row[name] for name in carried} == carried
+
+
+def test_an_index_and_a_search_in_it_are_the_same_from_both(archive, speech):
+    for number in range(3):
+        write_sound(archive.sounds / f"{number}.wav", speech(4.0, start=9.0 * number))
+    settings = yaml.safe_load(Path(archive.config).read_text())
+    search = archive.folder / "search.yaml"
+    search.write_text(yaml.safe_dump({name: settings[name] for name in ("model", "answering")}))
+    hits, windows = {}, {}
+    for executor in EXECUTORS:
+        index, run = archive.folder / f"index-{executor}", archive.folder / f"search-{executor}"
+        assert launch(archive.config, f"index.path={index}", job=NIGHT, executor=executor).code == 0
+        windows[executor] = rows_of(str(index))
+        arguments = [str(search), "When is the review?", f"search.index={index}", f"output.path={run}"]
+        assert launch(*arguments, job=SEARCH, executor=executor).code == 0
+        hits[executor] = pq.read_table(run / "hits.parquet")
+    assert len(windows["local"]) == 3
+    assert windows["local"] == windows["ray"]
+    scores = [some.column("score").to_numpy() for some in hits.values()]
+    np.testing.assert_allclose(*scores, rtol=1e-6)  # sums differ with the number of threads
+    exact = [some.drop_columns(["score", "similarity"]).to_pylist() for some in hits.values()]
+    assert exact[0] == exact[1]
+    assert [hit["prediction"] is not None for hit in exact[0]] == [True] * 3
 
 
 # code that fails, not data

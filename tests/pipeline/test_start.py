@@ -60,7 +60,7 @@ def test_refused_in_one_line_before_any_worker(job, monkeypatch, tiny_model_fold
 
 @pytest.mark.parametrize("overrides", [[], ["pruning.pruning_rate=0.4"]], ids=["equal", "other"])
 def test_a_second_launch_is_refused_in_one_line_before_any_worker(job, monkeypatch, overrides):
-    monkeypatch.setattr(batch_qa, "start_ray", lambda: pytest.fail("Ray was started"))
+    monkeypatch.setattr(batch_qa, "make_executor", lambda *_: pytest.fail("Ray was started"))
     with Lease(str(job.run), 1):
         result = launch(job.config, *overrides)
     assert result.code == 2
