@@ -284,11 +284,11 @@ def split_windows(samples: np.ndarray, window_samples: int) -> list[np.ndarray]:
 
 
 def header_seconds(uri: str) -> float | None:
-    """Length of a recording as its header states it, without decoding; None if unknown."""
+    """Length of a recording as its header states it, without decoding; None if there is none to be read."""
     import av
 
     try:
         with _open(uri, uri) as file, av.open(file, metadata_errors="ignore") as container:
             return None if container.duration is None else container.duration / av.time_base
-    except (AudioError, av.FFmpegError, OSError):
+    except Exception:  # a damaged file, or a store out of reach: decoding will report it
         return None

@@ -84,14 +84,15 @@ class AnswerStage:
         tables = []
         for task in tasks:
             task_id = task["task_id"]
-            audio = encoded.get(task_id)
-            if isinstance(audio, EncodedAudio):
-                tables += [
-                    self._rows(task, point, rows, outcomes[task_id, point.name], audio, no_audio[task_id])
-                    for point, rows in self._points_of(task)
-                ]
-            else:  # not decoded, or not encoded
-                tables.append(self._failed(task, audio))
+            audio = encoded.get(
+                task_id
+            )  # an error where it could not be encoded, None where not even decoded
+            for point, rows in self._points_of(task):
+                if isinstance(audio, EncodedAudio):
+                    own, predictions = outcomes[task_id, point.name], no_audio[task_id]
+                    tables.append(self._rows(task, point, rows, own, audio, predictions))
+                else:
+                    tables.append(self._rows(task, point, rows, [audio] * len(rows), None, {}))
         return pa.concat_tables(tables)
 
     def _outcomes(
@@ -131,13 +132,6 @@ class AnswerStage:
             rows = [row for row, names in enumerate(task["missing_points"]) if point.name in names]
             if rows:
                 yield point, rows
-
-    def _failed(self, task: Row, error: Exception | None) -> pa.Table:
-        """Rows of a recording that could not be encoded; without an error it was not even decoded."""
-        return pa.concat_tables(
-            self._rows(task, point, rows, [error] * len(rows), None, {})
-            for point, rows in self._points_of(task)
-        )
 
     def _rows(
         self,

@@ -72,18 +72,11 @@ def estimate_hours(spans: pa.Table) -> str:
 def header_lengths(uris: Sequence[str]) -> list[float | None]:
     """Seconds of each recording by its header; None where there is none."""
     with ThreadPoolExecutor(NUM_READERS) as pool:
-        return list(pool.map(_header_seconds, uris))
-
-
-def _header_seconds(uri: str) -> float | None:
-    try:
-        return header_seconds(uri)
-    except Exception:  # a store out of reach, say: decoding will report it
-        return None
+        return list(pool.map(header_seconds, uris))
 
 
 def _slice_seconds(row: dict[str, float | str | None]) -> float | None:
-    whole = _header_seconds(str(row["audio"]))
+    whole = header_seconds(str(row["audio"]))
     if whole is None:
         return None
     end = whole if row["end"] is None else min(whole, float(row["end"]))
