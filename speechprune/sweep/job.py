@@ -64,7 +64,7 @@ def run_sweep(config: SweepConfig) -> SweepResult:
         check_model(model)
     store = RunStore(config.output.path, KEY_COLUMNS)
     benchmarks = _read_benchmarks(config, store)
-    items = pa.concat_tables([_named(manifest.items, name) for name, manifest in benchmarks.items()])
+    items = pa.concat_tables([manifest.items for manifest in benchmarks.values()])
     keys = [
         (model.path, benchmark, point.name, item_id)
         for model in config.models
@@ -93,7 +93,7 @@ def _settings(config: SweepConfig) -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 def _read_benchmarks(config: SweepConfig, store: RunStore) -> dict[str, Manifest]:
-    """All manifests by name, with the same columns; what can't be swept is refused."""
+    """All manifests by name, with the same columns and the name in one; what can't be swept is refused."""
     benchmarks = {}
     for name, source in config.input.manifests.items():
         options = InputOptions(
@@ -108,11 +108,11 @@ def _read_benchmarks(config: SweepConfig, store: RunStore) -> dict[str, Manifest
         raise ManifestError(
             f"input.manifest: a column holds different types in different manifests, rename it ({error})"
         ) from error
-    empty = schema.empty_table()
-    return {
-        name: replace(m, items=pa.concat_tables([empty, m.items], promote_options="permissive"))
-        for name, m in benchmarks.items()
-    }
+    for name, manifest in benchmarks.items():
+        items = pa.concat_tables([schema.empty_table(), manifest.items], promote_options="permissive")
+        items = items.append_column("benchmark", pa.array([name] * len(items), pa.string()))
+        benchmarks[name] = replace(manifest, items=items)
+    return benchmarks
 
 
 def _check_items(name: str, items: pa.Table, slices: Sequence[str]) -> None:
@@ -168,17 +168,11 @@ def _answer(
     return progress.throughput()
 
 
-def _named(items: pa.Table, benchmark: str) -> pa.Table:
-    """Items with the name of their benchmark."""
-    return items.append_column("benchmark", pa.array([benchmark] * len(items), pa.string()))
-
-
 def _missing_tasks(benchmark: str, manifest: Manifest, missing: list[list[str]]) -> pa.Table:
     """Tasks of a benchmark's recordings, whose items say at which points they are not answered yet."""
-    items = _named(manifest.items, benchmark)
-    ids = items.column("item_id").to_pylist()
+    ids = manifest.items.column("item_id").to_pylist()
     done = {item_id for item_id, names in zip(ids, missing, strict=True) if not names}
-    tasks = make_tasks(replace(manifest, items=items), done, missing_points=missing)
+    tasks = make_tasks(manifest, done, missing_points=missing)
     task_ids = [f"{benchmark}:{task_id}" for task_id in tasks.column("task_id").to_pylist()]
     return tasks.set_column(0, "task_id", pa.array(task_ids, pa.string()))
 
