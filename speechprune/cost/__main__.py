@@ -199,7 +199,7 @@ def argument_parser() -> OneLineErrorParser:
         "--audio-seconds",
         type=positive_seconds,
         metavar="S",
-        help="length of the recording: every begun 30 s window is encoded, phase 1 sees 25 tokens a second "
+        help="length of the recording: every started 30 s window is encoded, phase 1 sees 25 tokens a second "
         "(Qwen2-Audio's rate), phase 2 750 of them, or as many as are kept; all kept: no pruning (default: "
         f"{SPIRAL_CLIP_SECONDS:g}, a SPIRAL clip, or longer where more audio tokens are to be kept)",
     )
