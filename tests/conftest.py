@@ -1,6 +1,6 @@
 """What several test files share: tiny real checkpoints, real speech, the folder of shared recordings."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +13,7 @@ from speechprune.audio import SAMPLE_RATE, decode_audio
 from tests.helpers.tiny_models import DEMO, load_tiny_model, save_tiny_model
 
 pytest_plugins = ["tests.helpers.job_fixtures"]
+RAY_FIXTURES = {"ray_address", "two_nodes", "head"}  # of a test whose mark "ray" nobody has to remember
 SHARED_AUDIO = Path(__file__).parents[1] / "../shared/audio"
 
 settings.register_profile("speechprune", deadline=None, derandomize=True)
@@ -22,6 +23,25 @@ torch.set_num_threads(1)  # in models this tiny there is nothing to share out, a
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--corrupt-inputs", type=int, default=300, help="of test_corrupt_audio.py")
+
+
+@pytest.hookimpl(tryfirst=True)  # xdist reads the marks in the same hook
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Give all tests that use Ray to one worker of pytest-xdist, and every other file to one worker."""
+    for item in items:
+        if not RAY_FIXTURES.isdisjoint(item.fixturenames):
+            item.add_marker(pytest.mark.ray)
+        uses_ray = item.get_closest_marker("ray") is not None
+        item.add_marker(pytest.mark.xdist_group("ray" if uses_ray else str(item.path)))
+    items.sort(key=lambda item: item.get_closest_marker("ray") is None)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_ray_without_its_fixture() -> Iterable[None]:
+    """A test that starts or joins Ray without ``ray_address`` fails, on whatever machine it runs."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_ADDRESS", "127.0.0.1:1")
+        yield
 
 
 @pytest.fixture(scope="session")

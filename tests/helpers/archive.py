@@ -39,6 +39,7 @@ class Archive:
             "model": {"path": self.model, "dtype": "float32", "device": "cpu"},
             "index": {"path": index, "shard_minutes": 0.5},
             "answering": {"max_new_tokens": 3},
+            "ray": {"executor": "local"},
         }
         for section, settings in sections.items():
             values[section] = values.get(section, {}) | settings

@@ -43,9 +43,9 @@ def load_job(script: Path) -> ModuleType:
     return module
 
 
-def launch(*arguments: str, job: Path = JOB, executor: str = "ray") -> Launch:
-    """A job in this process; on Ray it joins the one that runs here."""
-    if executor != "ray":
+def launch(*arguments: str, job: Path = JOB, executor: str | None = None) -> Launch:
+    """Launch a job in this process, on its config's executor or another; on Ray it joins what runs here."""
+    if executor is not None:
         arguments = (*arguments, f"ray.executor={executor}")
     lines: list[str] = []
     with pytest.MonkeyPatch.context() as patch:
@@ -58,7 +58,7 @@ def launch(*arguments: str, job: Path = JOB, executor: str = "ray") -> Launch:
 
 
 class JobProcess:
-    """A job in a process of its own, on the session's Ray unless another environment says otherwise."""
+    """A job in a process of its own."""
 
     def __init__(self, arguments: list[str], environment: dict[str, str], job: Path = JOB) -> None:
         self._process = subprocess.Popen(
@@ -95,6 +95,7 @@ class Job:
     """A folder with a manifest, a config and a run directory."""
 
     folder: Path
+    run_name: str = "run"
 
     @property
     def config(self) -> str:
@@ -102,16 +103,17 @@ class Job:
 
     @property
     def run(self) -> Path:
-        return self.folder / "run"
+        return self.folder / self.run_name
 
     def write(self, items: list[dict], model: str, **sections: dict[str, Any]) -> None:
-        """Write manifest and config."""
+        """Write manifest and config; the job runs without Ray, unless a section says otherwise."""
         self.write_manifest(items)
         values = {
             "input": {"manifest": str(self.folder / "manifest.jsonl")},
             "model": {"path": model, "dtype": "float32", "device": "cpu"},
             "output": {"path": str(self.run)},
             "answering": {"max_new_tokens": 3},
+            "ray": {"executor": "local"},
         }
         for section, settings in sections.items():
             values[section] = values.get(section, {}) | settings

@@ -9,6 +9,7 @@ import pytest
 import ray
 import s3fs
 from moto.server import ThreadedMotoServer
+from ray.cluster_utils import Cluster
 
 from tests.helpers.archive import Archive
 from tests.helpers.harness import JOB, JobProcess
@@ -54,13 +55,23 @@ def ray_address(s3_environment) -> Iterable[str]:
 
 
 @pytest.fixture
-def job_process(ray_address) -> Iterable[Callable[..., JobProcess]]:
-    """``job_process(config, *overrides, job=script)``: a process that is gone when the test ends."""
+def two_nodes() -> Iterable[str]:
+    """The address of a cluster of two nodes, each a raylet of its own."""
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": NUM_CPUS}, shutdown_at_exit=False)
+    try:
+        cluster.add_node(num_cpus=NUM_CPUS)
+        yield cluster.address
+    finally:
+        cluster.shutdown()
+
+
+@pytest.fixture
+def job_process() -> Iterable[Callable[..., JobProcess]]:
+    """``job_process(config, *overrides, environment={}, job=script)``: it is gone when the test ends."""
     processes = []
 
     def start(*arguments: str, environment: dict[str, str] | None = None, job: Path = JOB) -> JobProcess:
-        variables = {"RAY_ADDRESS": ray_address, **(environment or {})}
-        processes.append(JobProcess(list(arguments), variables, job))
+        processes.append(JobProcess(list(arguments), environment or {}, job))
         return processes[-1]
 
     yield start
@@ -78,7 +89,7 @@ def bucket(request, s3_environment) -> str:
 
 
 @pytest.fixture
-def archive(tmp_path, tiny_model_folder, ray_address) -> Archive:
+def archive(tmp_path, tiny_model_folder) -> Archive:
     """Without recordings yet; its config indexes it on disk."""
     (tmp_path / "sounds").mkdir()
     archive = Archive(tmp_path, tiny_model_folder)

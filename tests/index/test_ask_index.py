@@ -103,6 +103,7 @@ def test_a_search_ranks_every_recording_and_asks_the_best(archive, asked):
         "search": {"index": archive.index, "num_answered": 2},
         "model": {"path": archive.model, "dtype": "float32", "device": "cpu"},
         "output": {"path": str(archive.folder / "found")},
+        "ray": {"executor": "local"},
     }
     config.write_text(yaml.safe_dump(values))
     assert launch("Which day?", *CHOICES, str(config), job=SEARCH).code == 0

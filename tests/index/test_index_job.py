@@ -7,7 +7,6 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 import s3fs
-from ray.cluster_utils import Cluster
 
 from speechprune import storage
 from speechprune.audio import SAMPLE_RATE, decode_audio
@@ -92,22 +91,18 @@ def test_a_killed_run_is_continued_row_for_row(long_archive, job_process):
     assert set(expected[0]) == set(WINDOWS_SCHEMA.names) - set(FREE_COLUMNS)
 
 
-def test_one_long_recording_uses_every_node(archive, speech, job_process):
-    """A cluster of two nodes, each a raylet of its own, and a recording of ten minutes in twenty parts."""
+def test_one_long_recording_uses_every_node(archive, speech, job_process, two_nodes):
+    """A recording of ten minutes in twenty parts."""
     write_sound(archive.sounds / "long.flac", speech(600.0))
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 2}, shutdown_at_exit=False)
-    try:
-        cluster.add_node(num_cpus=2)
-        process = job_process(
-            archive.config,
-            "ray.min_actors=2",
-            "ray.recordings_per_block=2",
-            environment={"RAY_ADDRESS": cluster.address},
-            job=NIGHT,
-        )
-        assert process.wait().code == 0
-    finally:
-        cluster.shutdown()
+    process = job_process(
+        archive.config,
+        "ray.executor=ray",
+        "ray.min_actors=2",
+        "ray.recordings_per_block=2",
+        environment={"RAY_ADDRESS": two_nodes},
+        job=NIGHT,
+    )
+    assert process.wait().code == 0
     [folder] = storage.folders_in(archive.index)
     nodes = pq.read_table(f"{folder}/windows", columns=["node"]).column("node").to_pylist()
     assert len(nodes) == 20

@@ -23,7 +23,7 @@ def test_answers_of_today_stay_as_they_are_where_settings_are_others(
     tmp_path, tiny_model_folder, monkeypatch
 ):
     """A file that a killed run left twice is recovered by the settings that made it alone."""
-    monkeypatch.setattr(standing_questions, "make_executor", lambda *_: pytest.fail("Ray was started"))
+    monkeypatch.setattr(standing_questions, "make_executor", lambda *_: pytest.fail("an executor was made"))
 
     def config_with(pruning_rate: float) -> IndexConfig:
         values = {

@@ -99,6 +99,7 @@ def stored_job(tmp_path, tiny_model_folder, speech, bucket) -> Job:
         f"s3://{bucket}/models/tiny",
         input={"manifest": f"s3://{bucket}/manifest.jsonl"},
         output={"path": f"s3://{bucket}/run"},
+        ray={"executor": "ray"},
     )
     s3 = s3fs.S3FileSystem()
     s3.put(tiny_model_folder, f"{bucket}/models/tiny", recursive=True)
@@ -157,7 +158,9 @@ def test_code_that_is_shipped_with_the_job_is_what_runs_and_its_exit_code_is_the
     gone = {"audio": str(tmp_path / "gone.wav")}
     question = {"question": "Which day?", "choices": CHOICES}
     job.write(
-        [{"item_id": "here"} | here | question, {"item_id": "gone"} | gone | question], tiny_model_folder
+        [{"item_id": "here"} | here | question, {"item_id": "gone"} | gone | question],
+        tiny_model_folder,
+        ray={"executor": "ray"},
     )
     result = head.submit(job.config, options=["--working-dir", str(shipped)], job="jobs/batch_qa.py")
     assert result.code == 1, result.lines  # half of the items failed
@@ -177,7 +180,7 @@ def test_a_stopped_job_is_continued_by_the_same_command(tmp_path, head, tiny_mod
         }
         for i in range(24)
     ]
-    job.write(items, tiny_model_folder, ray={"recordings_per_block": 1})
+    job.write(items, tiny_model_folder, ray={"executor": "ray", "recordings_per_block": 1})
     submitted = head.submit(job.config, options=["--no-wait", "--submission-id", "to-be-stopped"])
     assert submitted.code == 0
     wait_until(lambda: len(job.files("ok")) > 2)

@@ -1,9 +1,10 @@
 """One run, two executors: the same rows; without Ray nothing of Ray is imported; bugs end both."""
 
+import re
 import signal
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -21,15 +22,15 @@ from speechprune.pipeline.executor import LocalExecutor, Stages, make_executor
 from speechprune.pipeline.failures import CodeError, StartError
 from speechprune.pipeline.progress import Progress
 from speechprune.pipeline.ray_executor import RayExecutor
+from speechprune.pipeline.retries import PoisonGuard, guard_decode, guard_write
 from speechprune.pipeline.stages import PROGRESS_SCHEMA, failed_recording
 from speechprune.pipeline.tasks import TASK_SCHEMA
 from speechprune.pruning import METHODS, PruningInputs, PruningResult
 from tests.helpers.archive import NIGHT, rows_of
-from tests.helpers.harness import JOB, Job, launch, write_sound
+from tests.helpers.harness import JOB, Job, Launch, launch, write_sound
 from tests.helpers.job_items import bad_items, good_items
 
 SEARCH = JOB.parent / "search_archive.py"
-EXECUTORS = ["local", "ray"]
 MODEL = ModelOptions(path="no model")
 
 
@@ -43,6 +44,13 @@ def without_measures(rows: dict[str, dict]) -> dict[str, dict]:
         }
         for name, row in rows.items()
     }
+
+
+@pytest.fixture(params=["local", pytest.param("ray", marks=pytest.mark.ray)])
+def executor(request) -> str:
+    if request.param == "ray":
+        request.getfixturevalue("ray_address")
+    return request.param
 
 
 @pytest.fixture(scope="module")
@@ -59,14 +67,45 @@ def job(tmp_path_factory, tiny_model_folder, speech) -> Job:
     return job
 
 
-def test_rows_are_the_same_from_both(job, ray_address):
-    rows = {}
-    for executor in EXECUTORS:
-        assert launch(job.config, f"output.path={job.folder}/run", executor=executor).code == 0
-        rows[executor] = [without_measures(job.rows(status)) for status in ("ok", "failed")]
-        (job.folder / "run").rename(job.folder / executor)
-    assert rows["local"] == rows["ray"]
-    assert all(len(some) >= 6 for some in rows["local"])
+@pytest.fixture(scope="module")
+def datasets() -> list[ray.data.Dataset]:
+    """What the launch on Ray pulled its answers through."""
+    return []
+
+
+@pytest.fixture(scope="module")
+def launch_on_ray(job, ray_address, datasets) -> Launch:
+    pull = ray.data.Dataset.iter_batches
+
+    def record(dataset: ray.data.Dataset, **options):
+        datasets.append(dataset)
+        return pull(dataset, **options)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ray.data.Dataset, "iter_batches", record)
+        return launch(job.config, executor="ray")
+
+
+def test_rows_are_the_same_from_both(job, launch_on_ray):
+    assert launch_on_ray.code == 0
+    assert launch(job.config, f"output.path={job.folder}/local").code == 0
+    local = replace(job, run_name="local")
+    for status in ("ok", "failed"):
+        rows = without_measures(job.rows(status))
+        assert rows == without_measures(local.rows(status))
+        assert len(rows) >= 6
+
+
+def test_decoding_is_not_fused_into_the_stage_that_answers(launch_on_ray, datasets):
+    """Fused, it would run in the actor, which would wait for it."""
+    (dataset,) = datasets
+    operators = re.findall(r"^Operator \d+ (MapBatches\S+):", dataset.stats(), re.MULTILINE)
+    stages = [stage.__name__ for stage in (guard_decode, PoisonGuard, guard_write)]
+    assert operators == [f"MapBatches({stage})" for stage in stages]
+
+
+def test_it_is_said_which_ray_runs_the_job(launch_on_ray, ray_address):
+    assert f"Ray {ray.__version__} at {ray_address}: 1 node, 2 CPUs, 0 GPUs" in launch_on_ray.lines
 
 
 def test_the_local_executor_needs_no_ray(job):
@@ -75,35 +114,30 @@ def test_the_local_executor_needs_no_ray(job):
         f"sys.path.insert(0, {str(JOB.parent)!r})\n"
         "import batch_qa; sys.exit(batch_qa.main(sys.argv[1:]))"
     )
-    arguments = [job.config, f"output.path={job.folder}/without_ray", "ray.executor=local"]
+    arguments = [job.config, f"output.path={job.folder}/without_ray"]
     run = subprocess.run([sys.executable, "-c", program, *arguments], capture_output=True, text=True)
     assert run.returncode == 0, run.stderr
     assert "in this process, without Ray" in run.stderr
     assert list(Path(job.folder, "without_ray/answers/status=ok").iterdir())
 
 
-def test_it_is_said_which_ray_runs_the_job(job, ray_address):
-    result = launch(job.config, f"output.path={job.folder}/said", "input.limit=1")
-    assert f"Ray {ray.__version__} at {ray_address}: 1 node, 2 CPUs, 0 GPUs" in result.lines
-
-
 def test_a_column_of_any_name_is_carried(tmp_path, tiny_model_folder, speech):
     carried = {"lacked_points": "mine", "missing_points": ["x"], "problem": 3, "stored": True}
     job = Job(tmp_path)
     job.write([item | carried for item in good_items(tmp_path, speech)], tiny_model_folder)
-    assert launch(job.config, executor="local").code == 0
+    assert launch(job.config).code == 0
     for row in job.rows("ok").values():
         assert {name: row[name] for name in carried} == carried
 
 
-def test_an_index_and_a_search_in_it_are_the_same_from_both(archive, speech):
+def test_an_index_and_a_search_in_it_are_the_same_from_both(archive, speech, ray_address):
     for number in range(3):
         write_sound(archive.sounds / f"{number}.wav", speech(4.0, start=9.0 * number))
     settings = yaml.safe_load(Path(archive.config).read_text())
     search = archive.folder / "search.yaml"
     search.write_text(yaml.safe_dump({name: settings[name] for name in ("model", "answering")}))
     hits, windows = {}, {}
-    for executor in EXECUTORS:
+    for executor in ("local", "ray"):
         index, run = archive.folder / f"index-{executor}", archive.folder / f"search-{executor}"
         assert launch(archive.config, f"index.path={index}", job=NIGHT, executor=executor).code == 0
         windows[executor] = rows_of(str(index))
@@ -159,8 +193,7 @@ def broken(monkeypatch):
     ray.cloudpickle.unregister_pickle_by_value(sys.modules[__name__])
 
 
-@pytest.mark.parametrize("executor", EXECUTORS)
-def test_a_bug_in_a_method_ends_the_job_with_its_traceback(job, ray_address, broken, executor):
+def test_a_bug_in_a_method_ends_the_job_with_its_traceback(job, broken, executor):
     broken(BrokenMethod)
     run = f"output.path={job.folder}/broken-{executor}"
     result = launch(job.config, run, "ray.recordings_per_block=1", executor=executor)
@@ -170,10 +203,7 @@ def test_a_bug_in_a_method_ends_the_job_with_its_traceback(job, ray_address, bro
     assert "3 recordings in a row failed by the same TypeError at " in result.lines[-1].splitlines()[-1]
 
 
-@pytest.mark.parametrize("executor", EXECUTORS)
-def test_so_does_one_that_all_of_a_few_recordings_met_after_their_rows_are_written(
-    job, ray_address, broken, executor
-):
+def test_so_does_one_that_all_of_a_few_recordings_met_after_their_rows_are_written(job, broken, executor):
     broken(BrokenMethod)
     result = launch(
         job.config, f"output.path={job.folder}/few-{executor}", "input.limit=3", executor=executor
@@ -186,8 +216,7 @@ def test_so_does_one_that_all_of_a_few_recordings_met_after_their_rows_are_writt
     )
 
 
-@pytest.mark.parametrize("executor", EXECUTORS)
-def test_one_odd_recording_is_failed_rows_and_one_traceback(job, ray_address, broken, executor):
+def test_one_odd_recording_is_failed_rows_and_one_traceback(job, broken, executor):
     broken(OddMethod)
     run = f"output.path={job.folder}/odd-{executor}"
     result = launch(job.config, run, "input.limit=6", executor=executor)
@@ -224,8 +253,7 @@ def report(rows: pa.Table, error: BaseException | None = None) -> pa.Table:
     return pa.Table.from_pylist([row | {"failures": []}], PROGRESS_SCHEMA)
 
 
-@pytest.mark.parametrize("executor", EXECUTORS)
-def test_every_task_passes_all_stages_and_is_reported(ray_address, broken, executor):
+def test_every_task_passes_all_stages_and_is_reported(broken, executor):
     stages = Stages(decode=decode, model=make_stage, write=report, doing="passing")
     progress = Progress(7)
     reports = make_executor(RayOptions(executor=executor), MODEL).run(stages, tasks_of(7), progress)
@@ -246,8 +274,7 @@ def test_what_leaves_a_stage_on_ray_is_a_line_or_a_traceback(ray_address, broken
     assert sentence in str(caught.value)
 
 
-@pytest.mark.parametrize("executor", EXECUTORS)
-def test_calls_take_handles_for_values(ray_address, broken, executor):
+def test_calls_take_handles_for_values(broken, executor):
     spread = make_executor(RayOptions(executor=executor), MODEL)
     first = spread.submit(multiply, spread.put(3), 2)
     assert spread.get(spread.submit(multiply, first, 5)) == 30

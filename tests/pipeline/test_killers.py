@@ -87,7 +87,7 @@ def job(tmp_path_factory, tiny_model_folder, speech, ray_address):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(answer_stage, "decode_recording", decode_deadly)
         patch.setitem(METHODS, "speechprune", DeadlyMethod)
-        result = launch(job.config)
+        result = launch(job.config, executor="ray")
     ray.cloudpickle.unregister_pickle_by_value(sys.modules[__name__])
     assert result.code == 0, result.lines
     return job

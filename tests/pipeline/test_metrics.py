@@ -46,7 +46,7 @@ def test_counters_grow_by_what_is_written(tmp_path, tiny_model_folder, speech, r
         output={"max_failed_fraction": 1.0},
         pruning={"method": "random_crop"},
     )
-    assert launch(job.config).code == 0
+    assert launch(job.config, executor="ray").code == 0
     rows = job.rows("ok").values()
     wait_until(lambda: scrape().get("speechprune_items", {}).get("random_crop/ok", 0) >= len(rows))
     found = scrape()

@@ -46,7 +46,7 @@ def job(tmp_path, tiny_model_folder, speech) -> Job:
     ],
 )
 def test_refused_in_one_line_before_any_worker(job, monkeypatch, tiny_model_folder, arguments, sentence):
-    monkeypatch.setattr(batch_qa, "make_executor", lambda *_: pytest.fail("Ray was started"))
+    monkeypatch.setattr(batch_qa, "make_executor", lambda *_: pytest.fail("an executor was made"))
     (job.folder / "empty.jsonl").write_text("\n")
     (job.folder / "one_choice.jsonl").write_text('{"audio": "a.wav", "question": "?", "choices": ["x"]}')
     copy_model(tiny_model_folder, job.folder / "no_weights").unlink()
@@ -60,7 +60,7 @@ def test_refused_in_one_line_before_any_worker(job, monkeypatch, tiny_model_fold
 
 @pytest.mark.parametrize("overrides", [[], ["pruning.pruning_rate=0.4"]], ids=["equal", "other"])
 def test_a_second_launch_is_refused_in_one_line_before_any_worker(job, monkeypatch, overrides):
-    monkeypatch.setattr(batch_qa, "make_executor", lambda *_: pytest.fail("Ray was started"))
+    monkeypatch.setattr(batch_qa, "make_executor", lambda *_: pytest.fail("an executor was made"))
     with Lease(str(job.run), 1):
         result = launch(job.config, *overrides)
     assert result.code == 2
@@ -73,7 +73,7 @@ def test_a_second_launch_is_refused_in_one_line_before_any_worker(job, monkeypat
 def test_weights_that_workers_can_not_load_end_the_job_in_one_line(job, ray_address, tiny_model_folder):
     weights = copy_model(tiny_model_folder, job.folder / "cut_model")
     weights.write_bytes(weights.read_bytes()[:1000])
-    result = launch(job.config, f"model.path={job.folder}/cut_model")
+    result = launch(job.config, f"model.path={job.folder}/cut_model", executor="ray")
     assert result.code == 2
     assert f"model {job.folder}/cut_model can't be loaded: " in result.lines[-1]
     assert "\n" not in result.lines[-1]

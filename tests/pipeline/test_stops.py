@@ -8,7 +8,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from tests.helpers.harness import Job, launch, write_sound
+from tests.helpers.harness import Job, JobProcess, launch, write_sound
 
 NUM_RECORDINGS = 14
 STOPS = range(2, 7)  # answers files at which a stop may come: more than half of the work is then to do
@@ -38,15 +38,30 @@ def test_every_item_is_answered_once_however_the_job_was_stopped(job, job_proces
     stops = random.Random(0).sample(STOPS, 3)
     finished_at = {}
     for num_files, stop in zip(sorted(stops), (signal.SIGKILL, signal.SIGINT, signal.SIGKILL), strict=True):
-        process = job_process(job.config)
-        process.wait_until(lambda n=num_files: len(job.files("ok")) >= n)
-        process.send(stop)
-        result = process.wait()
-        assert result.code == (130 if stop == signal.SIGINT else -signal.SIGKILL), result.lines
-        finished_at |= when_finished(job)
-        assert finished_at
-    result = launch(job.config)
-    assert result.code == 0
+        finished_at |= stop_at(job, num_files, stop, job_process(job.config))
+    assert launch(job.config).code == 0
+    assert_answered_once(job, finished_at)
+
+
+def test_so_it_is_where_the_job_was_stopped_on_ray(job, job_process, ray_address):
+    process = job_process(job.config, "ray.executor=ray", environment={"RAY_ADDRESS": ray_address})
+    finished_at = stop_at(job, min(STOPS), signal.SIGKILL, process)
+    assert launch(job.config, executor="ray").code == 0
+    assert_answered_once(job, finished_at)
+
+
+def stop_at(job: Job, num_files: int, stop: signal.Signals, process: JobProcess) -> dict:
+    """Stop a launch when there are so many answers files; when each of the answers was finished."""
+    process.wait_until(lambda: len(job.files("ok")) >= num_files)
+    process.send(stop)
+    result = process.wait()
+    assert result.code == (130 if stop == signal.SIGINT else -signal.SIGKILL), result.lines
+    finished_at = when_finished(job)
+    assert finished_at
+    return finished_at
+
+
+def assert_answered_once(job: Job, finished_at: dict) -> None:
     rows = job.rows("ok")
     assert set(rows) == {f"item-{i}" for i in range(2 * NUM_RECORDINGS)}
     assert not job.files("failed")

@@ -1,8 +1,7 @@
-"""The sweep from its grid to points.parquet: rows as the main job's, stops, wider grids, bad input."""
+"""The sweep from its grid to points.parquet: rows as the main job's, stops, wider grids."""
 
 import random
 import signal
-from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -10,17 +9,9 @@ import pytest
 
 from speechprune import storage
 from speechprune.sweep.schema import MEASURED_COLUMNS
-from tests.helpers.harness import Job, Launch, launch, write_sound
+from tests.helpers.harness import Job, Launch, launch
+from tests.helpers.sweeps import BLOCKS, NUM_POINTS, NUM_RECORDINGS, SWEEP, Rows, items, make_job, sweep_rows
 
-SWEEP = Path(__file__).parents[2] / "jobs/sweep.py"
-CHOICES = ["Monday", "Tuesday", "Thursday", "Friday"]
-NUM_RECORDINGS = 6
-BLOCKS = [
-    {"method": "truncate"},
-    {"method": ["speechprune", "first_phase"], "pruning_rate": [0.2, 0.6], "phase1_budget": 40},
-    {"method": "random", "pruning_rate": 0.6, "phase1_budget": 40, "seed": [0, 1]},
-]
-NUM_POINTS = 7
 NOT_COMPARED = {
     "seconds_decode_audio",
     "seconds_encode",
@@ -34,37 +25,6 @@ NOT_COMPARED = {
     "point",
     "model",
 }
-Rows = dict[tuple[str, ...], dict]
-
-
-def items(folder: Path, speech) -> list[dict]:
-    """Two questions about each of some recordings, of known places, scenarios and letters."""
-    return [
-        {
-            "item_id": f"item-{i}-{question[:3]}",
-            "audio": write_sound(folder / f"{i}.wav", speech(4.0 + i, start=7.0 * i)),
-            "question": question,
-            "choices": CHOICES,
-            "answer": CHOICES[(i + len(question)) % 4],
-            "evidence_start": 1.0,
-            "evidence_end": 2.0,
-            "scenario": ("meeting", "lecture")[i % 2],
-        }
-        for i in range(NUM_RECORDINGS)
-        for question in ("Which day?", "What comes next?")
-    ]
-
-
-def make_job(folder: Path, model: str, speech, **sections) -> Job:
-    job = Job(folder)
-    defaults = {
-        "input": {"manifest": {"a": str(folder / "manifest.jsonl")}},
-        "grid": {"points": BLOCKS},
-        "report": {"slices": ["position", "scenario"], "reference": {"method": "speechprune"}},
-        "ray": {"recordings_per_block": 1},
-    }
-    job.write(items(folder, speech), model, **(defaults | sections))
-    return job
 
 
 @pytest.fixture(scope="module")
@@ -73,16 +33,14 @@ def job(tmp_path_factory, tiny_model_folder, speech) -> Job:
 
 
 @pytest.fixture(scope="module")
-def first_launch(job, ray_address) -> Launch:
+def first_launch(job) -> Launch:
     return launch(job.config, job=SWEEP)
 
 
-def sweep_rows(job: Job, status: str = "ok") -> Rows:
-    tables = [pq.read_table(file, partitioning=None) for file in job.files(status)]
-    rows = [row for table in tables for row in table.to_pylist()]
-    keyed = {(row["model"], row["benchmark"], row["point"], row["item_id"]): row for row in rows}
-    assert len(keyed) == len(rows), "an item has two rows at a point"
-    return keyed
+@pytest.fixture(autouse=True)
+def without_figures(monkeypatch) -> None:
+    """Only the first launch draws: it was made before this."""
+    monkeypatch.setattr("speechprune.sweep.report.draw_figures", lambda points: [])
 
 
 def at_point(rows: Rows, point: str) -> dict[str, dict]:
@@ -178,8 +136,8 @@ def test_a_launch_with_nothing_to_do_changes_nothing(job, first_launch):
     assert (job.run / "points.parquet").read_bytes() == points
 
 
-def test_a_sweep_killed_at_random_finishes_with_the_same_points(
-    job, first_launch, tmp_path, tiny_model_folder, speech, job_process
+def test_a_sweep_killed_at_random_finishes_with_the_same_points_on_ray_too(
+    job, first_launch, tmp_path, tiny_model_folder, speech, job_process, ray_address
 ):
     killed = make_job(tmp_path, tiny_model_folder, speech)
     num_files = random.Random(1).randrange(1, NUM_RECORDINGS)
@@ -189,14 +147,14 @@ def test_a_sweep_killed_at_random_finishes_with_the_same_points(
     process.wait()
     finished_at = {key: row["finished_at"] for key, row in sweep_rows(killed).items()}
     assert finished_at
-    assert launch(killed.config, job=SWEEP).code == 0
+    assert launch(killed.config, job=SWEEP, executor="ray").code == 0
     rows = sweep_rows(killed)
     assert {key: rows[key]["finished_at"] for key in finished_at} == finished_at
     assert points_of(killed).equals(points_of(job))
 
 
 def test_a_wider_sweep_computes_only_what_is_new(
-    tmp_path, tiny_model_folder, grouped_query_model_folder, speech, ray_address
+    tmp_path, tiny_model_folder, grouped_query_model_folder, speech
 ):
     narrow = make_job(tmp_path, tiny_model_folder, speech, grid={"points": BLOCKS[:1]}, report={"slices": []})
     assert launch(narrow.config, job=SWEEP).code == 0
@@ -247,9 +205,7 @@ def test_a_benchmark_of_the_same_name_is_not_taken_for_the_other(job, first_laun
     assert result.lines[-1].startswith(f"input.manifest a is '{other}'")
 
 
-def test_a_recording_that_cannot_be_read_fails_at_every_point(
-    tmp_path, tiny_model_folder, speech, ray_address
-):
+def test_a_recording_that_cannot_be_read_fails_at_every_point(tmp_path, tiny_model_folder, speech):
     job = make_job(tmp_path, tiny_model_folder, speech)
     job.write_manifest(
         [item | {"audio": "gone.wav"} if i == 0 else item for i, item in enumerate(job.items())]
@@ -261,63 +217,10 @@ def test_a_recording_that_cannot_be_read_fails_at_every_point(
     assert all(row["num_failed"] == 1 for row in points_of(job).to_pylist() if row["slice"] == "all")
 
 
-def test_a_sweep_on_object_storage_reports_there(job, first_launch, bucket, job_process, s3_environment):
+def test_a_sweep_on_object_storage_reports_there(job, first_launch, bucket):
     run = f"s3://{bucket}/sweep"
-    environment = {**s3_environment, "RAY_ADDRESS": "local"}  # whose workers know the endpoint
-    result = job_process(job.config, f"output.path={run}", job=SWEEP, environment=environment).wait()
-    assert result.code == 0, result.lines
+    assert launch(job.config, f"output.path={run}", job=SWEEP).code == 0
     with pa.BufferReader(storage.read_bytes(f"{run}/points.parquet")) as file:
         remote = pq.read_table(file).drop_columns([field.name for field in MEASURED_COLUMNS])
     assert remote.equals(points_of(job))
     assert b"<html" in storage.read_bytes(f"{run}/report.html")
-
-
-def test_a_benchmark_is_built_first_where_it_is_not_there(tmp_path, tiny_model_folder, speech, ray_address):
-    config = Path(__file__).parents[2] / "configs/benchmark.yaml"
-    build = f"'{config}' items.num_recordings=1 items.questions_per_recording=2 items.min_seconds=20 "
-    build += f"items.max_seconds=22 output.path='{tmp_path}/built benchmark'"
-    job = make_job(
-        tmp_path,
-        tiny_model_folder,
-        speech,
-        input={"manifest": {"short": build}},
-        grid={"points": BLOCKS[1:2]},
-        report={"slices": ["voice_group"]},
-    )
-    result = launch(job.config, job=SWEEP)
-    assert result.code == 0, result.lines
-    assert len(sweep_rows(job)) == 4 * 2
-    assert {key[1] for key in sweep_rows(job)} == {"short"}
-
-
-def without(column: str):
-    return lambda rows: [{name: value for name, value in row.items() if name != column} for row in rows]
-
-
-@pytest.mark.parametrize(
-    ("change_items", "sections", "sentence"),
-    [
-        (None, {"grid": {"points": [{"method": "speechprun"}]}}, "did you mean speechprune?"),
-        (None, {"grid": {"points": [{"method": "truncate", "rate": 0.2}]}}, "truncate has no setting rate"),
-        (None, {"grid": {"points": []}}, "points is empty"),
-        (without("answer"), {}, "no item has choices and a gold answer"),
-        (None, {"report": {"slices": ["speaker"]}}, "report.slices: there is no column speaker"),
-        (without("evidence_start"), {}, "report.slices: position needs column evidence_start"),
-        (None, {"report": {"reference": {"method": "none"}}}, "report.reference"),
-        (lambda rows: [row | {"point": 1} for row in rows], {}, "rename point"),
-        (None, {"input": {"manifest": "nowhere.jsonl"}}, "nowhere.jsonl"),
-        (None, {"report": {"slises": []}}, "did you mean report.slices?"),
-        (None, {"grid": {"points": BLOCKS, "models": ["nowhere"]}}, "nowhere"),
-    ],
-)
-def test_bad_input_is_one_line_before_any_work(
-    tmp_path, tiny_model_folder, speech, change_items, sections, sentence
-):
-    job = make_job(tmp_path, tiny_model_folder, speech, **sections)
-    if change_items:
-        job.write_manifest(change_items(job.items()))
-    result = launch(job.config, job=SWEEP)
-    assert result.code == 2
-    assert sentence in result.lines[-1]
-    assert "\n" not in result.lines[-1]
-    assert not job.files("ok")
