@@ -37,7 +37,7 @@ BYTES_PER_GB = 10**9
 
 @dataclass(frozen=True, kw_only=True)
 class CostRow:
-    """One printed row: the cost of an answer over so many kept audio tokens, unrounded.
+    """One printed row: the cost of an answer at one number of kept audio tokens, unrounded.
 
     After the number of tokens, three figures of the paper's account, then the actual FLOPs, whose total is
     the sum of the four before it. The fields are the keys of ``--json`` and the table's columns in order.

@@ -123,12 +123,12 @@ def decode_flops(shape: DecoderShape, num_prompt_tokens: int, num_generated_toke
 
 
 def _attention_flops(shape: DecoderShape, num_keys: int) -> int:
-    """One query token's attention to so many keys in every layer: scores and weighted values, 4LHd a key."""
+    """One query token's attention to a number of keys: scores and weighted values, 4LHd per key."""
     return 4 * shape.num_hidden_layers * shape.queries_size * num_keys
 
 
 def _logits_flops(shape: DecoderShape, num_positions: int) -> int:
-    """Logits at so many positions, 2Vh each."""
+    """Logits at this number of positions, 2Vh each."""
     return 2 * num_positions * shape.vocab_size * shape.hidden_size
 
 

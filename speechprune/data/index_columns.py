@@ -6,6 +6,8 @@ import pyarrow as pa
 
 from speechprune.data.column import arrow_field
 
+INDEX_FORMAT = 2  # 1 did not store the times of tokens
+
 WINDOWS_SCHEMA = pa.schema(
     [
         arrow_field("recording", pa.string(), "URI, as the archive lists it"),

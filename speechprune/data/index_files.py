@@ -13,6 +13,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -157,10 +158,15 @@ class WindowsDirectory:
             )
         self.write(table)
 
+    def settings(self) -> dict[str, Any]:
+        """Read the settings that the windows were made with."""
+        record = json.loads(storage.read_text(storage.join(self.path, "run.json")))
+        settings: dict[str, Any] = record["settings"]
+        return settings
+
     def states(self) -> str:
         """How states are stored here."""
-        record = json.loads(storage.read_text(storage.join(self.path, "run.json")))
-        return str(record["settings"]["index.states"])
+        return str(self.settings()["index.states"])
 
     def sizes(self) -> dict[str, int]:
         """Bytes of every file of windows."""

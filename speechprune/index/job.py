@@ -13,6 +13,7 @@ import pyarrow as pa
 from loguru import logger
 
 from speechprune import storage
+from speechprune.data.index_columns import INDEX_FORMAT
 from speechprune.data.index_files import Contents, WindowsDirectory
 from speechprune.data.index_models import index_dir
 from speechprune.index.compaction import compact
@@ -89,6 +90,7 @@ def _settings(config: IndexConfig) -> dict[str, Any]:
     return model_settings(config.model) | {
         "index.states": config.index.states,
         "index.shard_minutes": config.index.shard_minutes,
+        "index format": INDEX_FORMAT,
     }
 
 

@@ -42,7 +42,7 @@ class Point:
 
     @property
     def seed(self) -> int | None:
-        """Of the random methods."""
+        """The seed of a random method; None for others."""
         return getattr(self.method, "seed", None)
 
     def _name_without(self, hidden: Sequence[str]) -> str:
