@@ -94,17 +94,14 @@ def decode_audio(
     if is_part:
         return samples
     if samples.size == 0:
-        where = "" if start is None and end is None else f" between {start or 0:g} s and {_end_text(end)}"
+        until = "its end" if end is None else f"{end:g} s"
+        where = "" if start is None and end is None else f" between {start or 0:g} s and {until}"
         raise AudioEmpty(f"{name} holds no sound{where}: check the file, and start and end if set")
     if max(int(samples.max()), -int(samples.min())) < SILENCE_PEAK:
         raise AudioSilent(
             f"{name} is silent throughout: check the microphone or the channel it was taken from"
         )
     return samples
-
-
-def _end_text(end: float | None) -> str:
-    return "its end" if end is None else f"{end:g} s"
 
 
 @contextlib.contextmanager
@@ -287,11 +284,11 @@ def split_windows(samples: np.ndarray, window_samples: int) -> list[np.ndarray]:
 
 
 def header_seconds(uri: str) -> float | None:
-    """Length of a recording as its header states it, without decoding; None if unknown."""
+    """Length of a recording as its header states it, without decoding; None if there is none to be read."""
     import av
 
     try:
         with _open(uri, uri) as file, av.open(file, metadata_errors="ignore") as container:
             return None if container.duration is None else container.duration / av.time_base
-    except (AudioError, av.FFmpegError, OSError):
+    except Exception:  # a damaged file, or a store out of reach: decoding will report it
         return None

@@ -37,32 +37,19 @@ SETTING = re.compile(r"-h$|--[a-z-]+$|[a-z_]+\.[a-z_0-9]+=|.*\.ya?ml$", re.DOTAL
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """A command that works from a config.
+    """A command that works from a config."""
 
-    Parameters
-    ----------
-    usage
-        How it is called.
-    description
-        What it does; the first line alone stands in the list of commands.
-    config_class, work, report
-        Import paths ``module:name``: of the config's dataclass, of the function that does the work and
-        returns a result, and of the function that prints config and result and returns the exit code.
-    default_config
-        Config file where none is named; None if one must be.
-    on_interrupt
-        What a run that is stopped by Ctrl-C leaves behind.
-    takes_question
-        Whether words that are no settings are a question and its choices, the second argument of ``work``.
-    """
-
-    usage: str
-    description: str
+    usage: str  # how it is called
+    description: str  # what it does; the first line alone stands in the list of commands
+    # config_class, work, report: import paths ``module:name``: of the config's dataclass, of the function
+    # that does the work and returns a result, and of the function that prints config and result and returns
+    # the exit code
     config_class: str
     work: str
     report: str
-    on_interrupt: str
-    default_config: str | None = None
+    on_interrupt: str  # what a run that is stopped by Ctrl-C leaves behind
+    default_config: str | None = None  # config file where none is named; None if one must be
+    # whether words that are no settings are a question and its choices, the second argument of ``work``
     takes_question: bool = False
 
     def split_question(

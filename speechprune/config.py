@@ -224,7 +224,7 @@ def _apply_override(sections: dict[str, dict[str, Any]], values: dict[str, Any],
     if isinstance(value, dict | list) and _takes(hint, text) and not _takes(hint, value):
         value = text  # with braces, such as a prompt
     settings = values.setdefault(section, {})
-    if isinstance(settings, dict):  # if not, parse_config says so
+    if isinstance(settings, dict):  # if not, parse_config refuses it
         settings[key] = value
 
 

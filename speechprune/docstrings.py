@@ -9,10 +9,7 @@ from collections.abc import Callable
 def parameter_docs(documented: type | Callable[..., object]) -> dict[str, str]:
     """Read the ``Parameters`` section of a function's numpy docstring, or of a class's and its base classes'.
 
-    Returns
-    -------
-    dict of str
-        The meaning of each parameter in one line, by name; parameters that are documented together share it.
+    Each meaning is on one line; parameters that are documented together share it.
     """
     meanings: dict[str, str] = {}
     for owner in reversed(documented.__mro__) if isinstance(documented, type) else (documented,):

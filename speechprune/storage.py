@@ -13,7 +13,7 @@ import sys
 import traceback
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import IO, Any, Literal, cast
 
 import fsspec
 
@@ -168,19 +168,7 @@ def write_bytes(uri: str, data: bytes) -> None:
 
     Object stores publish an object when its upload ends; a local file is renamed into place.
     """
-    fs, path = filesystem(uri)
-    try:
-        with storage_errors(uri):
-            if is_remote(uri):
-                fs.pipe_file(path, data)
-                return
-            target = Path(path)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            half_written = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-            half_written.write_bytes(data)
-            half_written.replace(target)
-    except FileNotFoundError as error:  # no such bucket, no such drive
-        raise StorageError(f"{uri}: there is no such place to write to ({error})") from error
+    _write(uri, data, "overwrite")
 
 
 def create_bytes(uri: str, data: bytes) -> None:
@@ -191,21 +179,28 @@ def create_bytes(uri: str, data: bytes) -> None:
     FileExistsError
         The file exists.
     """
+    _write(uri, data, "create")
+
+
+def _write(uri: str, data: bytes, mode: Literal["overwrite", "create"]) -> None:
     fs, path = filesystem(uri)
     try:
         with storage_errors(uri):
             if is_remote(uri):
-                fs.pipe_file(path, data, mode="create")
+                fs.pipe_file(path, data, mode=mode)
                 return
             target = Path(path)
             target.parent.mkdir(parents=True, exist_ok=True)
             draft = target.with_name(f".{target.name}.{os.getpid()}.tmp")
             draft.write_bytes(data)
+            if mode == "overwrite":
+                draft.replace(target)
+                return
             try:
                 _link(draft, target)
             finally:
                 draft.unlink()
-    except FileNotFoundError as error:
+    except FileNotFoundError as error:  # no such bucket, no such drive
         raise StorageError(f"{uri}: there is no such place to write to ({error})") from error
 
 

@@ -37,7 +37,7 @@ BYTES_PER_GB = 10**9
 
 @dataclass(frozen=True, kw_only=True)
 class CostRow:
-    """One printed row: the cost of an answer over so many kept audio tokens, unrounded.
+    """One printed row: the cost of an answer at one number of kept audio tokens, unrounded.
 
     After the number of tokens, three figures of the paper's account, then the actual FLOPs, whose total is
     the sum of the four before it. The fields are the keys of ``--json`` and the table's columns in order.
@@ -199,7 +199,7 @@ def argument_parser() -> OneLineErrorParser:
         "--audio-seconds",
         type=positive_seconds,
         metavar="S",
-        help="length of the recording: every begun 30 s window is encoded, phase 1 sees 25 tokens a second "
+        help="length of the recording: every started 30 s window is encoded, phase 1 sees 25 tokens a second "
         "(Qwen2-Audio's rate), phase 2 750 of them, or as many as are kept; all kept: no pruning (default: "
         f"{SPIRAL_CLIP_SECONDS:g}, a SPIRAL clip, or longer where more audio tokens are to be kept)",
     )

@@ -123,12 +123,12 @@ def decode_flops(shape: DecoderShape, num_prompt_tokens: int, num_generated_toke
 
 
 def _attention_flops(shape: DecoderShape, num_keys: int) -> int:
-    """One query token's attention to so many keys in every layer: scores and weighted values, 4LHd a key."""
+    """One query token's attention to a number of keys: scores and weighted values, 4LHd per key."""
     return 4 * shape.num_hidden_layers * shape.queries_size * num_keys
 
 
 def _logits_flops(shape: DecoderShape, num_positions: int) -> int:
-    """Logits at so many positions, 2Vh each."""
+    """Logits at this number of positions, 2Vh each."""
     return 2 * num_positions * shape.vocab_size * shape.hidden_size
 
 
@@ -138,26 +138,15 @@ def _logits_flops(shape: DecoderShape, num_positions: int) -> int:
 
 @dataclass(frozen=True, kw_only=True)
 class Cost:
-    """What one answer cost, in both accounts.
+    """What one answer cost, in both accounts."""
 
-    Parameters
-    ----------
-    tflops_prefill : float
-        The paper's account of the prefill (``paper_prefill_flops``). No part of ``tflops_total``.
-    tflops_encode : float
-        Actual FLOPs: this answer's share of encoding its recording.
-    tflops_prune : float
-        Actual FLOPs: both pruning phases.
-    tflops_total : float
-        Actual FLOPs: encoding, pruning, prefill with attention, decoding.
-    weights_bytes, kv_cache_bytes, activation_bytes : int
-        LLM-Viewer's account of memory, in half precision (``paper_*_bytes``).
-    """
-
+    # the paper's account of the prefill (``paper_prefill_flops``), no part of ``tflops_total``
     tflops_prefill: float
-    tflops_encode: float
-    tflops_prune: float
-    tflops_total: float
+    tflops_encode: float  # actual FLOPs: this answer's share of encoding its recording
+    tflops_prune: float  # actual FLOPs: both pruning phases
+    tflops_total: float  # actual FLOPs: encoding, pruning, prefill with attention, decoding
+    # weights_bytes, kv_cache_bytes, activation_bytes: LLM-Viewer's account of memory, in half precision
+    # (``paper_*_bytes``)
     weights_bytes: int
     kv_cache_bytes: int
     activation_bytes: int

@@ -19,24 +19,18 @@ class DecoderShape:
 
     A family whose decoder is not dense subclasses it and overrides ``num_layer_weights`` and
     ``num_layer_weights_held``.
-
-    Parameters
-    ----------
-    hidden_size, intermediate_size, num_hidden_layers : int
-        h, I and L.
-    num_attention_heads, num_key_value_heads, head_dim : int
-        H, G and d. G < H is grouped-query attention; H·d need not be h.
-    vocab_size : int
-        Rows of the output layer, V.
     """
 
+    # hidden_size, intermediate_size, num_hidden_layers: h, I and L
     hidden_size: int
     intermediate_size: int
     num_hidden_layers: int
+    # num_attention_heads, num_key_value_heads, head_dim: H, G and d. G < H is grouped-query attention; H·d
+    # need not be h
     num_attention_heads: int
     num_key_value_heads: int
     head_dim: int
-    vocab_size: int
+    vocab_size: int  # rows of the output layer, V
 
     @property
     def queries_size(self) -> int:
@@ -67,52 +61,35 @@ class EncoderShape(Protocol):
     @property
     def window_seconds(self) -> float:
         """Length of a window, the encoder's input, in seconds."""
-        ...
 
     @property
     def window_tokens(self) -> int:
         """Audio tokens of a full window."""
-        ...
 
     @property
     def states_size(self) -> int:
         """Width d of the states: the input of the projector's last linear layer."""
-        ...
 
     def flops(self, num_windows: int) -> int:
         """FLOPs of windows up to the states; a short window costs as much as a full one."""
-        ...
 
     def project_flops(self, num_windows: int) -> int:
         """FLOPs of the projector's last linear layer: all of encoding that an index leaves to do."""
-        ...
 
 
 @dataclass(frozen=True, kw_only=True)
 class WhisperEncoderShape:
-    """A Whisper encoder, pooling of stride 2 and a linear projector: Qwen2-Audio's ``EncoderShape``.
+    """A Whisper encoder, pooling of stride 2 and a linear projector: Qwen2-Audio's ``EncoderShape``."""
 
-    Parameters
-    ----------
-    hidden_size, num_layers, ffn_size : int
-        e, layers and F.
-    num_mel_bins : int
-        Channels of the log-mel input, M.
-    num_positions : int
-        Positions of one window inside the encoder, P: half its mel frames, twice its audio tokens.
-    projected_size : int
-        Width of an audio embedding, h.
-    window_seconds : float
-        Length of a window in seconds.
-    """
-
+    # hidden_size, num_layers, ffn_size: e, layers and F
     hidden_size: int
     num_layers: int
     ffn_size: int
-    num_mel_bins: int
+    num_mel_bins: int  # channels of the log-mel input, M
+    # positions of one window inside the encoder, P: half its mel frames, twice its audio tokens
     num_positions: int
-    projected_size: int
-    window_seconds: float = 30
+    projected_size: int  # width of an audio embedding, h
+    window_seconds: float = 30  # length of a window in seconds
 
     @property
     def window_tokens(self) -> int:

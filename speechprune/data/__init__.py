@@ -1,5 +1,16 @@
 """Manifest reader, answer table schema, and index files."""
 
-from typing import Any
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 Row = dict[str, Any]  # one row of a manifest or table, by column name
+
+
+def column_values(table: pa.Table, names: Iterable[str]) -> list[tuple[Any, ...]]:
+    """Values of some columns: one tuple per row."""
+    return list(zip(*(table.column(name).to_pylist() for name in names), strict=True))

@@ -26,26 +26,16 @@ class Failure:
 
 @dataclass(frozen=True, kw_only=True)
 class AnswerRecord:
-    """All that the values of one row are made from.
+    """All that the values of one row are made from."""
 
-    Parameters
-    ----------
-    item
-        The item's columns by name: ``ITEM_COLUMNS``, and ``GOLD_SPAN_COLUMNS`` where the manifest has them.
-    audio
-        The encoded recording; None where it could not be encoded.
-    seconds_decode_audio
-        This item's share.
-    no_audio_prediction
-        The letter that was answered without audio; None where that was not asked.
-    """
-
+    # the item's columns by name: ``ITEM_COLUMNS``, and ``GOLD_SPAN_COLUMNS`` where the manifest has them
     item: Mapping[str, Any]
     outcome: Answer | Failure
     point: Point
     model_name: str
-    audio: EncodedAudio | None
-    seconds_decode_audio: float
+    audio: EncodedAudio | None  # the encoded recording; None where it could not be encoded
+    seconds_decode_audio: float  # this item's share
+    # the letter that was answered without audio; None where that was not asked
     no_audio_prediction: str | None
     finished_at: datetime
 
@@ -101,12 +91,8 @@ def answer_rows(
 ) -> pa.Table:
     """Rows of some items of one recording at one point, ``status`` last.
 
-    Parameters
-    ----------
-    items
-        As they are written: ``ITEM_COLUMNS`` and all columns that are carried through.
-    seconds_decode_audio
-        Of the whole recording; split evenly among the items.
+    - ``items``: as they are written: ``ITEM_COLUMNS`` and all columns that are carried through.
+    - ``seconds_decode_audio``: of the whole recording; split evenly among the items.
     """
     known = {field.name for field in ITEM_COLUMNS} | set(GOLD_SPAN_COLUMNS)
     own = items.select([name for name in items.column_names if name in known]).to_pylist()
@@ -131,12 +117,8 @@ def answer_rows(
 def answers_table(rows: Sequence[Mapping[str, Any]], items: pa.Table) -> pa.Table:
     """Rows of answers joined to their items, item columns first, carried columns last.
 
-    Parameters
-    ----------
-    rows
-        One dict of ``ANSWER_COLUMNS`` per item, in the items' order; absent columns become null.
-    items
-        ``ITEM_COLUMNS`` and whatever other columns the manifest had.
+    - ``rows``: one dict of ``ANSWER_COLUMNS`` per item, in the items' order; absent columns become null.
+    - ``items``: ``ITEM_COLUMNS`` and whatever other columns the manifest had.
     """
     made = pa.Table.from_pylist(rows, schema=pa.schema(ANSWER_COLUMNS))
     own = items.select([field.name for field in ITEM_COLUMNS]).cast(pa.schema(ITEM_COLUMNS))

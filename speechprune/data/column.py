@@ -23,57 +23,37 @@ def arrow_field(name: str, kind: pa.DataType, comment: str, unit: str = "") -> p
 
 
 class ReportCell(NamedTuple):
-    """How a sweep's report shows the mean of a column.
+    """How a sweep's report shows the mean of a column."""
 
-    Parameters
-    ----------
-    heading, label
-        The group of columns that it stands under, and its own name there.
-    text, scale
-        Makes the text of the mean, multiplied by ``scale``.
-    place
-        Columns under one heading stand by ascending place, then as in ``COLUMNS``.
-    """
-
+    # heading, label: the group of columns that it stands under, and its own name there
     heading: str
     label: str
+    # text, scale: makes the text of the mean, multiplied by ``scale``
     text: Callable[[Any], str] = significant
     scale: float = 1.0
-    place: int = 0
+    place: int = 0  # columns under one heading stand by ascending place, then as in ``COLUMNS``
 
 
 @dataclass(frozen=True)
 class Column:
-    """One column of the answers, and everything that is derived from it.
+    """One column of the answers, and everything that is derived from it."""
 
-    Parameters
-    ----------
-    name, comment, type, unit
-        As they stand in the file's schema.
-    value
-        Makes the value of a row; None for columns that are taken from the manifest.
-    section
-        What the column is about: groups the docs page and the points table.
-    status
-        Rows that have a value: those with ``status=ok``, with ``status=failed``, or both.
-    summary
-        How ``summary.json`` aggregates it: ``totals.NAME``, ``NAME_mean``, or the largest as ``NAME``.
-    sweep, sweep_comment
-        How ``points.parquet`` aggregates it over the items of a point, and the comment that it has there.
-    report
-        How a sweep's report shows it; needs ``sweep``.
-    """
-
+    # name, comment, type, unit: as they stand in the file's schema
     name: str
     comment: str
+    # makes the value of a row; None for columns that are taken from the manifest
     value: Callable[[AnswerRecord], Any] | None = None
     sweep_comment: str = ""
-    report: ReportCell | None = None
+    report: ReportCell | None = None  # how a sweep's report shows it; needs ``sweep``
     type: pa.DataType = TEXT
     unit: str = ""
-    section: Section = "answer"
+    section: Section = "answer"  # what the column is about: groups the docs page and the points table
+    # rows that have a value: those with ``status=ok``, with ``status=failed``, or both
     status: Literal["ok", "failed", "both"] = "ok"
+    # how ``summary.json`` aggregates it: ``totals.NAME``, ``NAME_mean``, or the largest as ``NAME``
     summary: Literal["sum", "mean", "max"] | None = None
+    # sweep, sweep_comment: how ``points.parquet`` aggregates it over the items of a point, and the comment
+    # that it has there
     sweep: Literal["mean", "max"] | None = None
 
     @property

@@ -6,6 +6,8 @@ import pyarrow as pa
 
 from speechprune.data.column import arrow_field
 
+INDEX_FORMAT = 2  # 1 did not store the times of tokens
+
 WINDOWS_SCHEMA = pa.schema(
     [
         arrow_field("recording", pa.string(), "URI, as the archive lists it"),
@@ -13,7 +15,7 @@ WINDOWS_SCHEMA = pa.schema(
         arrow_field("shard", pa.int32(), "number of the part that was decoded and encoded as one, from 0"),
         arrow_field("num_shards", pa.int32(), "a recording is complete with all of them"),
         arrow_field("window", pa.int32(), "number of the window in the recording, from 0"),
-        arrow_field("start_seconds", pa.float64(), "begin of the window in the recording", "s"),
+        arrow_field("start_seconds", pa.float64(), "start of the window in the recording", "s"),
         arrow_field("end_seconds", pa.float64(), "end of its sound", "s"),
         arrow_field(
             "num_tokens", pa.int32(), "0 where a header promises sound that isn't there", "audio tokens"

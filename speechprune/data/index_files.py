@@ -13,6 +13,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -38,18 +39,10 @@ class Part:
 
 @dataclass
 class IndexedRecording:
-    """What the index holds of one version of a recording.
+    """What the index holds of one version of a recording."""
 
-    Parameters
-    ----------
-    num_shards
-        Of which it should consist.
-    parts
-        Where those are that it has, by number.
-    """
-
-    num_shards: int
-    parts: dict[int, Part] = field(default_factory=dict)
+    num_shards: int  # of which it should consist
+    parts: dict[int, Part] = field(default_factory=dict)  # where those are that it has, by number
 
     @property
     def missing(self) -> list[int]:
@@ -81,43 +74,26 @@ class WindowsDirectory:
 
         Files that can't be read are set aside. A shard that lies in two files, as after a kill, stays in one.
 
-        Parameters
-        ----------
-        current
-            Version of every recording of the archive: the shards of others are dropped. None keeps all.
+        ``current``: version of every recording of the archive: the shards of others are dropped. None keeps
+        all.
         """
-        files = list(self._read_shards(set_aside=True))
-        cuts = _chosen_cuts(files)
         contents: Contents = {}
-        for file, shards in files:
-            keep = []
-            for (recording, version, number), num_shards, _ in shards:
-                known = contents.get((recording, version))
-                keep.append(
-                    (current is None or current.get(recording) == version)
-                    and cuts[recording, version] == num_shards
-                    and (known is None or number not in known.parts)
-                )
-                if keep[-1]:
-                    known = contents.setdefault((recording, version), IndexedRecording(num_shards))
-                    known.parts[number] = Part(file, sum(keep) - 1)
-            if not any(keep):
+        files = list(self._read_shards(set_aside=True))
+        for (file, kept), (_, shards) in zip(_without_repeats(files, current), files, strict=True):
+            if not kept:
                 storage.remove(file)
-            elif not all(keep):
-                parts = [Part(file, group) for (_, _, group), kept in zip(shards, keep, strict=True) if kept]
+            elif len(kept) < len(shards):
+                parts = [Part(file, group) for _, _, group in kept]
                 storage.write_bytes(file, as_windows_file(read_parts(parts)))
+            rewritten = [(shard, num_shards, group) for group, (shard, num_shards, _) in enumerate(kept)]
+            _add_parts(contents, file, rewritten)
         return contents
 
     def contents(self) -> Contents:
         """What is there, for a reader: nothing is changed, and files that can't be read are passed over."""
-        files = list(self._read_shards(set_aside=False))
-        cuts = _chosen_cuts(files)
         contents: Contents = {}
-        for file, shards in files:
-            for (recording, version, number), num_shards, group in shards:
-                if cuts[recording, version] == num_shards:
-                    known = contents.setdefault((recording, version), IndexedRecording(num_shards))
-                    known.parts.setdefault(number, Part(file, group))
+        for file, kept in _without_repeats(list(self._read_shards(set_aside=False)), current=None):
+            _add_parts(contents, file, kept)
         return contents
 
     def _read_shards(self, *, set_aside: bool) -> Iterator[FileShards]:
@@ -182,10 +158,15 @@ class WindowsDirectory:
             )
         self.write(table)
 
+    def settings(self) -> dict[str, Any]:
+        """Read the settings that the windows were made with."""
+        record = json.loads(storage.read_text(storage.join(self.path, "run.json")))
+        settings: dict[str, Any] = record["settings"]
+        return settings
+
     def states(self) -> str:
         """How states are stored here."""
-        record = json.loads(storage.read_text(storage.join(self.path, "run.json")))
-        return str(record["settings"]["index.states"])
+        return str(self.settings()["index.states"])
 
     def sizes(self) -> dict[str, int]:
         """Bytes of every file of windows."""
@@ -201,6 +182,27 @@ def _sizes_and_keys(parquet: pq.ParquetFile) -> tuple[list[int], pa.Table]:
     """Rows of each row group, and the key columns; the account's are read for their checksums."""
     sizes = [parquet.metadata.row_group(i).num_rows for i in range(parquet.num_row_groups)]
     return sizes, parquet.read([*WINDOW_KEY_COLUMNS, *ACCOUNT_COLUMNS])
+
+
+def _without_repeats(files: Sequence[FileShards], current: Mapping[str, str] | None) -> Iterator[FileShards]:
+    """The same files, without shards of outdated versions, of other cuts, and those of earlier files."""
+    cuts = _chosen_cuts(files)
+    seen: set[Shard] = set()
+    for file, shards in files:
+        kept = []
+        for shard, num_shards, group in shards:
+            recording, version, _ = shard
+            is_current = current is None or current.get(recording) == version
+            if is_current and cuts[recording, version] == num_shards and shard not in seen:
+                seen.add(shard)
+                kept.append((shard, num_shards, group))
+        yield file, kept
+
+
+def _add_parts(contents: Contents, file: str, shards: list[tuple[Shard, int, int]]) -> None:
+    for (recording, version, number), num_shards, group in shards:
+        known = contents.setdefault((recording, version), IndexedRecording(num_shards))
+        known.parts[number] = Part(file, group)
 
 
 def _chosen_cuts(files: Sequence[FileShards]) -> dict[tuple[str, str], int]:

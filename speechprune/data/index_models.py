@@ -6,6 +6,7 @@ import json
 import re
 
 from speechprune import storage
+from speechprune.data.index_columns import INDEX_FORMAT
 from speechprune.data.index_files import WindowsDirectory
 from speechprune.models.fingerprint import fingerprint
 from speechprune.models.options import ModelOptions
@@ -35,7 +36,7 @@ def open_index(index: str, model: ModelOptions) -> WindowsDirectory:
     Raises
     ------
     NotIndexed
-        There are none: the index was made by another model, or another revision of it.
+        There are none that this model and this version of the program can read.
     """
     folder = index_dir(index, model)
     directory = WindowsDirectory(folder)
@@ -46,6 +47,11 @@ def open_index(index: str, model: ModelOptions) -> WindowsDirectory:
         raise NotIndexed(
             f"index {index} holds windows of {' and '.join(others)}, not of {model.path} as it is now "
             f"({fingerprint(model)}): index the archive with this model, or ask the one that made it"
+        )
+    if directory.settings().get("index format") != INDEX_FORMAT:
+        raise NotIndexed(
+            f"index {index} was made by another version of this program: index the archive again, at another "
+            "index.path"
         )
     return directory
 

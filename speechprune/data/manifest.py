@@ -23,21 +23,11 @@ NUM_PROBLEMS_SHOWN = 5
 
 @dataclass(frozen=True)
 class Manifest:
-    """Checked items.
+    """Checked items."""
 
-    Parameters
-    ----------
-    items
-        ``ITEM_COLUMNS`` with absolute audio URIs, then the columns that are carried through.
-    malformed
-        item_id -> what is wrong with the row; such an item becomes a failed row.
-    num_repeated
-        Rows left out because they say the same as an earlier one.
-    """
-
-    items: pa.Table
-    malformed: dict[str, str]
-    num_repeated: int
+    items: pa.Table  # ``ITEM_COLUMNS`` with absolute audio URIs, then the columns that are carried through
+    malformed: dict[str, str]  # item_id -> what is wrong with the row; such an item becomes a failed row
+    num_repeated: int  # rows left out because they say the same as an earlier one
 
 
 def make_manifest(rows: list[Row], carried: Sequence[pa.Field] = ()) -> Manifest:
@@ -49,13 +39,9 @@ def make_manifest(rows: list[Row], carried: Sequence[pa.Field] = ()) -> Manifest
 def read_manifest(options: InputOptions, audio_folder: str, *, needs_audio: bool = True) -> Manifest:
     """Read, resolve and check a manifest.
 
-    Parameters
-    ----------
-    audio_folder
-        Where recordings that are embedded as bytes are written out, once each, so that tasks,
-        answers and listeners all speak of files.
-    needs_audio
-        Whether an item must name a recording; a search asks none in particular.
+    - ``audio_folder``: where recordings that are embedded as bytes are written out, once each, so that tasks,
+      answers and listeners all speak of files.
+    - ``needs_audio``: whether an item must name a recording; a search asks none in particular.
 
     Raises
     ------

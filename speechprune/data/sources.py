@@ -51,20 +51,11 @@ class InputOptions:
 
 @dataclass(frozen=True)
 class Source:
-    """A manifest as it was read, nothing checked.
+    """A manifest as it was read, nothing checked."""
 
-    Parameters
-    ----------
-    rows
-        All with the same columns.
-    base
-        The folder that relative audio paths start from.
-    column_types
-        Arrow types of the columns, where the format knows them.
-    """
-
-    rows: list[Row]
-    base: str
+    rows: list[Row]  # all with the same columns
+    base: str  # the folder that relative audio paths start from
+    # Arrow types of the columns, where the format knows them
     column_types: dict[str, pa.DataType] = field(default_factory=dict)
 
 
@@ -116,7 +107,8 @@ def _read_jsonl(data: bytes) -> list[Row]:
         if not isinstance(row, dict):
             raise ManifestError(f"line {number} of the manifest is not a JSON object")
         rows.append(row)
-    return _with_all_columns(rows)
+    names = dict.fromkeys(name for row in rows for name in row)
+    return [{name: row.get(name) for name in names} for row in rows]
 
 
 def _read_csv(data: bytes) -> list[Row]:
@@ -128,11 +120,6 @@ def _read_csv(data: bytes) -> list[Row]:
             raise ManifestError(f"line {reader.line_num} of the manifest has more cells than the header")
         rows.append({name: value if value != "" else None for name, value in row.items()})
     return rows
-
-
-def _with_all_columns(rows: list[Row]) -> list[Row]:
-    names = dict.fromkeys(name for row in rows for name in row)
-    return [{name: row.get(name) for name in names} for row in rows]
 
 
 def _read_dataset(options: InputOptions, base: str) -> Source:

@@ -16,12 +16,8 @@ def compact(directory: WindowsDirectory, report: Callable[[int, int], None]) -> 
     The joined file is written before its parts are removed: a kill between the two leaves duplicate shards,
     which ``settle`` removes.
 
-    Parameters
-    ----------
-    directory
-        After ``settle``, so that no shard is in two files.
-    report
-        Called after every new file with the number of small files joined so far, and of all.
+    - ``directory``: after ``settle``, so that no shard is in two files.
+    - ``report``: called after every new file with the number of small files joined so far, and of all.
     """
     sizes = directory.sizes()
     small = [file for file, size in sizes.items() if size < TARGET_BYTES // 2]

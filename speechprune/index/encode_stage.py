@@ -5,7 +5,6 @@ from __future__ import annotations
 import socket
 import sys
 from datetime import UTC, datetime
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -13,6 +12,7 @@ import torch
 
 from speechprune.audio import SAMPLE_RATE, AudioTooShort
 from speechprune.cost import encode_flops
+from speechprune.data import Row
 from speechprune.data.index_columns import WINDOWS_SCHEMA
 from speechprune.inference.encode import cut_windows, in_encoder_batches
 from speechprune.inference.states import StatesDType, store_states, store_times
@@ -22,7 +22,6 @@ from speechprune.models.options import ModelOptions
 from speechprune.pipeline.answer_stage import load_in_worker, task_rows
 from speechprune.pipeline.failures import FailureLog, failure_sentence
 
-Row = dict[str, Any]
 ENCODED_SCHEMA = pa.schema(
     [*WINDOWS_SCHEMA, pa.field("error_type", pa.string()), pa.field("error", pa.string())]
 )
@@ -31,10 +30,7 @@ ENCODED_SCHEMA = pa.schema(
 class EncodeStage:
     """The stage with the model: encodes parts of recordings.
 
-    Parameters
-    ----------
-    labels
-        Columns that name the model: ``model`` and ``revision``.
+    ``labels``: columns that name the model: ``model`` and ``revision``.
     """
 
     def __init__(

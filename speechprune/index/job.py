@@ -13,15 +13,15 @@ import pyarrow as pa
 from loguru import logger
 
 from speechprune import storage
+from speechprune.data.index_columns import INDEX_FORMAT
 from speechprune.data.index_files import Contents, WindowsDirectory
 from speechprune.data.index_models import index_dir
 from speechprune.index.compaction import compact
 from speechprune.index.config import IndexConfig
 from speechprune.index.encode_stage import EncodeStage
-from speechprune.index.listing import Recording, by_version, list_archive
+from speechprune.index.listing import Recording, list_archive
 from speechprune.index.plan import Plan, make_plan, missing_shards
-from speechprune.index.questions import read_questions
-from speechprune.index.standing_questions import ask_standing_questions
+from speechprune.index.standing_questions import ask_standing_questions, read_questions
 from speechprune.index.summary import IndexSummary, summarise_index
 from speechprune.index.write_windows import write_windows
 from speechprune.models.fingerprint import fingerprint
@@ -38,13 +38,7 @@ from speechprune.pipeline.tasks import TASK_SCHEMA, pack_items
 def run_index(config: IndexConfig) -> IndexSummary:
     """Bring the index up to date with the archive, then ask.
 
-    Raises
-    ------
-    ValueError
-        Config, archive, model or index can't be used, or another run holds the index; raised before any
-        worker starts.
-    StartError
-        The workers can't load the model.
+    Raises what ``run_batch_qa`` raises, and a ValueError where another run holds the index.
     """
     shape = check_model(config.model)
     questions = [] if config.questions.path is None else read_questions(config.questions.path)
@@ -56,7 +50,7 @@ def run_index(config: IndexConfig) -> IndexSummary:
             holds = "windows" if directory.files() else None
         check_settings(directory.path, _settings(config), config, holds=holds, place="index.path")
         contents = directory.settle()
-        current = by_version(archive)
+        current = {recording.uri: recording.version for recording in archive}
         plan = make_plan(archive, contents)
         is_settled = not (plan.encode or plan.copies) and all(
             current.get(uri) == version for uri, version in contents
@@ -96,6 +90,7 @@ def _settings(config: IndexConfig) -> dict[str, Any]:
     return model_settings(config.model) | {
         "index.states": config.index.states,
         "index.shard_minutes": config.index.shard_minutes,
+        "index format": INDEX_FORMAT,
     }
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
@@ -34,24 +34,13 @@ class ArchiveError(ValueError):
 
 @dataclass(frozen=True)
 class Recording:
-    """A recording in the archive.
+    """A recording in the archive."""
 
-    Parameters
-    ----------
-    uri
-        Absolute address.
-    version
-        String that changes with the content: the store's ETag and size, or size and time of change.
-    num_bytes
-        Size of its file.
-    is_hashed
-        Whether the version is a hash of the content, so that equal versions are copies.
-    """
-
-    uri: str
+    uri: str  # absolute address
+    # string that changes with the content: the store's ETag and size, or size and time of change
     version: str
-    num_bytes: int
-    is_hashed: bool
+    num_bytes: int  # size of its file
+    is_hashed: bool  # whether the version is a hash of the content, so that equal versions are copies
 
 
 def list_archive(path: str) -> list[Recording]:
@@ -132,8 +121,3 @@ def _listing_errors(path: str) -> Iterator[None]:
             f"archive.path {path} can't be listed ({' '.join(str(error).split())}): "
             "check that it exists, and your credentials"
         ) from error
-
-
-def by_version(recordings: Iterable[Recording]) -> dict[str, str]:
-    """Return the version of each recording, by address."""
-    return {recording.uri: recording.version for recording in recordings}

@@ -19,35 +19,23 @@ class Copy:
 
 @dataclass
 class Plan:
-    """Work of an incremental run.
+    """Work of an incremental run."""
 
-    Parameters
-    ----------
-    encode
-        Recordings that the index lacks, wholly or in part.
-    copies
-        Renamed or copied recordings, whose windows are written again without encoding.
-    added, changed, unchanged
-        Recordings by their difference to the last run.
-    removed
-        Addresses that are no longer in the archive.
-    """
-
+    # recordings that the index lacks, wholly or in part
     encode: list[Recording] = field(default_factory=list)
+    # renamed or copied recordings, whose windows are written again without encoding
     copies: list[Copy] = field(default_factory=list)
+    # added, changed, unchanged: recordings by their difference to the last run
     added: list[Recording] = field(default_factory=list)
     changed: list[Recording] = field(default_factory=list)
     unchanged: list[Recording] = field(default_factory=list)
-    removed: list[str] = field(default_factory=list)
+    removed: list[str] = field(default_factory=list)  # addresses that are no longer in the archive
 
 
 def make_plan(archive: Sequence[Recording], contents: Contents) -> Plan:
     """Compare the archive with the index.
 
-    Parameters
-    ----------
-    contents
-        All versions in the index, including those no longer in the archive.
+    ``contents``: all versions in the index, including those no longer in the archive.
     """
     plan = Plan()
     indexed = {uri for uri, _ in contents}
@@ -76,10 +64,8 @@ def make_plan(archive: Sequence[Recording], contents: Contents) -> Plan:
 def missing_shards(recording: Recording, contents: Contents, num_shards: int) -> list[int]:
     """Return the numbers of the shards that are still to be encoded.
 
-    Parameters
-    ----------
-    num_shards
-        Number of shards by the length in the recording's header; shards of another count are encoded again.
+    ``num_shards``: number of shards by the length in the recording's header; shards of another count are
+    encoded again.
     """
     there = contents.get((recording.uri, recording.version)) or IndexedRecording(num_shards)
     return there.missing if there.num_shards == num_shards else list(range(num_shards))

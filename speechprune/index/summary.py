@@ -31,12 +31,8 @@ def summarise_index(
 ) -> IndexSummary:
     """Summarise an incremental run.
 
-    Parameters
-    ----------
-    failed_parts
-        Failed parts of this run: ``recording``, ``error_type``, ``error``.
-    throughput
-        Throughput of this run: ``num_items`` (parts), ``audio_hours``, ``seconds``.
+    - ``failed_parts``: failed parts of this run: ``recording``, ``error_type``, ``error``.
+    - ``throughput``: throughput of this run: ``num_items`` (parts), ``audio_hours``, ``seconds``.
     """
     failures = {part["recording"]: part for part in reversed(failed_parts)}
     encoded = [recording.uri for recording in plan.encode if recording.uri not in failures]

@@ -6,14 +6,14 @@ Works on any mix of recordings and questions at once; nothing here knows Ray or 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 
 from speechprune.cost import answer_cost
-from speechprune.inference.batching import batches_by_tokens, run_in_batches
+from speechprune.inference.batching import Result, batches_by_tokens, run_in_batches
 from speechprune.inference.evidence import EvidenceSpan, find_evidence
 from speechprune.inference.prepare import PreparedQuery, prepare_queries
 from speechprune.inference.prompts import LETTERS, PromptError, letter_token_ids
@@ -146,27 +146,18 @@ def _score_choices(
     model: SpeechModel, pending: dict[int, _Pending], outcomes: dict[int, Answer | Exception]
 ) -> None:
     """Compute the logits of the choices' letters, one prefill a prompt."""
+
+    def prefill(prompts: list[SplicedPrompt]) -> list[torch.Tensor]:
+        return list(model.next_token_logits(prompts).cpu())
+
     jobs = [(index, order) for index, one in pending.items() for order in range(len(one.query.prompts))]
-    for batch in _prompt_batches(model, pending, jobs):
-        timer, memory = Timer(model.device), PeakMemory(model.device)
-
-        def prefill(part: list[tuple[int, int]]) -> list[torch.Tensor]:
-            prompts = [_splice(model, pending[index], order) for index, order in part]
-            return list(model.next_token_logits(prompts).cpu())
-
-        logits = run_in_batches([batch], prefill)
-        seconds, peak = timer.seconds() / len(batch), memory.bytes()
-        for (index, order), row in zip(batch, logits, strict=True):
-            if isinstance(row, Exception):
-                outcomes[index] = row
-                continue
-            one = pending[index]
-            assert one.item.choices is not None
-            letters = letter_token_ids(model.tokenizer, len(one.item.choices))
-            one.letter_logits[order] = row[letters]
-            if order != one.query.check_order:  # which no cost column counts
-                one.seconds_prefill += seconds
-            one.peak_memory_bytes = max(one.peak_memory_bytes, peak)
+    for index, order, row, seconds in _run_prompts(model, pending, jobs, prefill, outcomes):
+        one = pending[index]
+        assert one.item.choices is not None
+        letters = letter_token_ids(model.tokenizer, len(one.item.choices))
+        one.letter_logits[order] = row[letters]
+        if order != one.query.check_order:  # which no cost column counts
+            one.seconds_prefill += seconds
 
 
 def _generate(
@@ -176,37 +167,48 @@ def _generate(
     outcomes: dict[int, Answer | Exception],
 ) -> None:
     """Generate greedy text for the open-ended items."""
-    for batch in _prompt_batches(model, pending, [(index, 0) for index in pending]):
-        timer, memory = Timer(model.device), PeakMemory(model.device)
-        seconds_prefill = 0.0
 
-        def continue_prompts(part: list[tuple[int, int]]) -> list[list[int]]:
-            nonlocal seconds_prefill
-            part_timer = Timer(model.device)
-            prompts = [_splice(model, pending[index], order) for index, order in part]
-            token_ids, first_token = generate(model, prompts, options.max_new_tokens)
-            seconds_prefill += part_timer.seconds_until(first_token)
-            return token_ids
+    def continue_prompts(prompts: list[SplicedPrompt]) -> list[tuple[list[int], float]]:
+        timer = Timer(model.device)
+        generated, first_token = generate(model, prompts, options.max_new_tokens)
+        seconds_prefill = timer.seconds_until(first_token) / len(prompts)
+        return [(token_ids, seconds_prefill) for token_ids in generated]
 
-        generated = run_in_batches([batch], continue_prompts)
-        seconds, peak = timer.seconds(), memory.bytes()
-        for (index, _), token_ids in zip(batch, generated, strict=True):
-            if isinstance(token_ids, Exception):
-                outcomes[index] = token_ids
-                continue
-            one = pending[index]
-            one.generated_ids = token_ids
-            one.seconds_prefill = seconds_prefill / len(batch)
-            one.seconds_generate = (seconds - seconds_prefill) / len(batch)
-            one.peak_memory_bytes = peak
+    jobs = [(index, 0) for index in pending]
+    for index, _, answer, seconds in _run_prompts(model, pending, jobs, continue_prompts, outcomes):
+        one = pending[index]
+        one.generated_ids, one.seconds_prefill = answer
+        one.seconds_generate = seconds - one.seconds_prefill
 
 
-def _prompt_batches(
-    model: SpeechModel, pending: dict[int, _Pending], jobs: list[tuple[int, int]]
-) -> list[list[tuple[int, int]]]:
-    """Group jobs (item, number of its prompt) to batches by the model's token budget."""
+def _run_prompts(
+    model: SpeechModel,
+    pending: dict[int, _Pending],
+    jobs: list[tuple[int, int]],
+    run: Callable[[list[SplicedPrompt]], list[Result]],
+    outcomes: dict[int, Answer | Exception],
+) -> Iterator[tuple[int, int, Result, float]]:
+    """Run jobs (item, number of its prompt) in batches by the model's token budget.
+
+    Yields each job with its result and its even share of its batch's seconds; an exception becomes the item's
+    outcome.
+    """
+
+    def run_jobs(part: list[tuple[int, int]]) -> list[Result]:
+        return run([_splice(model, pending[index], order) for index, order in part])
+
     lengths = [pending[index].num_prompt_tokens(order) for index, order in jobs]
-    return [[jobs[j] for j in batch] for batch in batches_by_tokens(lengths, model.prefill_batch_tokens)]
+    for numbers in batches_by_tokens(lengths, model.prefill_batch_tokens):
+        batch = [jobs[number] for number in numbers]
+        timer, memory = Timer(model.device), PeakMemory(model.device)
+        results = run_in_batches([batch], run_jobs)
+        seconds, peak = timer.seconds() / len(batch), memory.bytes()
+        for (index, order), result in zip(batch, results, strict=True):
+            if isinstance(result, Exception):
+                outcomes[index] = result
+                continue
+            pending[index].peak_memory_bytes = max(pending[index].peak_memory_bytes, peak)
+            yield index, order, result, seconds
 
 
 def _to_answer(model: SpeechModel, one: _Pending, num_sharing: int) -> Answer:

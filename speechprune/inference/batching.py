@@ -14,15 +14,9 @@ Result = TypeVar("Result")
 def batches_by_tokens(lengths: Sequence[int], max_tokens: int) -> list[list[int]]:
     """Group prompts of like length, so that each padded batch holds at most ``max_tokens``.
 
-    Parameters
-    ----------
-    max_tokens
-        Padded tokens in a batch; a prompt longer than that makes a batch of its own.
+    ``max_tokens``: padded tokens in a batch; a prompt longer than that makes a batch of its own.
 
-    Returns
-    -------
-    list of list of int
-        Indices into ``lengths``, longest first: the largest batch fails first, if one has to.
+    Returns indices into ``lengths``, longest first: the largest batch fails first, if one has to.
     """
     batches: list[list[int]] = []
     for index in sorted(range(len(lengths)), key=lambda i: -lengths[i]):
@@ -45,11 +39,8 @@ def run_in_batches(
 ) -> list[Result | Exception]:
     """Run each batch; one that runs out of memory is halved, down to single items.
 
-    Returns
-    -------
-    list
-        One entry per item, in the order of the batches: its result; the out-of-memory of an item that
-        does not fit even alone; or the error of its batch.
+    Returns one entry per item, in the order of the batches: its result; the out-of-memory of an item that
+    does not fit even alone; or the error of its batch.
     """
     results: list[Result | Exception] = []
     for batch in batches:

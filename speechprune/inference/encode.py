@@ -61,12 +61,8 @@ class EncodedAudio:
 def cut_windows(model: SpeechModel, samples: np.ndarray, start_seconds: float) -> list[Window]:
     """Cut a recording into the model's windows; the last may be short.
 
-    Parameters
-    ----------
-    samples
-        int16 at 16 kHz.
-    start_seconds
-        Where in its file the recording starts.
+    - ``samples``: int16 at 16 kHz.
+    - ``start_seconds``: where in its file the recording starts.
     """
     return [
         Window(window, start_seconds + number * model.window_seconds)

@@ -24,12 +24,10 @@ class NoAudio(PruningMethod):
 
     def num_kept(self, num_tokens: int) -> int:
         """None."""
-        del num_tokens
         return 0
 
     def keep(self, inputs: PruningInputs, num_kept: int) -> PruningResult:
         """Choose no token."""
-        del inputs, num_kept
         return PruningResult(np.empty(0, np.int64))
 
 
@@ -40,10 +38,7 @@ def answer_without_audio(
 ) -> list[Answer | Exception]:
     """Answer multiple-choice questions about recordings that the model is not given.
 
-    Returns
-    -------
-    list
-        One per question, in order: an ``Answer``, or the exception that it alone met.
+    Returns one ``Answer`` per question, in order, or the exception that it alone raised.
     """
     hidden_size = model.shape.decoder.hidden_size
     audio = EncodedAudio(  # stands for a recording: none of it is kept

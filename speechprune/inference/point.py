@@ -16,18 +16,10 @@ ALWAYS_NAMED = "pruning_rate"
 
 @dataclass(frozen=True, kw_only=True)
 class Point:
-    """One way of pruning, for all items.
+    """One way of pruning, for all items."""
 
-    Parameters
-    ----------
-    method
-        With its settings.
-    query_text
-        What it compares the audio with, see ``AnsweringOptions``.
-    """
-
-    method: PruningMethod
-    query_text: QueryText = DEFAULT_QUERY_TEXT
+    method: PruningMethod  # with its settings
+    query_text: QueryText = DEFAULT_QUERY_TEXT  # what it compares the audio with, see ``AnsweringOptions``
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -50,7 +42,7 @@ class Point:
 
     @property
     def seed(self) -> int | None:
-        """Of the random methods."""
+        """The seed of a random method; None for others."""
         return getattr(self.method, "seed", None)
 
     def _name_without(self, hidden: Sequence[str]) -> str:

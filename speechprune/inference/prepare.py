@@ -27,32 +27,17 @@ from speechprune.pruning import FeatureInputs, PruningMethod
 
 @dataclass(frozen=True)
 class PreparedQuery:
-    """An item as it is put to the model.
+    """An item as it is put to the model."""
 
-    Parameters
-    ----------
-    item
-        The question, its choices and the encoded recording.
-    prompts
-        One, or one per order of the choices.
-    orders
-        Of each prompt: entry j is the choice that stands at letter j; empty for an open-ended question.
-    check_order
-        Number of the order that only checks whether the answer depends on the letters; None without.
-    query_embeds
-        T, shape ``(L, D)``.
-    features
-        Values of all features that the methods need, by name.
-    feature_seconds
-        This question's even share of the time that each feature took, by name.
-    """
-
-    item: Item
-    prompts: list[Prompt]
+    item: Item  # the question, its choices and the encoded recording
+    prompts: list[Prompt]  # one, or one per order of the choices
+    # of each prompt: entry j is the choice that stands at letter j; empty for an open-ended question
     orders: list[list[int]]
+    # number of the order that only checks whether the answer depends on the letters; None without
     check_order: int | None
-    query_embeds: torch.Tensor
-    features: Mapping[str, Any]
+    query_embeds: torch.Tensor  # T, shape ``(L, D)``
+    features: Mapping[str, Any]  # values of all features that the methods need, by name
+    # this question's even share of the time that each feature took, by name
     feature_seconds: Mapping[str, float]
 
     @property
@@ -66,17 +51,10 @@ def prepare_queries(
 ) -> list[PreparedQuery | Exception]:
     """Prepare items for any of the methods.
 
-    Parameters
-    ----------
-    items
-        Any mix; items whose ``audio`` is the same object share the features' computation.
-    methods
-        All that will prune for these questions: the features that they need are computed.
+    - ``items``: any mix; items whose ``audio`` is the same object share the features' computation.
+    - ``methods``: all that will prune for these questions: the features that they need are computed.
 
-    Returns
-    -------
-    list
-        One per item, in order: the prepared query, or the exception that it raised.
+    Returns one prepared query per item, in order, or the exception that it raised.
     """
     prepared: dict[int, PreparedQuery | Exception] = {}
     by_recording: dict[int, list[int]] = defaultdict(list)

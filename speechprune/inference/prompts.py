@@ -54,18 +54,13 @@ class PromptFormat:
 
 @dataclass(frozen=True)
 class Prompt:
-    """Token ids before and after the audio, and which of them are the query's own words.
+    """Token ids before and after the audio, and which of them are the query's own words."""
 
-    Parameters
-    ----------
-    prefix_ids, suffix_ids
-        The chat up to the audio, and from behind it to where the model's answer begins.
-    question_ids, choice_ids
-        The tokens of T, taken where they stand in the prompt: the question's, the choices' texts.
-    """
-
+    # prefix_ids, suffix_ids: the chat up to the audio, and from behind it to where the model's answer begins
     prefix_ids: list[int]
     suffix_ids: list[int]
+    # question_ids, choice_ids: the tokens of T, taken where they stand in the prompt: the question's, the
+    # choices' texts
     question_ids: list[int]
     choice_ids: list[int]
 
@@ -196,10 +191,7 @@ def choice_orders(num_choices: int, num_orders: int, item_id: str) -> list[list[
     Over as many orders as there are choices, each choice has stood at each letter exactly once, so
     a liking for a letter cancels out.
 
-    Returns
-    -------
-    list of list of int
-        ``num_orders`` permutations; entry j of one is the choice that stands at letter j.
+    Entry j of an order is the choice that stands at letter j.
     """
     generator = random.Random(f"choice order of {item_id}")
     orders: list[list[int]] = []

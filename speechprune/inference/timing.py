@@ -31,14 +31,10 @@ class Timer:
 
 
 class PeakMemory:
-    """Peak memory since the last reset: of the device on CUDA, of this process on a CPU."""
+    """Peak memory since it was made: of the device on CUDA, of this process on a CPU."""
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
-        self.reset()
-
-    def reset(self) -> None:
-        """Start a new measurement."""
         if self._device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(self._device)
             return
@@ -47,7 +43,7 @@ class PeakMemory:
             file.write("5")
 
     def bytes(self) -> int:
-        """Peak since the reset."""
+        """Peak so far."""
         if self._device.type == "cuda":
             return torch.cuda.max_memory_allocated(self._device)
         with contextlib.suppress(OSError), open("/proc/self/status") as file:

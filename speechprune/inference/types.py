@@ -29,7 +29,7 @@ class AnsweringOptions(PromptFormat):
         model's liking for a letter; 1 asks once, in the order given.
     permuted_check
         Every item with choices is put once more with each choice at another letter, to tell how far
-        answers hang on letters: column ``correct_permuted``, a prefill that no cost column counts.
+        answers depend on letters: column ``correct_permuted``, a prefill that no cost column counts.
     no_audio_baseline
         The job asks every item with choices once more without any audio, to tell what the questions
         give away: one prefill of text an item, which no cost column counts.
@@ -50,20 +50,12 @@ class AnsweringOptions(PromptFormat):
 
 @dataclass(frozen=True, kw_only=True)
 class Item:
-    """One question about one encoded recording.
+    """One question about one encoded recording."""
 
-    Parameters
-    ----------
-    item_id
-        Seeds random methods and orders of choices.
-    choices
-        2 to 26 texts, or None for an open-ended question.
-    """
-
-    item_id: str
+    item_id: str  # seeds random methods and orders of choices
     audio: EncodedAudio
     question: str
-    choices: tuple[str, ...] | None = None
+    choices: tuple[str, ...] | None = None  # 2 to 26 texts, or None for an open-ended question
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,7 +80,7 @@ class Answer:
     num_phase1_tokens
         Tokens that phase 1 left; None without phase 1.
     cost
-        Both accounts, the paper's and the whole truth. Encoding is shared evenly by the questions asked
+        Both accounts, the paper's and the actual FLOPs. Encoding is shared evenly by the questions asked
         together.
     seconds_prune, seconds_prefill, seconds_generate
         This answer's even share of the measured time of its batch.

@@ -23,18 +23,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Window:
-    """One input of an encoder.
+    """One input of an encoder."""
 
-    Parameters
-    ----------
-    samples
-        int16 at 16 kHz, at most ``window_samples`` of the model.
-    start_seconds
-        Where in the recording it starts.
-    """
-
-    samples: np.ndarray
-    start_seconds: float
+    samples: np.ndarray  # int16 at 16 kHz, at most ``window_samples`` of the model
+    start_seconds: float  # where in the recording it starts
 
 
 @dataclass(frozen=True)
@@ -56,52 +48,24 @@ class EncodedWindows:
 
 @dataclass(frozen=True)
 class SplicedPrompt:
-    """A prompt with the kept audio tokens in their place.
+    """A prompt with the kept audio tokens in their place."""
 
-    Parameters
-    ----------
-    embeds
-        ``inputs_embeds``, shape ``(tokens, D)``.
-    token_ids
-        One a position; ``audio_token_id`` where the audio is.
-    """
-
-    embeds: torch.Tensor
-    token_ids: list[int]
+    embeds: torch.Tensor  # ``inputs_embeds``, shape ``(tokens, D)``
+    token_ids: list[int]  # one a position; ``audio_token_id`` where the audio is
 
 
 @dataclass(frozen=True, kw_only=True)
 class LanguageModel:
-    """The text side of a loaded model: the handles on which prompts are scored and answers generated.
+    """The text side of a loaded model: the handles on which prompts are scored and answers generated."""
 
-    Parameters
-    ----------
-    tokenizer
-        A fast tokenizer, with offsets.
-    decoder
-        The decoder without its head: takes ``inputs_embeds``, gives ``last_hidden_state``.
-    head
-        States to logits.
-    embedding
-        Token ids to embeddings, scaled as the decoder takes them.
-    projections
-        W_Q and W_K of the first layer, for phase 2.
-    audio_token_id
-        The placeholder of the audio in a rendered chat.
-    end_token_ids
-        Tokens that end an answer.
-    max_prompt_tokens
-        Longest prompt that the decoder takes.
-    """
-
-    tokenizer: Any
-    decoder: Any
-    head: Any
-    embedding: Any
-    projections: FirstLayerProjections
-    audio_token_id: int
-    end_token_ids: frozenset[int]
-    max_prompt_tokens: int
+    tokenizer: Any  # a fast tokenizer, with offsets
+    decoder: Any  # the decoder without its head: takes ``inputs_embeds``, gives ``last_hidden_state``
+    head: Any  # states to logits
+    embedding: Any  # token ids to embeddings, scaled as the decoder takes them
+    projections: FirstLayerProjections  # W_Q and W_K of the first layer, for phase 2
+    audio_token_id: int  # the placeholder of the audio in a rendered chat
+    end_token_ids: frozenset[int]  # tokens that end an answer
+    max_prompt_tokens: int  # longest prompt that the decoder takes
 
 
 class SpeechModel(ABC):
@@ -110,12 +74,8 @@ class SpeechModel(ABC):
     A family is one file with a subclass, and one line in ``MODELS``. Encoding, pruning, prompts, scoring, the
     index and the search are shared; a family has only what differs.
 
-    Parameters
-    ----------
-    encoder_batch_size
-        Windows in one encoder batch, always of this one shape.
-    prefill_batch_tokens
-        Padded tokens in one prefill batch (at least one prompt).
+    - ``encoder_batch_size``: windows in one encoder batch, always of this one shape.
+    - ``prefill_batch_tokens``: padded tokens in one prefill batch (at least one prompt).
     """
 
     model_types: ClassVar[tuple[str, ...]]  # values of model_type in config.json
@@ -225,10 +185,7 @@ class SpeechModel(ABC):
     def embed_windows(self, windows: Sequence[Window]) -> list[tuple[torch.Tensor, np.ndarray]]:
         """Encode and project one batch of windows.
 
-        Returns
-        -------
-        list of tuple
-            S of each window, ``(tokens, D)``, and the times of its tokens, ``(tokens, 2)``.
+        Returns S of each window, ``(tokens, D)``, and the times of its tokens, ``(tokens, 2)``.
         """
         encoded = self.encode_windows(windows)
         embeds = self.project(encoded.states)

@@ -23,16 +23,10 @@ def generate(
     Prompts are padded on the left and hidden there by a mask; positions count from each prompt's first token.
     Only the last position's logits are formed.
 
-    Parameters
-    ----------
-    max_new_tokens
-        Limit, the closing token included.
+    ``max_new_tokens``: limit, the closing token included.
 
-    Returns
-    -------
-    tuple
-        Token ids of each answer, up to its closing token, and the time (``perf_counter`` seconds) at which
-        the first tokens were there.
+    Returns the token ids of each answer, up to its closing token, and the time (``perf_counter`` seconds) at
+    which the first tokens were there.
     """
     from transformers import DynamicCache
 

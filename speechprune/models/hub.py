@@ -64,7 +64,7 @@ def fetch_folder(uri: str, *, small_files_only: bool = False) -> str:
 def take_from_cache_only(path: str, revision: str | None) -> bool:
     """Whether a hub model is to be taken from the cache alone, because the hub can't be reached.
 
-    Left to itself, the hub's client would find that out for every file anew, each time after half a minute
+    Left to itself, the hub's client would find that out again for every file, each time after half a minute
     of printed retries.
 
     Raises

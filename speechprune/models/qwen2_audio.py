@@ -34,12 +34,8 @@ def num_audio_tokens(num_samples: int) -> int:
 class Qwen2Audio(SpeechModel):
     """Qwen2-Audio behind the contract of ``SpeechModel``.
 
-    Parameters
-    ----------
-    model
-        A loaded ``Qwen2AudioForConditionalGeneration`` in eval mode.
-    processor
-        Its ``Qwen2AudioProcessor``.
+    - ``model``: a loaded ``Qwen2AudioForConditionalGeneration`` in eval mode.
+    - ``processor``: its ``Qwen2AudioProcessor``.
     """
 
     model_types: ClassVar[tuple[str, ...]] = ("qwen2_audio",)

@@ -17,10 +17,7 @@ MODELS: dict[str, type[SpeechModel]] = {
 def find_family(path: str, model_type: str | None, family: str | None) -> type[SpeechModel]:
     """Find the family of a model.
 
-    Parameters
-    ----------
-    family
-        Name in ``MODELS`` or import path that takes precedence; None to go by ``model_type``.
+    ``family``: name in ``MODELS`` or import path that takes precedence; None to go by ``model_type``.
 
     Raises
     ------

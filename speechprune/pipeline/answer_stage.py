@@ -7,13 +7,13 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 from loguru import logger
 
-from speechprune.data import answer_rows as data
+from speechprune.data import Row, column_values
+from speechprune.data.answer_rows import Failure, answer_rows
 from speechprune.inference.answer import answer_prepared
 from speechprune.inference.encode import EncodedAudio, encode_recordings
 from speechprune.inference.no_audio import answer_without_audio
@@ -30,7 +30,6 @@ from speechprune.pipeline.run_store import RunStore
 from speechprune.pipeline.stages import decode_recording, write_answers
 from speechprune.pipeline.tasks import unpack_items
 
-Row = dict[str, Any]
 BINARY_COLUMNS = ("pcm", "windows")
 
 
@@ -39,12 +38,8 @@ def answer_stages(
 ) -> Stages:
     """The stages of every job that answers questions.
 
-    Parameters
-    ----------
-    model
-        As the config calls it: rows name it so.
-    points
-        How to prune: one answer per item at each, or at those that its task names as missing.
+    - ``model``: as in the config: rows name it so.
+    - ``points``: how to prune: one answer per item at each, or at those that its task lists as missing.
     """
     return Stages(
         decode=decode_recording,
@@ -89,14 +84,15 @@ class AnswerStage:
         tables = []
         for task in tasks:
             task_id = task["task_id"]
-            audio = encoded.get(task_id)
-            if isinstance(audio, EncodedAudio):
-                tables += [
-                    self._rows(task, point, rows, outcomes[task_id, point.name], audio, no_audio[task_id])
-                    for point, rows in self._points_of(task)
-                ]
-            else:  # not decoded, or not encoded
-                tables.append(self._failed(task, audio))
+            audio = encoded.get(
+                task_id
+            )  # an error where it could not be encoded, None where not even decoded
+            for point, rows in self._points_of(task):
+                if isinstance(audio, EncodedAudio):
+                    own, predictions = outcomes[task_id, point.name], no_audio[task_id]
+                    tables.append(self._rows(task, point, rows, own, audio, predictions))
+                else:
+                    tables.append(self._rows(task, point, rows, [audio] * len(rows), None, {}))
         return pa.concat_tables(tables)
 
     def _outcomes(
@@ -113,19 +109,14 @@ class AnswerStage:
             points = [point for point in places if point.query_text == query_text]
             options = replace(self._options, query_text=query_text)
             methods = [point.method for point in points]
-            asked = {
-                (task_id, row): question
-                for (task_id, row), question in zip(
-                    [(task_id, row) for task_id, some in items.items() for row in range(len(some))],
-                    prepare_queries(
-                        self._model, [item for some in items.values() for item in some], methods, options
-                    ),
-                    strict=True,
-                )
+            all_items = {
+                (task_id, row): item for task_id, some in items.items() for row, item in enumerate(some)
             }
+            queries = prepare_queries(self._model, list(all_items.values()), methods, options)
+            prepared = dict(zip(all_items, queries, strict=True))
             for point in points:
-                questions = [asked[place] for place in places[point]]
-                answers = answer_prepared(self._model, questions, point.method, options)
+                own = [prepared[place] for place in places[point]]
+                answers = answer_prepared(self._model, own, point.method, options)
                 for (task_id, _), answer in zip(places[point], answers, strict=True):
                     outcomes[task_id, point.name].append(answer)
         for (task_id, name), some in outcomes.items():
@@ -142,13 +133,6 @@ class AnswerStage:
             if rows:
                 yield point, rows
 
-    def _failed(self, task: Row, error: Exception | None) -> pa.Table:
-        """Rows of a recording that could not be encoded; without an error it was not even decoded."""
-        return pa.concat_tables(
-            self._rows(task, point, rows, [error] * len(rows), None, {})
-            for point, rows in self._points_of(task)
-        )
-
     def _rows(
         self,
         task: Row,
@@ -163,7 +147,7 @@ class AnswerStage:
         if task["missing_points"] is not None:
             items = items.take(pa.array(rows, pa.int64()))
             items = items.append_column("point", pa.array([point.name] * len(items), pa.string()))
-        return data.answer_rows(
+        return answer_rows(
             items,
             [outcome if isinstance(outcome, Answer) else _failure(task, outcome) for outcome in outcomes],
             point=point,
@@ -187,12 +171,10 @@ class AnswerStage:
 
     def _encode(self, tasks: list[Row]) -> dict[str, EncodedAudio | Exception]:
         """Encode together; if that fails, one by one, so that one recording fails for itself."""
+        if not tasks:
+            return {}
         try:
-            return (
-                dict(zip((t["task_id"] for t in tasks), self._encode_all(tasks), strict=True))
-                if tasks
-                else {}
-            )
+            return dict(zip((task["task_id"] for task in tasks), self._encode_all(tasks), strict=True))
         except Exception as error:
             if len(tasks) == 1:
                 logger.opt(exception=error).debug("encoding {} failed", tasks[0]["audio"])
@@ -211,22 +193,17 @@ class AnswerStage:
         return [by_id[task["task_id"]] for task in tasks]
 
 
-def _failure(task: Row, error: Exception | None) -> data.Failure:
+def _failure(task: Row, error: Exception | None) -> Failure:
     if error is None:
-        return data.Failure(task["error_type"], task["error"])
-    return data.Failure(type(error).__name__, failure_sentence(error))
+        return Failure(task["error_type"], task["error"])
+    return Failure(type(error).__name__, failure_sentence(error))
 
 
 def _items_of(task: Row, audio: EncodedAudio) -> list[Item]:
-    columns = (task["items"].column(name).to_pylist() for name in ("item_id", "question", "choices"))
+    columns = ("item_id", "question", "choices")
     return [
-        Item(
-            item_id=item_id,
-            audio=audio,
-            question=question,
-            choices=None if choices is None else tuple(choices),
-        )
-        for item_id, question, choices in zip(*columns, strict=True)
+        Item(item_id=item_id, audio=audio, question=question, choices=choices and tuple(choices))
+        for item_id, question, choices in column_values(task["items"], columns)
     ]
 
 
@@ -247,17 +224,10 @@ def load_in_worker(model: ModelOptions, num_threads: int | None) -> SpeechModel:
 
 def task_rows(decoded: pa.Table) -> list[Row]:
     """One dict a recording; samples and stored windows stay a view of Ray's shared memory."""
-    return [_task_row(decoded, index) for index in range(len(decoded))]
-
-
-def _task_row(decoded: pa.Table, index: int) -> Row:
-    row: Row = {
-        name: decoded.column(name)[index].as_py()
-        for name in decoded.column_names
-        if name not in (*BINARY_COLUMNS, "items")
-    }
-    for name in BINARY_COLUMNS:
-        value = decoded.column(name)[index]
-        row[name] = value.as_buffer() if value.is_valid else None
-    row["items"] = unpack_items(decoded.column("items")[index].as_py())
-    return row
+    rows: list[Row] = decoded.drop_columns(list(BINARY_COLUMNS)).to_pylist()
+    for index, row in enumerate(rows):
+        row["items"] = unpack_items(row["items"])
+        for name in BINARY_COLUMNS:
+            value = decoded.column(name)[index]
+            row[name] = value.as_buffer() if value.is_valid else None
+    return rows

@@ -8,6 +8,7 @@ import pyarrow as pa
 from loguru import logger
 
 from speechprune import storage
+from speechprune.data import column_values
 from speechprune.data.index_files import Part, stored_parts
 from speechprune.data.index_models import open_index
 from speechprune.data.manifest import Manifest, read_manifest
@@ -63,9 +64,7 @@ def run_batch_qa(config: BatchQAConfig) -> Summary:
 
 def _announce(config: BatchQAConfig, manifest: Manifest, num_done: int) -> None:
     items = manifest.items
-    num_recordings = len(
-        set(zip(*(items.column(n).to_pylist() for n in ("audio", "start", "end")), strict=True))
-    )
+    num_recordings = len(set(column_values(items, ("audio", "start", "end"))))
     logger.info(
         "{}: {:,} recordings, {:,} questions, {:,} of them already answered",
         config.input.manifest,

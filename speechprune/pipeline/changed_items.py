@@ -7,6 +7,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from speechprune.data import column_values
 from speechprune.data.manifest import ManifestError
 
 ASKED_COLUMNS = ("audio", "question", "choices", "answer", "start", "end")
@@ -22,16 +23,10 @@ def refuse_changed_items(
     edited, or be the same in a manifest that has nothing to do with these answers. Recordings may have moved:
     of their addresses only the file's name must stay.
 
-    Parameters
-    ----------
-    answered
-        ``key_columns`` and ``ASKED_COLUMNS`` of the answers; in a sweep one row per point.
-    items
-        Items of the manifest, with the same columns.
-    key_columns
-        Columns that identify an item: its id, in a sweep with the benchmark's name.
-    path, place
-        The run directory and the setting that leads to it, for the sentence.
+    - ``answered``: ``key_columns`` and ``ASKED_COLUMNS`` of the answers; in a sweep one row per point.
+    - ``items``: items of the manifest, with the same columns.
+    - ``key_columns``: columns that identify an item: its id, in a sweep with the benchmark's name.
+    - ``path`` and ``place``: the run directory and the setting that leads to it, for the sentence.
 
     Raises
     ------
@@ -39,13 +34,14 @@ def refuse_changed_items(
         The first such item, what has changed, and how many more there are.
     """
     firsts: dict[tuple[str, ...], int] = {}
-    for number, key in enumerate(_keys(answered, key_columns)):
+    for number, key in enumerate(column_values(answered, key_columns)):
         firsts.setdefault(key, number)
     rows = answered.take(pa.array(firsts.values(), pa.int64())).select(ASKED_COLUMNS).to_pylist()
     before = dict(zip(firsts, rows, strict=True))
+    asked = items.select(ASKED_COLUMNS).to_pylist()
     others = [
         (key, name, before[key][name], item[name])
-        for key, item in zip(_keys(items, key_columns), items.select(ASKED_COLUMNS).to_pylist(), strict=True)
+        for key, item in zip(column_values(items, key_columns), asked, strict=True)
         if key in before and (name := _changed(before[key], item))
     ]
     if not others:
@@ -62,10 +58,6 @@ def refuse_changed_items(
 def _brief(value: Any) -> str:
     """As written in Python, within a line: a question may fill a page."""
     return textwrap.shorten(repr(value), MAX_SHOWN_CHARACTERS, placeholder=" ...")
-
-
-def _keys(table: pa.Table, key_columns: list[str]) -> list[tuple[str, ...]]:
-    return list(zip(*(table.column(name).to_pylist() for name in key_columns), strict=True))
 
 
 def _changed(before: dict[str, Any], item: dict[str, Any]) -> str | None:

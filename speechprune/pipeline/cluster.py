@@ -1,4 +1,4 @@
-"""Ray as all jobs start it, and what it says when it can't go on."""
+"""Start of Ray for all jobs, and one line for an error that ends a worker."""
 
 from __future__ import annotations
 

@@ -1,10 +1,10 @@
-"""The config of the main job: one dataclass a section."""
+"""Configuration of the main job: one dataclass per section."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import ClassVar, Literal
+from typing import Literal
 
 from speechprune.data.sources import InputOptions
 from speechprune.inference.types import AnsweringOptions
@@ -94,6 +94,3 @@ class BatchQAConfig:
     pruning: PruningOptions = field(default_factory=PruningOptions)
     answering: AnsweringOptions = field(default_factory=AnsweringOptions)
     ray: RayOptions = field(default_factory=RayOptions)
-
-    # what decides an answer: a run directory holds the answers of one value of these sections
-    ANSWER_SECTIONS: ClassVar = ("model", "pruning", "answering")

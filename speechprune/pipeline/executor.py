@@ -21,28 +21,19 @@ Stage = Callable[[pa.Table], pa.Table]
 
 @dataclass(frozen=True)
 class Stages:
-    """What is done with tasks, whoever executes it; plain functions and one class, which know no Ray.
+    """What is done with tasks, whoever executes it; plain functions and one class, which know no Ray."""
 
-    Parameters
-    ----------
-    decode
-        ``decode(task, failures=..., max_gigabytes=...)``: a one-row table of ``TASK_SCHEMA`` to one of
-        ``DECODED_SCHEMA``.
-    model
-        ``model(model=..., num_threads=..., failures=...)`` loads the model and returns the stage that takes
-        blocks of decoded recordings to rows; of a recording with an error it makes failed rows. In a process
-        of its own it sets the number of CPU threads; None leaves them.
-    write
-        Writes a block of rows and returns a table of one row that reports it, with at least the columns
-        ``PROGRESS_SCHEMA``.
-    doing
-        What the stage with the model does, for sentences about recordings.
-    """
-
+    # ``decode(task, failures=..., max_gigabytes=...)``: a one-row table of ``TASK_SCHEMA`` to one of
+    # ``DECODED_SCHEMA``
     decode: Callable[..., pa.Table]
+    # ``model(model=..., num_threads=..., failures=...)`` loads the model and returns the stage that takes
+    # blocks of decoded recordings to rows; of a recording with an error it makes failed rows. In a process of
+    # its own it sets the number of CPU threads; None leaves them
     model: Callable[..., Stage]
+    # writes a block of rows and returns a table of one row that reports it, with at least the columns
+    # ``PROGRESS_SCHEMA``
     write: Stage
-    doing: str
+    doing: str  # what the stage with the model does, for sentences about recordings
 
 
 class Executor(Protocol):
@@ -60,11 +51,9 @@ class Executor(Protocol):
         CodeError
             What fails is code and not data.
         """
-        ...
 
     def put(self, value: Any) -> Any:
         """Keep a value where all calls can reach it; returns its handle."""
-        ...
 
     def submit(
         self,
@@ -87,15 +76,12 @@ class Executor(Protocol):
         retry
             Call it again where its worker died.
         """
-        ...
 
     def get(self, handle: Any) -> Any:
         """Wait for a result; raises ``StartError`` or ``CodeError`` where there is none."""
-        ...
 
     def get_or_none(self, handle: Any) -> Any:
         """Wait for a result; None where the worker died."""
-        ...
 
 
 def make_executor(options: RayOptions, model: ModelOptions) -> Executor:

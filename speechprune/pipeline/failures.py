@@ -34,12 +34,8 @@ class StartError(RuntimeError):
 class CodeError(RuntimeError):
     """A bug in this library, or in a method or model of the user's; no recording is to blame.
 
-    Parameters
-    ----------
-    traceback
-        As it was formatted in the worker: exceptions themselves lose it between processes.
-    sentence
-        What happened, in one line.
+    - ``traceback``: as it was formatted in the worker: exceptions themselves lose it between processes.
+    - ``sentence``: what happened, in one line.
     """
 
     def __init__(self, traceback: str, sentence: str) -> None:
@@ -73,18 +69,10 @@ def is_about_data(error: BaseException) -> bool:
 
 @dataclass(frozen=True)
 class UnexpectedError:
-    """An exception that is not about data, as text that can leave its worker.
+    """An exception that is not about data, as text that can leave its worker."""
 
-    Parameters
-    ----------
-    place
-        Type, file and line: exceptions that agree in them are the same.
-    traceback
-        As Python would print it.
-    """
-
-    place: str
-    traceback: str
+    place: str  # type, file and line: exceptions that agree in them are the same
+    traceback: str  # as Python would print it
 
     @classmethod
     def of(cls, error: BaseException) -> UnexpectedError:
@@ -96,7 +84,7 @@ class UnexpectedError:
 
 
 def code_error(error: Exception) -> CodeError | None:
-    """What ends the job for an exception that left a stage; None where a line about the data says it all."""
+    """What ends the job for an exception that left a stage; None where a line about the data is enough."""
     if isinstance(error, CodeError):
         return error
     if isinstance(error, ValueError | OSError) or is_about_data(error):
@@ -108,10 +96,7 @@ def code_error(error: Exception) -> CodeError | None:
 class FailureLog:
     """Failures of one worker's recordings, which end the job once they are plainly code and not data.
 
-    Parameters
-    ----------
-    report
-        Called with ``task_id`` and ``UnexpectedError`` for every recording that met one.
+    ``report``: called with ``task_id`` and ``UnexpectedError`` for every recording that met one.
     """
 
     def __init__(self, report: Callable[[str, UnexpectedError], None]) -> None:

@@ -71,22 +71,12 @@ def estimate_hours(spans: pa.Table) -> str:
 
 def header_lengths(uris: Sequence[str]) -> list[float | None]:
     """Seconds of each recording by its header; None where there is none."""
-
-    def length(uri: str) -> float | None:
-        try:
-            return header_seconds(uri)
-        except Exception:  # a store out of reach, say: decoding will tell
-            return None
-
     with ThreadPoolExecutor(NUM_READERS) as pool:
-        return list(pool.map(length, uris))
+        return list(pool.map(header_seconds, uris))
 
 
 def _slice_seconds(row: dict[str, float | str | None]) -> float | None:
-    try:
-        whole = header_seconds(str(row["audio"]))
-    except Exception:  # a store out of reach, say: the recording's own row will tell
-        return None
+    whole = header_seconds(str(row["audio"]))
     if whole is None:
         return None
     end = whole if row["end"] is None else min(whole, float(row["end"]))

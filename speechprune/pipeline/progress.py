@@ -22,21 +22,13 @@ NUM_FAILURES_SHOWN = 10
 
 @dataclass(frozen=True)
 class Activity:
-    """What an executor is doing at a moment.
+    """What an executor is doing at a moment."""
 
-    Parameters
-    ----------
-    num_decoding, num_with_model
-        Recordings that are being decoded, or are with the model.
-    num_actors
-        Processes that hold the model; None where this one does.
-    longest, longest_seconds
-        The recording that has been in one stage for the longest time, and since when.
-    """
-
+    # num_decoding, num_with_model: recordings that are being decoded, or are with the model
     num_decoding: int = 0
     num_with_model: int = 0
-    num_actors: int | None = None
+    num_actors: int | None = None  # processes that hold the model; None where this one does
+    # longest, longest_seconds: the recording that has been in one stage for the longest time, and since when
     longest: str | None = None
     longest_seconds: float = 0.0
 
@@ -55,14 +47,10 @@ class Activity:
 
 
 class Progress:
-    """Progress of one launch, from the reports of the write stage and what the executor says.
+    """Progress of one launch, from the reports of the write stage and the activity of the executor.
 
-    Parameters
-    ----------
-    doing, items
-        What is done, and to what, in words.
-    failures_in
-        Where all failures can be read.
+    - ``doing`` and ``items``: what is done, and to what, in words.
+    - ``failures_in``: where all failures can be read.
     """
 
     def __init__(
@@ -101,10 +89,7 @@ class Progress:
     ) -> Progress:
         """Take what else an executor knows; a context manager while the run lasts.
 
-        Parameters
-        ----------
-        tracebacks
-            Of all unexpected exceptions so far: each is logged as soon as it is seen.
+        ``tracebacks``: of all unexpected exceptions so far; each is logged as soon as it is seen.
         """
         self._num_recordings, self._activity, self._tracebacks = num_recordings, activity, tracebacks
         return self
@@ -180,7 +165,7 @@ class Progress:
             self._show()
 
     def note_gpus(self, used: dict[str, float]) -> None:
-        """Take what ``gpu_use`` says of this launch."""
+        """Take the result of ``gpu_use`` for this launch."""
         self._gpus = used
 
     def _rate(self) -> str:

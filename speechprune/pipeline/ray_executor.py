@@ -21,7 +21,7 @@ from speechprune.pipeline.executor import Stages
 from speechprune.pipeline.failures import StartError, code_error
 from speechprune.pipeline.gpus import gpu_use
 from speechprune.pipeline.progress import Activity, Progress
-from speechprune.pipeline.retries import Limits, PoisonGuard, guard_decode, guard_write, start_tracker
+from speechprune.pipeline.retries import PoisonGuard, guard_decode, guard_write, start_tracker
 from speechprune.pipeline.tasks import split_blocks
 
 # CPUs of a task or actor of a stage. They differ: Ray would fuse decoding into a model's actor of the same
@@ -36,7 +36,9 @@ class RayExecutor:
     def __init__(self, options: RayOptions, model: ModelOptions) -> None:
         start_ray()
         self._options = options
-        self.model = for_workers(model)
+        # workers run in other folders
+        is_local = Path(model.path).is_dir()
+        self.model = replace(model, path=storage.absolute(model.path)) if is_local else model
 
     def run(self, stages: Stages, tasks: pa.Table, progress: Progress) -> list[dict[str, Any]]:
         """Build the Ray Data pipeline and pull the rows through it; see ``Executor``.
@@ -49,8 +51,7 @@ class RayExecutor:
         options = self._options
         pool = actor_pool(options, self.model)
         tracker = start_tracker()
-        limits = Limits(options.max_attempts, options.max_seconds_per_recording, options.max_decode_gb)
-        guards = {"tracker": tracker, "limits": limits}
+        guards = {"tracker": tracker, "limits": options}
         # from_arrow would run a task a block, to learn its size
         dataset = ray.data.from_blocks(list(split_blocks(tasks, options.recordings_per_block)))
         dataset = dataset.map_batches(
@@ -150,11 +151,6 @@ def _soon(handle: Any, default: Any) -> Any:
         return ray.get(handle, timeout=ACTIVITY_SECONDS)
     except (RayError, GetTimeoutError):
         return default
-
-
-def for_workers(model: ModelOptions) -> ModelOptions:
-    """With a local folder as an absolute path: workers run in other folders."""
-    return replace(model, path=storage.absolute(model.path)) if Path(model.path).is_dir() else model
 
 
 def actor_pool(options: RayOptions, model: ModelOptions) -> dict[str, Any]:

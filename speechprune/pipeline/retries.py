@@ -14,7 +14,6 @@ import functools
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -22,6 +21,8 @@ import ray
 from ray.exceptions import RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from speechprune.data import column_values
+from speechprune.pipeline.config import RayOptions
 from speechprune.pipeline.failures import (
     CodeError,
     FailureLog,
@@ -110,33 +111,11 @@ def start_tracker() -> Any:
     return ray.remote(AttemptTracker).options(scheduling_strategy=here, **lasting).remote()
 
 
-@dataclass(frozen=True)
-class Limits:
-    """Per-recording retry, time and memory limits.
-
-    Parameters
-    ----------
-    max_attempts
-        Workers that it may kill.
-    max_seconds
-        In one attempt at one stage; then the worker is ended, and the attempt counts as a kill. None: for
-        ever.
-    max_decode_gb
-        Memory that decoding it may take. None: all there is.
-    """
-
-    max_attempts: int
-    max_seconds: float | None = None
-    max_decode_gb: float | None = None
-
-
 class Attempts:
     """A stage's view of the tracker; attempts of one stage don't count against another.
 
-    Parameters
-    ----------
-    max_seconds
-        See ``Limits``; times the number of recordings that are tried together.
+    ``max_seconds``: after which a worker is ended; times the number of recordings that are tried together.
+    None: never.
     """
 
     def __init__(self, tracker: Any, stage: str, max_seconds: float | None = None) -> None:
@@ -168,15 +147,16 @@ class Attempts:
             ray.get(self._tracker.end.remote(self._stage, list(recordings)))
 
 
-def raise_if_poisoned(attempts: Attempts, task_id: str, audio: str, limits: Limits, doing: str) -> None:
+def raise_if_poisoned(attempts: Attempts, task_id: str, audio: str, limits: RayOptions, doing: str) -> None:
     """Raise ``PoisonedRecording`` for a recording that has used up its attempts."""
     (num_open,) = attempts.open_attempts([task_id])
     if num_open < limits.max_attempts:
         return
     times = f"in {num_open} attempt{'s' if num_open > 1 else ''}"
-    if limits.max_seconds is not None and attempts.seconds_open(task_id) >= limits.max_seconds:
+    max_seconds = limits.max_seconds_per_recording
+    if max_seconds is not None and attempts.seconds_open(task_id) >= max_seconds:
         raise PoisonedRecording(
-            f"{doing} {audio} was not done after {limits.max_seconds:g} s {times}: look at the file, "
+            f"{doing} {audio} was not done after {max_seconds:g} s {times}: look at the file, "
             "or raise ray.max_seconds_per_recording"
         )
     raise PoisonedRecording(
@@ -185,11 +165,11 @@ def raise_if_poisoned(attempts: Attempts, task_id: str, audio: str, limits: Limi
 
 
 def guard_decode(
-    task: pa.Table, *, decode: Callable[..., pa.Table], tracker: Any, limits: Limits
+    task: pa.Table, *, decode: Callable[..., pa.Table], tracker: Any, limits: RayOptions
 ) -> pa.Table:
     """Decode the one recording of a one-row table, unless it has used up its attempts."""
     recordings = recordings_of(task)
-    attempts = Attempts(tracker, "decode", limits.max_seconds)
+    attempts = Attempts(tracker, "decode", limits.max_seconds_per_recording)
     try:
         for task_id, audio in recordings.items():
             raise_if_poisoned(attempts, task_id, audio, limits, "decoding")
@@ -219,11 +199,11 @@ class PoisonGuard:
         model: ModelOptions,
         num_threads: int,
         tracker: Any,
-        limits: Limits,
+        limits: RayOptions,
     ) -> None:
         self._stage = make_stage(model=model, num_threads=num_threads, failures=failure_log(tracker))
-        self._together = Attempts(tracker, "model together", limits.max_seconds)
-        self._alone = Attempts(tracker, "model alone", limits.max_seconds)
+        self._together = Attempts(tracker, "model together", limits.max_seconds_per_recording)
+        self._alone = Attempts(tracker, "model alone", limits.max_seconds_per_recording)
         self._doing = doing
         self._tracker = tracker
         self._limits = limits
@@ -251,8 +231,7 @@ class PoisonGuard:
 
 def recordings_of(tasks: pa.Table) -> dict[str, str]:
     """Address of the recording of each task, by its id."""
-    columns = (tasks.column(name).to_pylist() for name in ("task_id", "audio"))
-    return dict(zip(*columns, strict=True))
+    return dict(column_values(tasks, ("task_id", "audio")))
 
 
 @functools.lru_cache(maxsize=1)

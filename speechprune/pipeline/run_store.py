@@ -17,6 +17,7 @@ import pyarrow as pa
 from loguru import logger
 
 from speechprune import storage
+from speechprune.data import column_values
 from speechprune.data.columns import ANSWER_COLUMNS, ITEM_COLUMNS
 from speechprune.data.parquet_files import NUM_READERS, DamagedFileError, as_parquet, read_parquet
 from speechprune.pipeline.changed_items import ASKED_COLUMNS, refuse_changed_items
@@ -90,12 +91,8 @@ class RunStore:
     def answering(self, items: pa.Table, keys: Iterable[Key] | None = None) -> Iterator[list[Key]]:
         """Yield the keys that are to be answered in this launch, their earlier failures dropped.
 
-        Parameters
-        ----------
-        items
-            Items of the manifest, with the column ``benchmark`` where that is a key column.
-        keys
-            All keys that the job wants answered. Default: those of the items.
+        - ``items``: items of the manifest, with the column ``benchmark`` where that is a key column.
+        - ``keys``: all keys that the job wants answered. Default: those of the items.
 
         Raises
         ------
@@ -103,7 +100,7 @@ class RunStore:
             An answered item now asks something else.
         """
         self.check_items(items)
-        wanted = self._keys_of(items) if keys is None else keys
+        wanted = column_values(items, self.key_columns) if keys is None else keys
         todo = [key for key in wanted if key not in self.answered]
         self.drop_failed(todo)
         yield todo
@@ -164,7 +161,7 @@ class RunStore:
         def read(file: str) -> list[Key] | None:
             # all columns, as each has its checksums
             try:
-                return read_parquet(file, lambda parquet: self._keys_of(parquet.read()))
+                return read_parquet(file, lambda parquet: column_values(parquet.read(), self.key_columns))
             except DamagedFileError:
                 return None
 
@@ -198,13 +195,10 @@ class RunStore:
 
         The file is named by the keys in it: a retried task writes over its own file.
         """
-        keys = "\n".join(sorted("\t".join(key) for key in self._keys_of(table)))
+        keys = "\n".join(sorted("\t".join(key) for key in column_values(table, self.key_columns)))
         name = hashlib.sha256(keys.encode()).hexdigest()[:24]
         uri = storage.join(self.path, "answers", f"status={status}", f"{name}.parquet")
         storage.write_bytes(uri, as_parquet(table))
 
     def _files(self, status: str) -> list[str]:
         return storage.files_in(storage.join(self.path, "answers", f"status={status}"), ".parquet")
-
-    def _keys_of(self, table: pa.Table) -> list[Key]:
-        return list(zip(*(table.column(name).to_pylist() for name in self.key_columns), strict=True))

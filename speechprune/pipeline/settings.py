@@ -36,26 +36,20 @@ class AnsweringConfig(Protocol):
     @property
     def model(self) -> ModelOptions:
         """The model."""
-        ...
 
     @property
     def pruning(self) -> PruningOptions:
         """How audio tokens are pruned."""
-        ...
 
     @property
     def answering(self) -> AnsweringOptions:
         """How questions are put."""
-        ...
 
 
 def answer_settings(config: AnsweringConfig, states: str | None) -> dict[str, Any]:
     """All settings that can change an answer, by dotted name.
 
-    Parameters
-    ----------
-    states
-        How the index that recordings are taken from stores them; None without an index.
+    ``states``: how the index that recordings are taken from stores them; None without an index.
     """
     # imports torch, which workers that write do without
     from speechprune.models.fingerprint import fingerprint

@@ -60,17 +60,10 @@ def decode_recording(
 
     Of a recording that an index holds the stored windows are read in place of its audio.
 
-    Parameters
-    ----------
-    max_gigabytes
-        Memory that decoding may take, in 10^9 bytes; None for no limit.
-    are_parts
-        Tasks are parts of recordings, see ``decode_audio``.
+    - ``max_gigabytes``: memory that decoding may take, in 10^9 bytes; None for no limit.
+    - ``are_parts``: tasks are parts of recordings, see ``decode_audio``.
 
-    Returns
-    -------
-    pyarrow.Table
-        ``DECODED_SCHEMA``, one row; a recording that can't be decoded has an error in it.
+    Returns one row of ``DECODED_SCHEMA``; a recording that can't be decoded has an error in it.
     """
     (task,) = tasks.to_pylist()
     start_seconds = time.perf_counter()

@@ -40,7 +40,6 @@ class AnswersSource(Protocol):
 
     def read_answers(self, status: str, columns: list[str]) -> pa.Table:
         """Some columns of all rows of a status; null in files that lack one."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -60,21 +59,18 @@ def summarise(
 ) -> Summary:
     """Summarise the items of a manifest in a run directory, whichever launch answered them.
 
-    Parameters
-    ----------
-    item_ids
-        The manifest's items; rows of others in the same directory don't count.
-    throughput
-        Of this launch, see ``Progress``: ``num_items``, ``audio_hours``, ``seconds``, ...
+    - ``item_ids``: the manifest's items; rows of others in the same directory don't count.
+    - ``throughput``: of this launch, see ``Progress``: ``num_items``, ``audio_hours``, ``seconds``, ...
     """
     ids = pa.array(sorted(item_ids), pa.string())
+    seconds = throughput["seconds"]
     ok = run.read_answers("ok", list(READ_COLUMNS))
     ok = ok.filter(pc.is_in(ok.column("item_id"), value_set=ids))
     failed = run.read_answers("failed", ["item_id", "error_type"])
     failed = failed.filter(pc.is_in(failed.column("item_id"), value_set=ids))
     recordings = {
         (r["audio"], r["start"], r["end"]): r["audio_seconds"]
-        for r in _rows(ok, "audio", "start", "end", "audio_seconds")
+        for r in ok.select(["audio", "start", "end", "audio_seconds"]).to_pylist()
     }
     values: dict[str, Any] = {
         "num_items": len(item_ids),
@@ -91,22 +87,13 @@ def summarise(
         "totals": {name: pc.sum(ok.column(name)).as_py() or 0.0 for name in aggregated(summary="sum")},
         "this_launch": {
             **throughput,
-            "items_per_second": throughput["num_items"] / throughput["seconds"]
-            if throughput["seconds"]
-            else None,
-            "audio_hours_per_hour": (
-                throughput["audio_hours"] * 3600 / throughput["seconds"] if throughput["seconds"] else None
-            ),
+            "items_per_second": throughput["num_items"] / seconds if seconds else None,
+            "audio_hours_per_hour": throughput["audio_hours"] * 3600 / seconds if seconds else None,
         },
         "answers": f"{run.path}/answers",
         "finished_at": datetime.now(UTC).isoformat(timespec="seconds"),
     }
     return Summary(values)
-
-
-def _rows(table: pa.Table, *columns: str) -> list[dict[str, Any]]:
-    rows: list[dict[str, Any]] = table.select(columns).to_pylist()
-    return rows
 
 
 def _accuracy(ok: pa.Table) -> dict[str, Any]:

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
+from speechprune.data import column_values
+
 if TYPE_CHECKING:
     from speechprune.data.index_files import Part
     from speechprune.data.manifest import Manifest
@@ -38,18 +40,15 @@ def make_tasks(
 ) -> pa.Table:
     """Group the items still to be answered by recording (and slice of it), in the manifest's order.
 
-    Parameters
-    ----------
-    stored
-        Where an index holds recordings, by address; slices of them are decoded all the same, as the windows
-        of a slice begin at its start.
-    missing_points
-        Of a sweep: names of the points at which each item of the manifest is not answered yet.
+    - ``stored``: where an index holds recordings, by address; slices of them are decoded all the same, as the
+      windows of a slice begin at its start.
+    - ``missing_points``: of a sweep: names of the points at which each item of the manifest is not answered
+      yet.
     """
     items = manifest.items
     groups: dict[tuple[str, float | None, float | None, str | None], list[int]] = defaultdict(list)
-    columns = (items.column(name).to_pylist() for name in ("item_id", "audio", "start", "end"))
-    for index, (item_id, audio, start, end) in enumerate(zip(*columns, strict=True)):
+    identities = column_values(items, ("item_id", "audio", "start", "end"))
+    for index, (item_id, audio, start, end) in enumerate(identities):
         if item_id not in answered:
             groups[audio, start, end, manifest.malformed.get(item_id)].append(index)
     rows = [
@@ -76,14 +75,10 @@ def _index_parts(
 
 def split_blocks(tasks: pa.Table, recordings_per_block: int) -> Iterator[pa.Table]:
     """Blocks: the unit of scheduling, retry and progress."""
-    for begin in range(0, len(tasks), recordings_per_block):
-        # combine: a slice would drag the whole table along when it is serialised
-        yield pa.Table.from_batches(
-            [
-                batch.take(pa.array(range(len(batch))))
-                for batch in tasks.slice(begin, recordings_per_block).to_batches()
-            ]
-        )
+    for start in range(0, len(tasks), recordings_per_block):
+        num_tasks = min(recordings_per_block, len(tasks) - start)
+        # take: a slice would drag the whole table along when it is serialised
+        yield tasks.slice(start, num_tasks).take(pa.array(range(num_tasks)))
 
 
 def pack_items(items: pa.Table) -> bytes:

@@ -105,7 +105,6 @@ class PruningMethod(ABC):
         self, shape: DecoderShape, num_tokens: int, num_query_tokens: int, num_phase1_tokens: int | None
     ) -> int:
         """Count the FLOPs of choosing for one question: here those of the features."""
-        del num_phase1_tokens
         return sum(feature.flops(shape, num_tokens, num_query_tokens) for feature in self.features)
 
     def prune(self, inputs: PruningInputs) -> PruningResult:

@@ -28,18 +28,11 @@ _STEPS = 2.0**11  # coordinates of directions are multiples of 1 / _STEPS
 
 @dataclass(frozen=True)
 class WordMatches:
-    """Where a query's words are matched in a recording: all that is kept of one pass over it.
+    """Where a query's words are matched in a recording: all that is kept of one pass over it."""
 
-    Parameters
-    ----------
-    best_cosines
-        max over a block's tokens i of cos(S_i, T_v), for every block and word v: float32, ``(B, V)``.
-    block_tokens
-        Tokens in a block; the last may be short.
-    """
-
+    # max over a block's tokens i of cos(S_i, T_v), for every block and word v: float32, ``(B, V)``
     best_cosines: np.ndarray
-    block_tokens: int
+    block_tokens: int  # tokens in a block; the last may be short
 
 
 def block_tokens(token_rate: float) -> int:
@@ -192,7 +185,6 @@ def keep_nearest(distances: np.ndarray, scores: np.ndarray, num_kept: int) -> np
         int64 token indices, ascending.
     """
     farthest = np.partition(distances, num_kept - 1)[num_kept - 1]
-    near = np.flatnonzero(
-        distances <= farthest
-    )  # few of an hour's tokens: sorting all takes five times as long
+    # few of an hour's tokens: sorting all takes five times as long
+    near = np.flatnonzero(distances <= farthest)
     return near[keep_highest(num_kept, -distances[near], scores[near])]

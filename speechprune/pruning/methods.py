@@ -231,12 +231,17 @@ def method_class(name: str) -> type[PruningMethod]:
     Raises
     ------
     ValueError
-        Unknown; the sentence names the nearest.
+        Unknown, then the sentence names the nearest; or a class without a name.
     """
     if name in METHODS:
         return METHODS[name]
     if is_import_path(name):
-        return import_class(name, PruningMethod, "method")  # type: ignore[type-abstract]
+        found = import_class(name, PruningMethod, "method")  # type: ignore[type-abstract]
+        if not isinstance(getattr(found, "name", None), str):
+            raise ValueError(
+                f'method is {name!r}, whose class has no name: add name: ClassVar[str] = "..." to it'
+            )
+        return found
     close = difflib.get_close_matches(name, METHODS, n=1)
     hint = f"did you mean {close[0]}?" if close else f"give {', '.join(METHODS)}, or package.module:Class"
     raise ValueError(f"method is {name!r}: {hint}")

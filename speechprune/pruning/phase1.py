@@ -131,7 +131,7 @@ def frame_budgets(
     """How many tokens each frame may keep, n_i = ⌊K p_i⌋ (Eq 7).
 
     The paper leaves the floor's leftover open, and frames whose n_i exceeds the tokens they hold.
-    ``floor`` is the equation as written, cut at what a frame holds: it loses up to a token a frame,
+    ``floor`` is the equation as written, cut at what a frame holds: it loses up to one token per frame,
     which an hour (3,600 frames) turns into everything. ``fill`` gives exactly
     min(K, N) tokens away: what a full frame can't hold goes to the frames with room in proportion
     to p, and the fractions go to the largest remainders (ties to the earlier frame).

@@ -16,8 +16,7 @@ from speechprune.data.index_files import Part, read_parts
 from speechprune.pipeline.executor import Executor
 from speechprune.pipeline.failures import code_error, failure_sentence
 from speechprune.pruning.late_interaction import block_tokens
-from speechprune.search.ranking import Score, score
-from speechprune.search.scan import Scan, WordStatistics, scan
+from speechprune.search.scan import Scan, Score, WordStatistics, scan, score
 from speechprune.search.words import QueryWords
 
 RECORDINGS_PER_BLOCK = 8
@@ -36,10 +35,7 @@ def search_pass(
 ) -> tuple[dict[str, list[Score]], dict[str, str]]:
     """Score every recording for every question of a pass.
 
-    Returns
-    -------
-    tuple
-        Scores by recording, one a question; and of recordings that can't be read a sentence each.
+    Returns the scores by recording, one a question; and of recordings that can't be read a sentence each.
     """
     uris = list(stored)
     blocks = [

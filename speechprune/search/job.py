@@ -34,8 +34,8 @@ from speechprune.pipeline.settings import answer_settings
 from speechprune.pipeline.tasks import make_tasks
 from speechprune.search.config import SearchConfig
 from speechprune.search.index_pass import search_pass
-from speechprune.search.ranking import Score
 from speechprune.search.recall import bag_of_words_scores, found_by, ranks_of, read_transcripts
+from speechprune.search.scan import Score
 from speechprune.search.summary import SearchResult, search_summary
 from speechprune.search.words import QueryWords, encode_query_words
 
@@ -44,20 +44,11 @@ ANSWER_COLUMNS = ("item_id", "prediction", "prediction_text", "choice_probabilit
 
 @dataclass(frozen=True)
 class Ranking:
-    """All scores of a search.
+    """All scores of a search."""
 
-    Parameters
-    ----------
-    recordings
-        Addresses, in order.
-    scores
-        Of each recording, one a question.
-    seconds, num_bytes
-        What the search took and read, over all of its passes.
-    """
-
-    recordings: list[str]
-    scores: list[list[Score]]
+    recordings: list[str]  # addresses, in order
+    scores: list[list[Score]]  # of each recording, one a question
+    # seconds, num_bytes: what the search took and read, over all of its passes
     seconds: float
     num_bytes: int
 
@@ -69,17 +60,8 @@ class Ranking:
 def run_search(config: SearchConfig, asked: tuple[str, list[str] | None] | None = None) -> SearchResult:
     """Search an index for the recordings that answer questions, and ask the best of them.
 
-    Parameters
-    ----------
-    asked
-        A question and its choices; None for those of ``search.questions``.
-
-    Raises
-    ------
-    ValueError
-        Config, index, questions or model can't be used; raised before any worker starts.
-    StartError
-        The workers can't load the model.
+    ``asked``: a question and its choices; None for those of ``search.questions``. Raises what
+    ``run_batch_qa`` raises.
     """
     check_model(config.model)
     directory = open_index(config.search.index, config.model)
@@ -92,7 +74,9 @@ def run_search(config: SearchConfig, asked: tuple[str, list[str] | None] | None 
         )
     store = RunStore(config.output.path)
     questions = _questions(config, store, asked)
-    said = read_transcripts(config.search.transcripts, list(stored)) if config.search.transcripts else {}
+    transcripts = (
+        read_transcripts(config.search.transcripts, list(stored)) if config.search.transcripts else {}
+    )
     with store.launch(answer_settings(config, directory.states()), config):
         logger.info("{:,} questions to {:,} recordings", len(questions), len(stored))
         warn_of_unknown_words(config.model, questions)
@@ -102,7 +86,7 @@ def run_search(config: SearchConfig, asked: tuple[str, list[str] | None] | None 
         _answer(executor, config, store, hits, questions, stored)
         hits = _with_answers(hits, store)
         summary = search_summary(hits, questions, len(stored), ranking.seconds, ranking.num_bytes)
-        if (found := _found(config, ranking, questions, said)) is not None:
+        if (found := _found(config, ranking, questions, transcripts)) is not None:
             summary["found"] = found
         storage.write_bytes(storage.join(store.path, "hits.parquet"), as_parquet(hits))
         store.finish(summary | {"finished_at": datetime.now(UTC).isoformat(timespec="seconds")})
@@ -140,7 +124,7 @@ def _rank(
     ]
     reading = executor.submit(_words_of_passes, executor.model, passes, config.answering, with_model=True)
     words, token_rate = executor.get(reading)
-    begun = time.perf_counter()
+    start_seconds = time.perf_counter()
     scores: dict[str, list[Score]] = {uri: [] for uri in stored}
     for number, some in enumerate(words, start=1):
         found, unreadable = search_pass(executor, stored, some, token_rate)
@@ -152,7 +136,7 @@ def _rank(
         raise ConfigError(
             f"search.index {config.search.index}: none of its windows can be read: index the archive"
         )
-    seconds = time.perf_counter() - begun
+    seconds = time.perf_counter() - start_seconds
     num_bytes = len(words) * sum(directory.sizes().values())
     return Ranking(list(scores), list(scores.values()), seconds, num_bytes)
 
@@ -233,16 +217,16 @@ def _answer(
 
 def _with_answers(hits: pa.Table, store: RunStore) -> pa.Table:
     """Hits with what the model answered; null where it was not asked, or could not answer."""
-    answers = {row["item_id"]: row for row in store.read_answers("ok", list(ANSWER_COLUMNS)).to_pylist()}
-    kinds = store.read_answers("ok", list(ANSWER_COLUMNS)).schema
+    table = store.read_answers("ok", list(ANSWER_COLUMNS))
+    answers = {row["item_id"]: row for row in table.to_pylist()}
     for name in ANSWER_COLUMNS[1:]:
         values = [answers.get(item_id, {}).get(name) for item_id in hits.column("item_id").to_pylist()]
-        hits = hits.append_column(name, pa.array(values, kinds.field(name).type))
+        hits = hits.append_column(name, pa.array(values, table.schema.field(name).type))
     return hits.drop_columns("item_id")
 
 
 def _found(
-    config: SearchConfig, ranking: Ranking, questions: pa.Table, said: Mapping[str, str]
+    config: SearchConfig, ranking: Ranking, questions: pa.Table, transcripts: Mapping[str, str]
 ) -> dict[str, dict[str, float]] | None:
     """Recall of the recordings that should be found; None where no question says which."""
     places = {uri: place for place, uri in enumerate(ranking.recordings)}
@@ -255,10 +239,10 @@ def _found(
         return None
     numbers, gold = (np.array(part) for part in zip(*asked, strict=True))
     scores = {name: ranking.matrix(name)[numbers] for name in ("late_interaction", "similarity")}
-    if said:
+    if transcripts:
         queries = [_query(config, row) for row in questions.to_pylist()]
         scores["words_of_transcripts"] = bag_of_words_scores(
-            [queries[number] for number in numbers], [said[uri] for uri in ranking.recordings]
+            [queries[number] for number in numbers], [transcripts[uri] for uri in ranking.recordings]
         )
     return found_by({name: ranks_of(some, gold) for name, some in scores.items()}, len(ranking.recordings))
 

@@ -1,4 +1,4 @@
-"""One pass over a recording's windows, which gives the statistics that all questions are scored by."""
+"""One pass over a recording's windows for the statistics that all questions are scored by, and the scores."""
 
 from __future__ import annotations
 
@@ -9,38 +9,25 @@ from typing import Any
 import numpy as np
 
 from speechprune.inference.states import load_states, load_times
-from speechprune.pruning.late_interaction import window_maxima
+from speechprune.pruning.late_interaction import sum_of_squares, window_maxima
 from speechprune.search.words import QueryWords
 
 
 @dataclass(frozen=True)
 class Scan:
-    """Statistics of a recording in B blocks of 2.5 s.
+    """Statistics of a recording in B blocks of 2.5 s."""
 
-    Parameters
-    ----------
-    maxima
-        max over a block's tokens i of cos(S_i, T_v), float32, ``(B, V)``.
-    means
-        mean over a block's tokens, float32, ``(B, V)``: phase 1's similarity, word by word.
-    times
-        Start of each block's first token and end of its last, in seconds, float64, ``(B, 2)``.
-    """
-
-    maxima: np.ndarray
-    means: np.ndarray
+    maxima: np.ndarray  # max over a block's tokens i of cos(S_i, T_v), float32, ``(B, V)``
+    means: np.ndarray  # mean over a block's tokens, float32, ``(B, V)``: phase 1's similarity, word by word
+    # start of each block's first token and end of its last, in seconds, float64, ``(B, 2)``
     times: np.ndarray
 
 
 def scan(windows: Iterable[dict[str, Any]], words: QueryWords, block_tokens: int) -> Scan:
     """Read a recording window by window; never more than one is in memory.
 
-    Parameters
-    ----------
-    windows
-        Rows of the index with ``states``, ``scales``, ``norms`` and ``token_times``, in order.
-    block_tokens
-        Number of tokens in a block; blocks cross the windows' borders.
+    - ``windows``: rows of the index with ``states``, ``scales``, ``norms`` and ``token_times``, in order.
+    - ``block_tokens``: number of tokens in a block; blocks cross the windows' borders.
     """
     maxima, means, times = [], [], []
     rest, rest_times = np.zeros((0, len(words.offsets)), np.float32), np.zeros((0, 2))
@@ -71,17 +58,10 @@ def scan(windows: Iterable[dict[str, Any]], words: QueryWords, block_tokens: int
 
 @dataclass(frozen=True)
 class WordStatistics:
-    """Statistics of each word's best match in the windows of an archive; they add up over recordings.
+    """Statistics of each word's best match in the windows of an archive; they add up over recordings."""
 
-    Parameters
-    ----------
-    num_windows
-        Number of windows W.
-    sums, squares
-        Σ_w m_wv and Σ_w m_wv², float64, ``(V,)``.
-    """
-
-    num_windows: int
+    num_windows: int  # number of windows W
+    # sums, squares: Σ_w m_wv and Σ_w m_wv², float64, ``(V,)``
     sums: np.ndarray
     squares: np.ndarray
 
@@ -106,3 +86,39 @@ class WordStatistics:
         """deviation_w m_wv, ``(V,)``."""
         variance: np.ndarray = self.squares / max(1, self.num_windows) - np.square(self.mean)
         return np.sqrt(np.maximum(variance, 0.0))
+
+
+@dataclass(frozen=True)
+class Score:
+    """Match of a recording with a question, and its time."""
+
+    late_interaction: float  # max_w M_w, see ``score``
+    similarity: float  # score of phase 1: max_w of the mean over tokens and words of cos(S_i, T_v)
+    # start, end: start and end of the window with the best M_w, in seconds
+    start: float
+    end: float
+
+
+def score(scan: Scan, words: np.ndarray, statistics: WordStatistics) -> Score:
+    """Score one recording for one question.
+
+    M_w = Σ_v max(0, z_wv)², as in ``pruning.late_interaction``, but z_wv measures word v against the windows
+    of the whole archive: scores of different recordings can be compared, and a word that occurs in most
+    recordings has little weight.
+
+    - ``words``: indices of the question's words.
+    - ``statistics``: word statistics of the archive.
+    """
+    if len(scan.maxima) == 0:
+        return Score(0.0, -1.0, 0.0, 0.0)
+    m = window_maxima(scan.maxima[:, words])
+    scores = sum_of_squares(m, statistics.mean[words], statistics.deviation[words])
+    s = scan.means[:, words].mean(axis=1)
+    similarity = (s[:-1] + s[1:]) / 2 if len(s) > 1 else s
+    best = int(np.argmax(scores))
+    return Score(
+        late_interaction=float(scores[best]),
+        similarity=float(similarity.max()),
+        start=float(scan.times[best, 0]),
+        end=float(scan.times[min(best + 1, len(scan.times) - 1), 1]),
+    )

@@ -11,14 +11,9 @@ import pyarrow.compute as pc
 
 @dataclass(frozen=True)
 class SearchResult:
-    """Hits of a search, its ``summary.json``, and its run directory.
+    """Hits of a search, its ``summary.json``, and its run directory."""
 
-    Parameters
-    ----------
-    hits
-        One row per question and recording, best first; the first of each with the model's answer.
-    """
-
+    # one row per question and recording, best first; the first of each with the model's answer
     hits: pa.Table
     summary: dict[str, Any]
     path: str

@@ -21,21 +21,11 @@ _SMALLEST = 1e-12
 
 @dataclass(frozen=True)
 class QueryWords:
-    """The distinct words of some queries.
+    """The distinct words of some queries."""
 
-    Parameters
-    ----------
-    directions
-        Pᵀt_v of every word, float32, ``(V, d)``.
-    offsets
-        b · t_v, float32, ``(V,)``.
-    of_query
-        Indices of each query's words, ascending and unique.
-    """
-
-    directions: np.ndarray
-    offsets: np.ndarray
-    of_query: list[np.ndarray]
+    directions: np.ndarray  # Pᵀt_v of every word, float32, ``(V, d)``
+    offsets: np.ndarray  # b · t_v, float32, ``(V,)``
+    of_query: list[np.ndarray]  # indices of each query's words, ascending and unique
 
     def cosines(self, states: np.ndarray, norms: np.ndarray) -> np.ndarray:
         """cos(S_i, T_v) of tokens x_i, ``(tokens, d)``, with norms ‖S_i‖: float32, ``(tokens, V)``."""

@@ -30,27 +30,16 @@ class AnswerSheet:
 
     Rows of the arrays are points in the grid's order, columns are items by ``item_id``, whatever order the
     answers came in: sums over them are the same to the last bit.
-
-    Parameters
-    ----------
-    is_answered
-        Shape ``(num_points, num_items)``.
-    numbers
-        ``NUMBER_COLUMNS`` by name, float64, shape ``(num_points, num_items)``; NaN where null or not
-        answered.
-    gold
-        A number for each different gold answer, shape ``(num_items,)``.
-    of_items
-        ``item_id`` and further columns that are the same for all points.
     """
 
     model: str
     benchmark: str
     points: Sequence[str]
-    is_answered: np.ndarray
+    is_answered: np.ndarray  # shape ``(num_points, num_items)``
+    # ``NUMBER_COLUMNS`` by name, float64, shape ``(num_points, num_items)``; NaN where null or not answered
     numbers: dict[str, np.ndarray]
-    gold: np.ndarray
-    of_items: pa.Table
+    gold: np.ndarray  # a number for each different gold answer, shape ``(num_items,)``
+    of_items: pa.Table  # ``item_id`` and further columns that are the same for all points
 
     @property
     def num_items(self) -> int:
@@ -73,15 +62,10 @@ def answer_sheets(
 ) -> Iterator[AnswerSheet]:
     """One sheet for every model and benchmark, sorted by their names.
 
-    Parameters
-    ----------
-    answers
-        Answer rows with ``benchmark``, ``point`` and ``status``; an item has at most one row with status
-        ``ok`` for a point.
-    points
-        Rows of other points are left out.
-    item_columns
-        Further columns of ``of_items``.
+    - ``answers``: answer rows with ``benchmark``, ``point`` and ``status``; an item has at most one row with
+      status ``ok`` for a point.
+    - ``points``: rows of other points are left out.
+    - ``item_columns``: further columns of ``of_items``.
     """
     rows = _select(answers, [*KEY_NAMES, "answer", *NUMBER_COLUMNS, *item_columns])
     keys = {name: rows.column(name).cast(pa.string()) for name in KEY_NAMES}

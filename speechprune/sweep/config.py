@@ -11,8 +11,7 @@ from speechprune.inference.types import AnsweringOptions
 from speechprune.models.options import ModelOptions
 from speechprune.pipeline.config import OutputOptions, RayOptions
 from speechprune.pruning import NoPruning
-from speechprune.sweep.grid import expand_grid
-from speechprune.sweep.groups import check_reference
+from speechprune.sweep.grid import check_reference, expand_grid
 
 
 @dataclass(frozen=True, kw_only=True)

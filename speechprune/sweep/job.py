@@ -14,6 +14,7 @@ from loguru import logger
 
 from speechprune import storage
 from speechprune.benchmarks.builder.manifests import build_manifest
+from speechprune.data import column_values
 from speechprune.data.manifest import Manifest, read_manifest
 from speechprune.data.parquet_files import as_parquet
 from speechprune.data.sources import InputOptions, ManifestError
@@ -39,20 +40,11 @@ KEY_COLUMNS = ("model", "benchmark", "point", "item_id")
 
 @dataclass(frozen=True)
 class SweepResult:
-    """What a sweep found.
+    """What a sweep found."""
 
-    Parameters
-    ----------
-    points
-        ``POINTS_SCHEMA``, in the config's order of models and benchmarks.
-    recommendation
-        See ``recommend``.
-    num_answers, num_failed
-        Rows asked for, and those of them that failed.
-    """
-
-    points: pa.Table
-    recommendation: str | None
+    points: pa.Table  # ``POINTS_SCHEMA``, in the config's order of models and benchmarks
+    recommendation: str | None  # see ``recommend``
+    # num_answers, num_failed: rows asked for, and those of them that failed
     num_answers: int
     num_failed: int
     report_path: str
@@ -64,24 +56,19 @@ class SweepResult:
 
 
 def run_sweep(config: SweepConfig) -> SweepResult:
-    """Answer every item at every point where it is not answered yet, and tell what the points are worth.
+    """Answer every item at every point where it is not answered yet, and report what the points are worth.
 
-    Raises
-    ------
-    ValueError
-        Config, manifests, models or output can't be used; raised before any worker starts.
-    StartError
-        The workers can't load a model.
+    Raises what ``run_batch_qa`` raises.
     """
     for model in config.models:
         check_model(model)
     store = RunStore(config.output.path, KEY_COLUMNS)
     benchmarks = _read_benchmarks(config, store)
-    items = pa.concat_tables([_named(manifest.items, name) for name, manifest in benchmarks.items()])
+    items = pa.concat_tables([manifest.items for manifest in benchmarks.values()])
     keys = [
-        (model.path, item["benchmark"], point.name, item["item_id"])
+        (model.path, benchmark, point.name, item_id)
         for model in config.models
-        for item in items.select(["benchmark", "item_id"]).to_pylist()
+        for benchmark, item_id in column_values(items, ("benchmark", "item_id"))
         for point in config.points
     ]
     named, shared = _settings(config)
@@ -106,7 +93,7 @@ def _settings(config: SweepConfig) -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 def _read_benchmarks(config: SweepConfig, store: RunStore) -> dict[str, Manifest]:
-    """All manifests by name, with the same columns; what can't be swept is refused."""
+    """All manifests by name, with the same columns and the name in one; what can't be swept is refused."""
     benchmarks = {}
     for name, source in config.input.manifests.items():
         options = InputOptions(
@@ -121,11 +108,11 @@ def _read_benchmarks(config: SweepConfig, store: RunStore) -> dict[str, Manifest
         raise ManifestError(
             f"input.manifest: a column holds different types in different manifests, rename it ({error})"
         ) from error
-    empty = schema.empty_table()
-    return {
-        name: replace(m, items=pa.concat_tables([empty, m.items], promote_options="permissive"))
-        for name, m in benchmarks.items()
-    }
+    for name, manifest in benchmarks.items():
+        items = pa.concat_tables([schema.empty_table(), manifest.items], promote_options="permissive")
+        items = items.append_column("benchmark", pa.array([name] * len(items), pa.string()))
+        benchmarks[name] = replace(manifest, items=items)
+    return benchmarks
 
 
 def _check_items(name: str, items: pa.Table, slices: Sequence[str]) -> None:
@@ -151,14 +138,14 @@ def _answer(
 ) -> dict[str, float]:
     """Answer everything with one model; return what this launch did of it."""
     points = config.points
-    lacked = {
+    missing = {
         name: [
             [point.name for point in points if (model.path, name, point.name, item_id) not in store.answered]
             for item_id in manifest.items.column("item_id").to_pylist()
         ]
         for name, manifest in benchmarks.items()
     }
-    num_todo = sum(len(names) for of_items in lacked.values() for names in of_items)
+    num_todo = sum(len(names) for of_items in missing.values() for names in of_items)
     num_all = len(points) * sum(len(manifest.items) for manifest in benchmarks.values())
     logger.info(
         "model {} ({}): {:,} points, {:,} answers, {:,} of them already there",
@@ -173,7 +160,7 @@ def _answer(
         return progress.throughput()
     warn_of_unknown_words(model, pa.concat_tables([manifest.items for manifest in benchmarks.values()]))
     tasks = pa.concat_tables(
-        [_lacking_tasks(name, manifest, lacked[name]) for name, manifest in benchmarks.items()]
+        [_missing_tasks(name, manifest, missing[name]) for name, manifest in benchmarks.items()]
     )
     executor = make_executor(config.ray, model)
     logger.info("to do: {}", preview(executor, tasks))
@@ -181,17 +168,11 @@ def _answer(
     return progress.throughput()
 
 
-def _named(items: pa.Table, benchmark: str) -> pa.Table:
-    """Items with the name of their benchmark."""
-    return items.append_column("benchmark", pa.array([benchmark] * len(items), pa.string()))
-
-
-def _lacking_tasks(benchmark: str, manifest: Manifest, lacked: list[list[str]]) -> pa.Table:
+def _missing_tasks(benchmark: str, manifest: Manifest, missing: list[list[str]]) -> pa.Table:
     """Tasks of a benchmark's recordings, whose items say at which points they are not answered yet."""
-    items = _named(manifest.items, benchmark)
-    ids = items.column("item_id").to_pylist()
-    done = {item_id for item_id, names in zip(ids, lacked, strict=True) if not names}
-    tasks = make_tasks(replace(manifest, items=items), done, missing_points=lacked)
+    ids = manifest.items.column("item_id").to_pylist()
+    done = {item_id for item_id, names in zip(ids, missing, strict=True) if not names}
+    tasks = make_tasks(manifest, done, missing_points=missing)
     task_ids = [f"{benchmark}:{task_id}" for task_id in tasks.column("task_id").to_pylist()]
     return tasks.set_column(0, "task_id", pa.array(task_ids, pa.string()))
 
@@ -199,7 +180,7 @@ def _lacking_tasks(benchmark: str, manifest: Manifest, lacked: list[list[str]]) 
 def _report(
     config: SweepConfig, benchmarks: dict[str, Manifest], store: RunStore, progress: list[dict[str, float]]
 ) -> SweepResult:
-    """Tell what the points are worth: ``points.parquet``, report and figures, ``summary.json``."""
+    """Report what the points are worth: ``points.parquet``, report and figures, ``summary.json``."""
     answers = _read_answers(config, benchmarks, store)
     points = points_table(answers, config.points, slices=config.report.slices, reference=config.reference)
     points = _in_order(points, [model.path for model in config.models], list(benchmarks))
@@ -255,7 +236,7 @@ def _read_answers(config: SweepConfig, benchmarks: dict[str, Manifest], store: R
 
 def _in_order(points: pa.Table, models: list[str], benchmarks: list[str]) -> pa.Table:
     """By model and benchmark as the config has them; the rest stays as it is."""
-    keys = zip(points.column("model").to_pylist(), points.column("benchmark").to_pylist(), strict=True)
+    keys = column_values(points, ("model", "benchmark"))
     places = [(models.index(model), benchmarks.index(benchmark)) for model, benchmark in keys]
     return points.take(pa.array(sorted(range(len(places)), key=places.__getitem__), pa.int64()))
 

@@ -14,7 +14,7 @@ from speechprune.data import Row
 from speechprune.data.columns import aggregated
 from speechprune.inference.point import Point
 from speechprune.sweep.answer_sheet import AnswerSheet, answer_sheets
-from speechprune.sweep.groups import PointGroup, find_reference, group_points
+from speechprune.sweep.grid import PointGroup, find_reference, group_points
 from speechprune.sweep.schema import POINTS_SCHEMA
 from speechprune.sweep.slices import check_slices, columns_for, item_slices
 from speechprune.sweep.statistics import mcnemar_p, wilson_interval

@@ -7,29 +7,24 @@ from collections.abc import Sequence
 import pyarrow as pa
 
 from speechprune.data import Row
+from speechprune.sweep.figures.rows import group
 from speechprune.sweep.slices import ALL_ITEMS
 
 # of the unpruned accuracy: what a team can lose unnoticed; on a few hundred items, one or two answers
 KEPT_ACCURACY = 0.98
-UNSURE_WIDTH = (
-    0.10  # of an interval: wider, and a point that loses a tenth can look like one that loses nothing
-)
+# of an interval: wider, and a point that loses a tenth can look like one that loses nothing
+UNSURE_WIDTH = 0.10
 UNPRUNED_METHOD = "none"
 
 
 def recommend(points: pa.Table) -> str | None:
     """Say which point is the cheapest that keeps the accuracy, one line for every model and benchmark.
 
-    Returns
-    -------
-    str or None
-        A sentence a line, named by model and benchmark where there are several. None where no point has an
-        accuracy.
+    Returns a sentence a line, named by model and benchmark where there are several; None where no point has
+    an accuracy.
     """
-    rows_of: dict[tuple[str, str], list[Row]] = {}
-    for row in points.to_pylist():
-        if row["slice"] == ALL_ITEMS:
-            rows_of.setdefault((row["model"], row["benchmark"]), []).append(row)
+    of_all = (row for row in points.to_pylist() if row["slice"] == ALL_ITEMS)
+    rows_of = group(of_all, lambda row: (str(row["model"]), str(row["benchmark"])))
     lines = []
     for (model, benchmark), rows in rows_of.items():
         sentence = _recommend_one(rows)

@@ -74,12 +74,8 @@ def write_report(
 ) -> list[str]:
     """Write ``report.md``, ``report.html`` and ``figures/``; returns the files' addresses.
 
-    Parameters
-    ----------
-    points
-        Rows of ``POINTS_SCHEMA``, in the order in which they should be read.
-    facts
-        What was run: config, versions, date, ...; shown as given.
+    - ``points``: rows of ``POINTS_SCHEMA``, in the order in which they should be read.
+    - ``facts``: what was run: config, versions, date, ...; shown as given.
     """
     figures = draw_figures(points)
     report = make_report(points, figures, title=title, facts=facts, recommendation=recommendation)

@@ -40,22 +40,12 @@ class Column(NamedTuple):
 
 @dataclass(frozen=True)
 class ReportTable:
-    """Headings and rows.
+    """Headings and rows."""
 
-    Parameters
-    ----------
-    name
-        What it is about; empty for the main table.
-    rows
-        One cell per column.
-    pareto
-        One per row: whether it is marked as Pareto-best.
-    """
-
-    name: str
+    name: str  # what it is about; empty for the main table
     columns: list[Column]
-    rows: list[list[Cell]]
-    pareto: list[bool]
+    rows: list[list[Cell]]  # one cell per column
+    pareto: list[bool]  # one per row: whether it is marked as Pareto-best
 
     @property
     def groups(self) -> list[tuple[str, int]]:
@@ -82,10 +72,7 @@ def table_of_points(rows: list[Row]) -> ReportTable:
     Columns that no point has anything in are left out: accuracy under permuted choices where that was
     not asked, for one.
 
-    Parameters
-    ----------
-    rows
-        Of the slice ``all``; ``hard`` in a row is the same point's row of the hard slice, or None.
+    ``rows``: of the slice ``all``; ``hard`` in a row is the same point's row of the hard slice, or None.
     """
     specs = [spec for spec in _SPECS if any(spec.value(row) is not None for row in rows)]
     references = {row["reference"] for row in rows} - {None}

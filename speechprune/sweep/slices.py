@@ -62,12 +62,9 @@ def check_slices(items: pa.Table, slices: Sequence[str]) -> None:
 def item_slices(sheet: AnswerSheet, slices: Sequence[str]) -> list[tuple[str, np.ndarray]]:
     """Names of the slices that have items, each with a boolean per item.
 
-    Parameters
-    ----------
-    slices
-        ``position`` is where in the recording the answer is spoken, ``length`` the recording's, any other
-        the values of a column. Items of which that is not known are in no slice of it: the length of a
-        recording that no point could answer about, for one.
+    ``slices``: ``position`` is where in the recording the answer is spoken, ``length`` the recording's, any
+    other the values of a column. Items of which that is not known are in no slice of it: the length of a
+    recording that no point could answer about, for one.
     """
     found = [(ALL_ITEMS, np.ones(sheet.num_items, bool))]
     if ORIGINAL in sheet.points:

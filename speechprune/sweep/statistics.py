@@ -37,17 +37,11 @@ def mcnemar_p(right: Sequence[bool] | np.ndarray, other_right: Sequence[bool] | 
     """Exact McNemar test of two methods on the same items.
 
     Of the items that exactly one of the two got right, each of the two should have half if they were
-    equally good: the two-sided binomial probability of a split at least this uneven.
+    equally good: the two-sided binomial probability of a split at least this uneven, where b items are right
+    for the one alone and c for the other, is min(1, 2·Σ_{i ≤ min(b, c)} C(b + c, i) / 2^(b + c)).
     """
     one, other = np.asarray(right, bool), np.asarray(other_right, bool)
     if one.shape != other.shape:
         raise ValueError(f"{one.size} answers against {other.size}: McNemar's test is of the same items")
-    return uneven_split_p(int((one & ~other).sum()), int((other & ~one).sum()))
-
-
-def uneven_split_p(only_one: int, only_other: int) -> float:
-    """Probability of a split at least this uneven where each item falls to either side with 1/2.
-
-    min(1, 2·Σ_{i ≤ min(b, c)} C(b + c, i) / 2^(b + c))
-    """
+    only_one, only_other = int((one & ~other).sum()), int((other & ~one).sum())
     return min(1.0, 2 * float(special.bdtr(min(only_one, only_other), only_one + only_other, 0.5)))

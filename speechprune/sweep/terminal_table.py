@@ -9,7 +9,7 @@ from rich.console import Console, Group
 from rich.table import Table
 from rich.text import Text
 
-from speechprune.data import Row
+from speechprune.data import Row, column_values
 from speechprune.sweep.recommendation import find_unpruned
 from speechprune.sweep.slices import ALL_ITEMS, HARD_ITEMS
 
@@ -28,10 +28,7 @@ def show_sweep(points: pa.Table, console: Console | None = None) -> None:
         console = Console()
         if not console.is_terminal:  # a log: as wide as the tables are
             console = Console(width=WIDTH)
-    pairs = dict.fromkeys(
-        zip(*(points.column(name).to_pylist() for name in ("model", "benchmark")), strict=True)
-    )
-    for model, benchmark in pairs:
+    for model, benchmark in dict.fromkeys(column_values(points, ("model", "benchmark"))):
         console.print(sweep_table(points, model, benchmark))
     console.print(LEGEND, style="dim")
 

@@ -15,7 +15,7 @@ import yaml
 from speechprune.config import config_from_arguments
 from speechprune.index.config import IndexConfig
 from speechprune.pipeline.config import BatchQAConfig
-from speechprune.pipeline.metrics import Counters
+from speechprune.pipeline.metrics import COUNTERS
 from speechprune.sweep.config import SweepConfig
 
 ROOT = Path(__file__).parents[2]
@@ -126,7 +126,7 @@ def test_the_dashboard_shows_metrics_that_there_are():
         for target in panel["targets"]
         for name in re.findall(r"ray_\w+", target["expr"])
     }
-    ours = {f"ray_speechprune_{name}_total" for name in Counters.__dataclass_fields__}
+    ours = {f"ray_speechprune_{name}_total" for name in COUNTERS}
     panels = Path(ray.__file__).parent / "dashboard/modules/metrics/dashboards"
     rays = {name for file in panels.glob("*.py") for name in re.findall(r"ray_\w+", file.read_text())}
     assert ours <= asked

@@ -9,7 +9,7 @@ import yaml
 
 from speechprune import storage
 from tests.helpers.archive import NIGHT
-from tests.helpers.harness import Job, launch, write_sound
+from tests.helpers.harness import JOB, Job, launch, write_sound
 
 SEARCH = Path(__file__).parents[2] / "jobs/search_archive.py"
 CHOICES = ["Monday", "Tuesday", "Thursday", "Friday"]
@@ -64,6 +64,20 @@ def test_an_index_of_another_model_is_refused_and_lives_beside(archive, asked, g
     result = launch(archive.config, "index.states=int8", job=NIGHT)
     assert result.code == 2
     assert "index.states is 'int8', but the windows in" in result.lines[-1]
+
+
+def test_an_index_of_another_version_is_refused(archive, asked):
+    assert launch(archive.config, job=NIGHT).code == 0
+    (folder,) = storage.folders_in(archive.index)
+    run = Path(folder, "run.json")
+    record = json.loads(run.read_text())
+    del record["settings"]["index format"]
+    run.write_text(json.dumps(record))
+    for config, job in ((asked.config, JOB), (archive.config, NIGHT)):
+        result = launch(config, job=job)
+        assert result.code == 2
+        assert "index.path" in result.lines[-1]
+    assert "another version" in launch(asked.config).lines[-1]
 
 
 def test_standing_questions_are_asked_once(archive, speech):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from speechprune.index.questions import QuestionsError, as_items, read_questions
+from speechprune.index.standing_questions import QuestionsError, as_items, read_questions
 
 GOOD = """
 - When is the budget review?

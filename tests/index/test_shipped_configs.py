@@ -4,7 +4,7 @@ from pathlib import Path
 
 from speechprune.config import load_config
 from speechprune.index.config import IndexConfig
-from speechprune.index.questions import read_questions
+from speechprune.index.standing_questions import read_questions
 from speechprune.models.vocabulary import unknown_share
 from speechprune.search.config import SearchConfig
 

@@ -10,8 +10,7 @@ from speechprune.config import ConfigError, parse_config
 from speechprune.data.answer_rows import answers_table
 from speechprune.index import standing_questions
 from speechprune.index.config import IndexConfig
-from speechprune.index.questions import StandingQuestion, as_items
-from speechprune.index.standing_questions import ask_standing_questions
+from speechprune.index.standing_questions import StandingQuestion, as_items, ask_standing_questions
 from speechprune.models.loading import check_model
 from speechprune.pipeline.run_store import RunStore
 from speechprune.pipeline.settings import answer_settings

@@ -12,14 +12,15 @@ import pyarrow as pa
 import pytest
 import ray
 
-from speechprune.pipeline.retries import Limits, guard_decode, start_tracker
+from speechprune.pipeline.config import RayOptions
+from speechprune.pipeline.retries import guard_decode, start_tracker
 from speechprune.pipeline.stages import decode_recording
 from speechprune.pipeline.tasks import TASK_SCHEMA, split_blocks
 from tests.helpers.audio_files import ENCODERS, encode
 from tests.helpers.corruption import CORRUPTIONS
 
 SECONDS = 2.0
-LIMITS = Limits(max_attempts=1, max_seconds=30.0, max_decode_gb=1.0)
+LIMITS = RayOptions(max_attempts=1, max_seconds_per_recording=30.0, max_decode_gb=1.0)
 MOST_RESIDENT_BYTES = 2e9  # of a worker: the limit, the process itself, and the file
 BLOCK = 50
 

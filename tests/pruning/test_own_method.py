@@ -58,6 +58,19 @@ def test_a_class_in_the_current_folder_is_found(tmp_path, monkeypatch):
     assert method_class("my_rule_here:Mine").name == "mine"
 
 
+def test_a_class_without_a_name_is_one_sentence(tmp_path, monkeypatch):
+    (tmp_path / "nameless_method.py").write_text(
+        "from speechprune import PruningMethod\nclass Nameless(PruningMethod): pass\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(
+        ValueError, match=r"method is 'nameless_method:Nameless', whose class has no name: add "
+    ):
+        method_class("nameless_method:Nameless")
+    with pytest.raises(ValueError, match=r"whose class has no name: add "):
+        PruningOptions(method="nameless_method:Nameless")
+
+
 def test_a_fault_inside_the_users_module_shows_its_traceback(tmp_path, monkeypatch):
     """A dependency that is missing there is not the module that was asked for."""
     monkeypatch.setattr(sys, "path", list(sys.path))

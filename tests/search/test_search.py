@@ -10,7 +10,6 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from speechprune.inference.encode import encode_recordings
 from speechprune.inference.types import AnsweringOptions
 from speechprune.pruning.late_interaction import block_tokens, match_words
-from speechprune.search.ranking import score
 from speechprune.search.recall import (
     TranscriptsError,
     bag_of_words_scores,
@@ -19,7 +18,7 @@ from speechprune.search.recall import (
     recall,
     recall_of_chance,
 )
-from speechprune.search.scan import Scan, WordStatistics, scan
+from speechprune.search.scan import Scan, WordStatistics, scan, score
 from speechprune.search.words import encode_query_words
 from tests.helpers.stored_windows import stored_windows
 

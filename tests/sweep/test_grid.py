@@ -6,8 +6,7 @@ from hypothesis import strategies as st
 
 from speechprune.inference.point import Point
 from speechprune.pruning import METHODS, SpeechPrune
-from speechprune.sweep.grid import expand_grid
-from speechprune.sweep.groups import check_reference, find_reference, group_points
+from speechprune.sweep.grid import check_reference, expand_grid, find_reference, group_points
 from tests.helpers.answer_rows import grid
 from tests.helpers.own_method import KeepEvery
 

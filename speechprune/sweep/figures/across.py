@@ -23,12 +23,8 @@ def accuracy_across(rows: list[Row], column: str, labels: Mapping[str, str], tit
     Of many rates, four are shown, from the lowest to the highest; of many lines, the ten that are
     right most often.
 
-    Parameters
-    ----------
-    column
-        The rows' column that holds the category.
-    labels
-        The categories along the x axis, and what is written there.
+    - ``column``: the rows' column that holds the category.
+    - ``labels``: the categories along the x axis, and what is written there.
     """
     rows = [row for row in rows if row[column] in labels]
     if len({row[column] for row in rows}) < 2:

@@ -21,10 +21,7 @@ BAR_INCHES = 0.24
 def seconds_by_stage(rows: list[Row], benchmarks: list[str], title: str) -> Figure | None:
     """One bar per point, one panel per benchmark; numbers are pruning's share of the time without encoding.
 
-    Parameters
-    ----------
-    benchmarks
-        In the order of the panels, each with its own scale: recordings may differ in length.
+    ``benchmarks``: in the order of the panels, each with its own scale: recordings may differ in length.
     """
     rows = [row for row in rows if row["seconds_prefill"] is not None]
     if not rows:
