@@ -167,9 +167,9 @@ def test_a_sweep_without_judged_items_is_still_a_report(tmp_path):
 def test_to_a_store():
     import fsspec
 
-    files = write_report(
-        "memory://sweep", points_table(slices={"all": 9}), title="Far", facts={}, recommendation=None
-    )
+    one = points_table(slices={"all": 9}, points=grid_points()[:1])  # has one figure
+    files = write_report("memory://sweep", one, title="Far", facts={}, recommendation=None)
+    assert len(files) == 4
     assert all(fsspec.filesystem("memory").exists(file) for file in files)
 
 
