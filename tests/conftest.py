@@ -6,7 +6,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from _pytest.nodeid import NodeId
 from hypothesis import settings
 
 from speechprune import SpeechLM
@@ -37,7 +36,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             item.add_marker(pytest.mark.ray)
         if hasattr(config, "workerinput"):  # of a worker
             group = "ray" if item.get_closest_marker("ray") else item.path.relative_to(config.rootpath)
-            item._id = NodeId.parse(f"{item.nodeid}@{group}")
+            item._id = type(item.id).parse(f"{item.nodeid}@{group}")
             assert item.nodeid.endswith(f"@{group}")
     items.sort(key=lambda item: item.get_closest_marker("ray") is None)
 
