@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from speechprune.inference.states import StatesDType
 from speechprune.inference.types import AnsweringOptions
 from speechprune.models.options import ModelOptions
-from speechprune.pipeline.config import RayOptions
+from speechprune.pipeline.options import RayOptions
 from speechprune.pruning.options import PruningOptions
 
 

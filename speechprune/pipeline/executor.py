@@ -11,8 +11,8 @@ import pyarrow as pa
 from loguru import logger
 
 from speechprune.models.options import ModelOptions
-from speechprune.pipeline.config import RayOptions
 from speechprune.pipeline.failures import FailureLog, UnexpectedErrors
+from speechprune.pipeline.options import RayOptions
 from speechprune.pipeline.progress import Activity, Progress
 from speechprune.pipeline.tasks import split_blocks
 

@@ -16,10 +16,10 @@ from speechprune import storage
 from speechprune.config import ConfigError
 from speechprune.models.options import ModelOptions
 from speechprune.pipeline.cluster import num_alive_actors, root_cause, start_ray
-from speechprune.pipeline.config import RayOptions
 from speechprune.pipeline.executor import Stages
 from speechprune.pipeline.failures import StartError, code_error
 from speechprune.pipeline.gpus import gpu_use
+from speechprune.pipeline.options import RayOptions
 from speechprune.pipeline.progress import Activity, Progress
 from speechprune.pipeline.retries import PoisonGuard, guard_decode, guard_write, start_tracker
 from speechprune.pipeline.tasks import split_blocks

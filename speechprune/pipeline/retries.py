@@ -22,7 +22,6 @@ from ray.exceptions import RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from speechprune.data import column_values
-from speechprune.pipeline.config import RayOptions
 from speechprune.pipeline.failures import (
     CodeError,
     FailureLog,
@@ -32,6 +31,7 @@ from speechprune.pipeline.failures import (
     code_error,
 )
 from speechprune.pipeline.metrics import count_answers
+from speechprune.pipeline.options import RayOptions
 from speechprune.pipeline.progress import Activity
 from speechprune.pipeline.stages import failed_recording
 

@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 
 from speechprune.inference.types import AnsweringOptions
 from speechprune.models.options import ModelOptions
-from speechprune.pipeline.config import OutputOptions, RayOptions
+from speechprune.pipeline.config import OutputOptions
+from speechprune.pipeline.options import RayOptions
 from speechprune.pruning.options import PruningOptions
 
 

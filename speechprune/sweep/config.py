@@ -9,7 +9,8 @@ from speechprune.data.sources import InputOptions
 from speechprune.inference.point import DEFAULT_QUERY_TEXT, Point
 from speechprune.inference.types import AnsweringOptions
 from speechprune.models.options import ModelOptions
-from speechprune.pipeline.config import OutputOptions, RayOptions
+from speechprune.pipeline.config import OutputOptions
+from speechprune.pipeline.options import RayOptions
 from speechprune.pruning import NoPruning
 from speechprune.sweep.grid import check_reference, expand_grid
 

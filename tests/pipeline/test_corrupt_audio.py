@@ -12,7 +12,7 @@ import pyarrow as pa
 import pytest
 import ray
 
-from speechprune.pipeline.config import RayOptions
+from speechprune.pipeline.options import RayOptions
 from speechprune.pipeline.retries import guard_decode, start_tracker
 from speechprune.pipeline.stages import decode_recording
 from speechprune.pipeline.tasks import TASK_SCHEMA, split_blocks

@@ -17,9 +17,9 @@ import yaml
 
 from speechprune import SpeechPrune
 from speechprune.models.options import ModelOptions
-from speechprune.pipeline.config import RayOptions
 from speechprune.pipeline.executor import LocalExecutor, Stages, make_executor
 from speechprune.pipeline.failures import CodeError, StartError
+from speechprune.pipeline.options import RayOptions
 from speechprune.pipeline.progress import Progress
 from speechprune.pipeline.ray_executor import RayExecutor
 from speechprune.pipeline.retries import PoisonGuard, guard_decode, guard_write

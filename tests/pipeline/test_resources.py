@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from speechprune.config import ConfigError
 from speechprune.models.options import ModelOptions
-from speechprune.pipeline.config import RayOptions
+from speechprune.pipeline.options import RayOptions
 from speechprune.pipeline.ray_executor import STAGE_CPUS, actor_pool, stage_cpus
 
 

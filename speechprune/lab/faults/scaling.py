@@ -22,9 +22,9 @@ from speechprune.lab.faults.cluster import LocalCluster
 from speechprune.lab.faults.scenario import BUCKET
 from speechprune.models.options import ModelOptions
 from speechprune.pipeline.answer_stage import task_rows
-from speechprune.pipeline.config import RayOptions
 from speechprune.pipeline.executor import Stages, make_executor
 from speechprune.pipeline.failures import FailureLog
+from speechprune.pipeline.options import RayOptions
 from speechprune.pipeline.progress import Progress
 from speechprune.pipeline.run_store import RunStore
 from speechprune.pipeline.stages import decode_recording, write_answers
