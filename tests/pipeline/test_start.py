@@ -124,7 +124,7 @@ def test_a_ray_that_does_not_start_or_refuses_is_told_in_one_line(job, monkeypat
 
     monkeypatch.setattr(ray, "is_initialized", lambda: False)
     monkeypatch.setattr(ray, "init", refuse)
-    result = launch(job.config)
+    result = launch(job.config, executor="ray")
     assert result.code == 2
     assert result.lines[-1].startswith(sentence)
     assert "\n" not in result.lines[-1]
