@@ -122,6 +122,7 @@ def test_a_ray_that_does_not_start_or_refuses_is_told_in_one_line(job, monkeypat
     def refuse(*_, **__):
         raise raised
 
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
     monkeypatch.setattr(ray, "is_initialized", lambda: False)
     monkeypatch.setattr(ray, "init", refuse)
     result = launch(job.config, executor="ray")

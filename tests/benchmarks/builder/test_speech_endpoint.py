@@ -107,7 +107,7 @@ def test_after_a_fault_the_sentence_is_spoken_once(fault):
 def test_a_spent_budget_is_a_clear_error(fault):
     told = r"'anna' could not speak 'Hello there\.': .* in 2 attempts; the last problem: .+; .+"
     with ProtocolServer(in_turn(fault, fault)).running() as server:
-        speech = make_speech(server, timeout_seconds=0.1)
+        speech = make_speech(server, timeout_seconds=0.5)
         with pytest.raises(SpeechError, match=told) as raised:
             speech.speak("Hello there.", ANNA)
     assert len(server.requests) == 2
