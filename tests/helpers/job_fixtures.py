@@ -57,7 +57,11 @@ def ray_address(s3_environment) -> Iterable[str]:
 @pytest.fixture
 def two_nodes() -> Iterable[str]:
     """The address of a cluster of two nodes, each a raylet of its own."""
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": NUM_CPUS}, shutdown_at_exit=False)
+    cluster = Cluster(
+        initialize_head=True,
+        head_node_args={"num_cpus": NUM_CPUS, "include_dashboard": False},
+        shutdown_at_exit=False,
+    )
     try:
         cluster.add_node(num_cpus=NUM_CPUS)
         yield cluster.address

@@ -178,7 +178,7 @@ def test_a_stopped_job_is_continued_by_the_same_command(tmp_path, head, tiny_mod
             "question": "Which day?",
             "choices": CHOICES,
         }
-        for i in range(24)
+        for i in range(16)
     ]
     job.write(items, tiny_model_folder, ray={"executor": "ray", "recordings_per_block": 1})
     submitted = head.submit(job.config, options=["--no-wait", "--submission-id", "to-be-stopped"])

@@ -28,7 +28,7 @@ def job(tmp_path, tiny_model_folder, speech, monkeypatch) -> Job:
     job.write(
         [item | {"item_id": f"item-{i}", "choices": CHOICES} for i, item in enumerate(items)],
         os.path.basename(tiny_model_folder),
-        answering={"permute_choices": 24},
+        answering={"permute_choices": 12},
         ray={"recordings_per_block": 1},
     )
     return job
