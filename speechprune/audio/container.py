@@ -126,6 +126,8 @@ def choose_track(
         stream = tracks[track]
     else:
         raise AudioUnreadable(f"{name} has no track {track}: its sound tracks are {_track_names(tracks)}")
+    if stream.codec_context is None:
+        raise AudioUnreadable(f"{name} is in a format that can't be decoded: convert it, or restore the file")
     stream.thread_type = "NONE"  # one recording a core: the archive is the parallelism
     return stream
 
