@@ -31,8 +31,7 @@ from speechprune.pipeline.lease import Lease
 from speechprune.pipeline.preview import recording_lengths
 from speechprune.pipeline.progress import Progress
 from speechprune.pipeline.settings import check_settings, model_settings, output_path_errors
-from speechprune.pipeline.stages import decode_recording
-from speechprune.pipeline.tasks import TASK_SCHEMA, pack_items
+from speechprune.pipeline.stages import TASK_SCHEMA, decode_recording, pack_items
 
 
 def run_index(config: IndexConfig) -> IndexSummary:

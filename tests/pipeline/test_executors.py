@@ -16,8 +16,7 @@ from speechprune.pipeline.failures import CodeError, FailureLog, StartError
 from speechprune.pipeline.options import RayOptions
 from speechprune.pipeline.progress import Progress
 from speechprune.pipeline.ray_executor import RayExecutor
-from speechprune.pipeline.stages import PROGRESS_SCHEMA, failed_recording
-from speechprune.pipeline.tasks import TASK_SCHEMA
+from speechprune.pipeline.stages import PROGRESS_SCHEMA, TASK_SCHEMA, failed_recording
 
 MODEL = ModelOptions(path="no model")
 

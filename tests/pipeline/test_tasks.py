@@ -13,7 +13,7 @@ from speechprune.data.manifest import Manifest
 from speechprune.pipeline.failures import PoisonedRecording
 from speechprune.pipeline.options import RayOptions
 from speechprune.pipeline.retries import Attempts, AttemptTracker, raise_if_poisoned, start_tracker
-from speechprune.pipeline.tasks import make_tasks, split_blocks, unpack_items
+from speechprune.pipeline.stages import make_tasks, split_blocks, unpack_items
 from tests.helpers.harness import wait_until
 
 ITEMS = st.lists(

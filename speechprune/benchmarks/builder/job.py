@@ -29,7 +29,7 @@ from speechprune.benchmarks.builder.spiral_texts import read_spiral_scripts
 from speechprune.config import ConfigError
 from speechprune.pipeline.progress import Progress
 from speechprune.pipeline.settings import check_settings, output_path_errors
-from speechprune.pipeline.tasks import split_blocks
+from speechprune.pipeline.stages import split_blocks
 
 PACKAGES = ("speechprune", "ray", "numpy", "soundfile", "av", "transformers")
 
