@@ -153,7 +153,7 @@ def test_code_that_is_shipped_with_the_job_is_what_runs_and_its_exit_code_is_the
         shutil.copytree(JOB.parents[1] / name, shipped / name, ignore=ignored)
     for file, told, marked in [
         ("pipeline/batch_qa.py", "to do: {}", "to do, as shipped: {}"),  # the driver says it
-        ("audio.py", "{name} does not exist", "{name} was shipped nowhere"),  # a worker
+        ("audio/container.py", "{name} does not exist", "{name} was shipped nowhere"),  # a worker
     ]:
         path = shipped / "speechprune" / file
         assert told in path.read_text()
