@@ -109,13 +109,14 @@ def stored_job(tmp_path, tiny_model_folder, speech, bucket) -> Job:
     return job
 
 
+@pytest.mark.timeout(600)  # two submitted jobs
 def test_a_stopped_job_is_continued_by_the_same_command_and_gives_the_librarys_answers(
     stored_job, head, bucket, tiny_lm, s3_environment
 ):
     run = RunStore(f"s3://{bucket}/run")
     submitted = head.submit(stored_job.config, options=["--no-wait", "--submission-id", "to-be-stopped"])
     assert submitted.code == 0
-    wait_until(lambda: len(storage.files_in(f"{run.path}/answers/status=ok", ".parquet")) > 2)
+    wait_until(lambda: len(storage.files_in(f"{run.path}/answers/status=ok", ".parquet")) > 2, 240)
     assert head.ray_job("stop", "to-be-stopped").code == 0
     assert len(storage.files_in(f"{run.path}/answers/status=ok", ".parquet")) < NUM_RECORDINGS
     result = head.submit(stored_job.config)
