@@ -12,7 +12,6 @@ from rich.table import Table
 from rich.text import Text
 
 if TYPE_CHECKING:
-    from speechprune.index.summary import IndexSummary
     from speechprune.pipeline.summary import Summary
     from speechprune.search.summary import SearchResult
 
@@ -27,9 +26,9 @@ def show_run(summary: Summary) -> None:
     _print_facts("run finished", _run_facts(summary.values))
 
 
-def show_index(summary: IndexSummary) -> None:
+def show_index(summary: Values) -> None:
     """Print what changed in the archive and what the index costs."""
-    _print_facts("index up to date", _index_facts(summary.values))
+    _print_facts("index up to date", _index_facts(summary))
 
 
 def show_search(result: SearchResult) -> None:
