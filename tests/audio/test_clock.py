@@ -251,9 +251,8 @@ def test_a_part_that_lacks_sound_is_not_silence(tmp_path):
     assert len(decode_audio(data, start=30, part_of=40.0)) == 10 * SAMPLE_RATE
     assert len(decode_audio(data, start=40, end=50, part_of=40.0)) == 0
     for start, end, sound, promised in ((30, None, "10.0", "40.0"), (50, 60, "0.0", "10.0")):
-        with pytest.raises(
-            AudioUnreadable, match=f"gives {given} s of sound from {start} s on, .* {promised} s"
-        ):
+        sentence = f"gives {sound} s of sound from {start} s on, .* {promised} s"
+        with pytest.raises(AudioUnreadable, match=sentence):
             decode_audio(data, start=start, end=end, part_of=70.0)
 
 

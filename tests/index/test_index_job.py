@@ -156,7 +156,7 @@ def test_a_truncated_index_file_is_named_and_made_again(archive, speech):
 
 
 def test_a_header_that_promises_more_than_there_is_gets_all_that_there_is(archive, speech):
-    """A FLAC file of 95 s by its header, cut in the middle: its last parts are empty."""
+    """A FLAC file of 95 s by its header, cut in the middle: the parts behind the cut are not made."""
     path = archive.sounds / write_sound(archive.sounds / "cut.flac", speech(95.0))
     whole = path.read_bytes()
     path.write_bytes(whole[: len(whole) * 2 // 5])
@@ -164,8 +164,7 @@ def test_a_header_that_promises_more_than_there_is_gets_all_that_there_is(archiv
     assert 30 < there < 60
     assert launch(archive.config, job=NIGHT).code == 0
     assert archive.summary(archive.index)["num_indexed"] == 1
-    first, second, *others = rows_of(archive.index)
+    first, second = rows_of(archive.index)
     assert (first["num_tokens"], second["end_seconds"]) == (750, pytest.approx(there, abs=0.1))
-    assert [row["num_tokens"] for row in others] == [0, 0]
     assert launch(archive.config, job=NIGHT).code == 0
     assert archive.summary(archive.index)["this_launch"]["num_items"] == 0
