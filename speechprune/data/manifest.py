@@ -96,13 +96,17 @@ def read_manifest(options: InputOptions, audio_folder: str, *, needs_audio: bool
             f"; and {len(problems) - NUM_PROBLEMS_SHOWN} more" if len(problems) > NUM_PROBLEMS_SHOWN else ""
         )
         raise ManifestError(f"{options.manifest}: {shown}{more}")
-    for item in items.values():
+    for item_id, item in items.items():
+        is_embedded = isinstance(item["audio"], bytes)
         try:
             item["audio"] = _locate(item["audio"], source.base, audio_folder)
         except storage.StorageError as error:
             raise ManifestError(
                 f"{options.manifest}: its embedded audio can't be written to {error}"
             ) from error
+        uri, roots = item["audio"], options.audio_roots
+        if uri and not is_embedded and roots is not None and not storage.is_within(uri, roots):
+            malformed[item_id] = f"audio {uri} lies outside of input.audio_roots and is not opened"
     return Manifest(_as_table(list(items.values()), source.column_types), malformed, num_repeated)
 
 

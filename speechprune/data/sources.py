@@ -29,12 +29,16 @@ class InputOptions:
         Number of items to read, from the first; default: all.
     index
         Index of ``jobs/index_archive.py``: recordings that it holds are neither decoded nor encoded.
+    audio_roots
+        Folders, local or URLs, outside of which no recording is opened, whatever the manifest or a symbolic
+        link names; default: anywhere. Embedded recordings are always taken.
     """
 
     manifest: str
     split: str = "test"
     limit: int | None = None
     index: str | None = None
+    audio_roots: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
         if self.limit is not None and self.limit < 1:
