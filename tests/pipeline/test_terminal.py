@@ -8,9 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from loguru import logger
 
+from speechprune import audio
 from speechprune.pipeline import terminal
 from speechprune.pipeline.failures import UnexpectedError, failure_sentence
 from speechprune.pipeline.terminal import log_to_screen, printable
+from speechprune.reports.show import main as show_run
+from tests.helpers.harness import Job, launch, write_sound
 
 URL = "https://anna:S3CR3T@127.0.0.1:9/a.wav?X-Amz-Signature=S3CR3T"
 FORGED = "a\n12:00:00 ERROR all is lost\r\x1b[2J\u202e\u2028\x9b"
@@ -59,3 +62,45 @@ def test_no_secret_is_in_a_sentence_or_a_traceback():
     for error in (ValueError(URL), OSError(f"{URL}: refused"), KeyError(URL)):
         assert "S3CR3T" not in failure_sentence(error) + UnexpectedError.of(error).traceback
     assert failure_sentence(ValueError(FORGED)).startswith("a 12:00:00 ERROR all is lost")
+
+
+def test_a_run_repeats_no_secret_and_opens_nothing_outside_of_its_roots(
+    tmp_path, tiny_model_folder, speech, monkeypatch, capsys, lines
+):
+    """Its rows keep the address as the manifest has it, for whoever answers again."""
+    folder = tmp_path / "in"
+    folder.mkdir()
+    write_sound(folder / "a.wav", speech(2.0))
+    write_sound(tmp_path / "b.wav", speech(2.0))
+    item = {"question": "Who?", "choices": ["Anna", "Bert"]}
+    job = Job(tmp_path)
+    job.write(
+        [
+            {"item_id": "in", "audio": "in/a.wav", **item},
+            {"item_id": "out", "audio": "in/../b.wav", **item},
+            {"item_id": "url", "audio": URL, **item},
+            {"item_id": FORGED, "audio": "https://127.0.0.1:9/b.wav?sig=S3CR3T", **item},
+        ],
+        tiny_model_folder,
+        input={"audio_roots": [str(folder), "https://127.0.0.1:9/a.wav"]},
+    )
+    opened = []
+    real = audio.open_binary
+    monkeypatch.setattr(
+        audio, "open_binary", lambda uri, **options: opened.append(uri) or real(uri, **options)
+    )
+    assert launch(job.config).code == 1
+    assert set(opened) == {str(tmp_path / "in/a.wav"), URL}
+    failed = job.rows("failed")
+    assert list(job.rows("ok")) == ["in"]
+    assert failed["url"]["audio"] == URL
+    assert "lies outside of input.audio_roots and is not opened" in failed["out"]["error"]
+    assert failed[FORGED]["error_type"] == failed["out"]["error_type"] == "MalformedRow"
+    errors = [row["error"] for row in failed.values()]
+    show_run([str(job.run)])
+    show_run([str(job.run), "url"])
+    shown = capsys.readouterr().out
+    assert "url" in shown
+    for text in (*errors, shown, *lines(), (job.run / "run.json").read_text()):
+        assert "S3CR3T" not in text
+        assert "\x1b[2J" not in text
