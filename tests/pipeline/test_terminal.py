@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from loguru import logger
 
-from speechprune import audio
+from speechprune.audio import container
 from speechprune.pipeline import terminal
 from speechprune.pipeline.failures import UnexpectedError, failure_sentence
 from speechprune.pipeline.terminal import log_to_screen, printable
@@ -85,9 +85,9 @@ def test_a_run_repeats_no_secret_and_opens_nothing_outside_of_its_roots(
         input={"audio_roots": [str(folder), "https://127.0.0.1:9/a.wav"]},
     )
     opened = []
-    real = audio.open_binary
+    real = container.open_binary
     monkeypatch.setattr(
-        audio, "open_binary", lambda uri, **options: opened.append(uri) or real(uri, **options)
+        container, "open_binary", lambda uri, **options: opened.append(uri) or real(uri, **options)
     )
     assert launch(job.config).code == 1
     assert set(opened) == {str(tmp_path / "in/a.wav"), URL}
