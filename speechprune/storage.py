@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import stat
 import sys
 import traceback
 from collections.abc import Iterator
@@ -34,6 +35,10 @@ _STORAGE_OPTIONS: dict[str, dict[str, Any]] = {"s3": {"config_kwargs": _S3}}
 
 class StorageError(ValueError):
     """A location that can't be read or written; the message says which and what to check."""
+
+
+class NotRegularFile(OSError):
+    """A pipe, a device or a socket, which may hold its reader for ever."""
 
 
 def store_errors() -> tuple[type[Exception], ...]:
@@ -127,9 +132,19 @@ def folders_in(folder: str) -> list[str]:
 def open_binary(uri: str, *, block_bytes: int) -> IO[bytes]:
     """Open ``uri`` for random access; remote files are fetched in ranges of about ``block_bytes``."""
     if not is_remote(uri):
-        return cast(IO[bytes], open(local_path(uri), "rb"))
+        return open(local_path(uri), "rb", opener=_open_regular)
     fs, path = filesystem(uri)
     return cast(IO[bytes], fs.open(path, "rb", block_size=block_bytes, cache_type="readahead"))
+
+
+def _open_regular(path: str, flags: int) -> int:
+    """Open a file, without waiting for the other end of a pipe."""
+    descriptor = os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
+    kind = stat.S_IFMT(os.fstat(descriptor).st_mode)
+    if kind not in (stat.S_IFREG, stat.S_IFDIR):  # of a folder Python says so itself
+        os.close(descriptor)
+        raise NotRegularFile(path)
+    return descriptor
 
 
 def read_bytes(uri: str) -> bytes:

@@ -14,7 +14,7 @@ from speechprune.models.options import ModelOptions
 from speechprune.pipeline.failures import FailureLog, UnexpectedErrors
 from speechprune.pipeline.options import RayOptions
 from speechprune.pipeline.progress import Activity, Progress
-from speechprune.pipeline.tasks import split_blocks
+from speechprune.pipeline.stages import split_blocks
 
 Stage = Callable[[pa.Table], pa.Table]
 

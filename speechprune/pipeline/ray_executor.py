@@ -22,7 +22,7 @@ from speechprune.pipeline.gpus import gpu_use
 from speechprune.pipeline.options import RayOptions
 from speechprune.pipeline.progress import Activity, Progress
 from speechprune.pipeline.retries import PoisonGuard, guard_decode, guard_write, start_tracker
-from speechprune.pipeline.tasks import split_blocks
+from speechprune.pipeline.stages import split_blocks
 
 # CPUs of a task or actor of a stage. They differ: Ray would fuse decoding into a model's actor of the same
 # share, and the actor would wait for it

@@ -14,7 +14,6 @@ from rich.text import Text
 from speechprune.pipeline.terminal import printable
 
 if TYPE_CHECKING:
-    from speechprune.index.summary import IndexSummary
     from speechprune.pipeline.summary import Summary
     from speechprune.search.summary import SearchResult
 
@@ -29,9 +28,9 @@ def show_run(summary: Summary) -> None:
     _print_facts("run finished", _run_facts(summary.values))
 
 
-def show_index(summary: IndexSummary) -> None:
+def show_index(summary: Values) -> None:
     """Print what changed in the archive and what the index costs."""
-    _print_facts("index up to date", _index_facts(summary.values))
+    _print_facts("index up to date", _index_facts(summary))
 
 
 def show_search(result: SearchResult) -> None:

@@ -27,7 +27,7 @@ from speechprune.pipeline.preview import preview, warn_of_unknown_words
 from speechprune.pipeline.progress import Progress
 from speechprune.pipeline.run_store import RunStore
 from speechprune.pipeline.settings import model_settings
-from speechprune.pipeline.tasks import make_tasks
+from speechprune.pipeline.stages import make_tasks
 from speechprune.sweep.answer_sheet import NUMBER_COLUMNS
 from speechprune.sweep.config import SweepConfig
 from speechprune.sweep.points import points_table

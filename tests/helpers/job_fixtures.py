@@ -1,5 +1,6 @@
 """Fixtures of the tests that run jobs: one Ray and one object store for the session."""
 
+import gc
 import logging
 import signal
 import uuid
@@ -63,6 +64,14 @@ def ray_address(s3_environment) -> Iterable[str]:
     )
     yield ray.get_runtime_context().gcs_address
     ray.shutdown()
+
+
+@pytest.fixture(autouse=True)
+def cpus_free_again(request) -> Iterable[None]:
+    """A run that failed: its exception refers to its actors, which hold their CPUs until it is collected."""
+    yield
+    if request.node.get_closest_marker("ray"):
+        gc.collect()
 
 
 @pytest.fixture
