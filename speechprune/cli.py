@@ -100,7 +100,7 @@ def run_job(job: Job, arguments: Sequence[str]) -> int:
         logger.error("{} (Ray's own output: {})", error, log)
         return 2
     except CodeError as error:
-        logger.error("{}", error)
+        logger.bind(is_traceback=True).error("{}", error)
         return 1
     exit_code: int = load(job.report)(config, result)
     return exit_code

@@ -40,7 +40,7 @@ def run_index(config: IndexConfig) -> dict[str, Any]:
     """
     shape = check_model(config.model)
     questions = [] if config.questions.path is None else read_questions(config.questions.path)
-    archive = list_archive(config.archive.path)
+    archive = list_archive(config.archive.path, config.archive.audio_roots)
     directory = WindowsDirectory(index_dir(config.index.path, config.model))
     with contextlib.ExitStack() as stack:
         with output_path_errors("index.path"):

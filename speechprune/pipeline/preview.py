@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
+import pyarrow.compute as pc
 from loguru import logger
 
 from speechprune.audio import header_seconds, recording_seconds
@@ -42,7 +43,8 @@ def warn_of_unknown_words(model: ModelOptions, items: pa.Table) -> None:
 
 def preview(executor: Executor, tasks: pa.Table) -> str:
     """How much audio lies ahead, in words; a header that crashes the decoder crashes its worker alone."""
-    spans = tasks.select(["audio", "start", "end"])
+    # a malformed row may name an address that must not be opened
+    spans = tasks.filter(pc.is_null(tasks.column("error"))).select(["audio", "start", "end"])
     estimate = executor.submit(estimate_hours, spans, cpus=0, retry=False)
     words = executor.get_or_none(estimate, timeout_seconds=HEADERS_TIMEOUT_SECONDS)
     return words or f"{len(tasks):,} recordings of unknown length"

@@ -22,7 +22,13 @@ from speechprune.audio import decode_audio
 from speechprune.data import column_values
 from speechprune.data.index_columns import STATE_COLUMNS
 from speechprune.data.index_files import Part, read_parts
-from speechprune.pipeline.failures import FailureLog, MalformedRow, TooMuchMemory, failure_sentence
+from speechprune.pipeline.failures import (
+    FailureLog,
+    MalformedRow,
+    TooMuchMemory,
+    UnexpectedError,
+    failure_sentence,
+)
 from speechprune.pipeline.run_store import RunStore
 
 if TYPE_CHECKING:
@@ -168,7 +174,7 @@ def decode_recording(
                 pcm = decode_audio(task["audio"], **span)
     except Exception as caught:
         error = caught
-        logger.opt(exception=caught).debug("decoding {} failed", task["audio"])
+        logger.debug("decoding {} failed: {}", task["task_id"], UnexpectedError.of(caught).traceback)
     failures.note("decoding", task["task_id"], [error])
     return _decoded(tasks, pcm, windows, error, time.perf_counter() - start_seconds)
 

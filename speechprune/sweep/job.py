@@ -97,7 +97,10 @@ def _read_benchmarks(config: SweepConfig, store: RunStore) -> dict[str, Manifest
     benchmarks = {}
     for name, source in config.input.manifests.items():
         options = InputOptions(
-            manifest=build_manifest(source), split=config.input.split, limit=config.input.limit
+            manifest=build_manifest(source),
+            split=config.input.split,
+            limit=config.input.limit,
+            audio_roots=config.input.audio_roots,
         )
         manifest = read_manifest(options, storage.join(store.path, "audio"))
         _check_items(name, manifest.items, config.report.slices)

@@ -3,9 +3,12 @@
 import gc
 import logging
 import signal
+import uuid
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
+import boto3
 import pytest
 import ray
 import s3fs
@@ -37,6 +40,14 @@ def s3_environment() -> Iterable[dict[str, str]]:
         yield environment
         s3fs.S3FileSystem.clear_instance_cache()
     server.stop()
+
+
+@pytest.fixture
+def s3_bucket(s3_environment) -> Any:
+    """An empty bucket of its own, as boto3 has it."""
+    return boto3.resource("s3", endpoint_url=s3_environment["AWS_ENDPOINT_URL"]).create_bucket(
+        Bucket=f"bucket-{uuid.uuid4().hex}"
+    )
 
 
 @pytest.fixture(scope="session")
