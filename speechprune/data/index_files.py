@@ -7,7 +7,6 @@ settings and versions, ``summary.json`` the counts of the last run, ``set_aside/
 from __future__ import annotations
 
 import hashlib
-import json
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -166,8 +165,10 @@ class WindowsDirectory:
 
     def settings(self) -> dict[str, Any]:
         """Read the settings that the windows were made with."""
-        record = json.loads(storage.read_text(storage.join(self.path, "run.json")))
-        settings: dict[str, Any] = record["settings"]
+        uri = storage.join(self.path, "run.json")
+        settings = storage.read_json(uri).get("settings")
+        if not isinstance(settings, dict):
+            raise storage.StorageError(f"{uri} is damaged (it has no settings): restore it from a copy")
         return settings
 
     def states(self) -> str:

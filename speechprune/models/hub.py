@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import time
 import traceback
 from collections.abc import Collection
@@ -57,11 +58,16 @@ def fetch_folder(uri: str, *, small_files_only: bool = False) -> str:
     folder = home / key
     with FileLock(home / f"{key}.lock"):
         if not (folder / ".complete").exists():
-            for file in files:
-                target = folder / os.path.relpath(file, root)
-                target.parent.mkdir(parents=True, exist_ok=True)
-                fs.get_file(file, str(target))
-            (folder / ".complete").touch()
+            try:
+                with storage.storage_errors(str(folder)):
+                    for file in files:
+                        target = folder / os.path.relpath(file, root)
+                        target.parent.mkdir(parents=True, exist_ok=True)
+                        fs.get_file(file, str(target))
+                    (folder / ".complete").touch()
+            except BaseException:
+                shutil.rmtree(folder, ignore_errors=True)  # a half copy is of no use, and may fill the disk
+                raise
     return str(folder)
 
 
