@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import random
+import signal
 import subprocess
 import sys
 import time
@@ -13,10 +15,12 @@ from typing import Any
 
 from loguru import logger
 
+from speechprune import storage
 from speechprune.lab.faults.cluster import JOB
 from speechprune.lab.faults.faults import compare
 from speechprune.lab.faults.scenario import read_rows
 
+POLL_SECONDS = 0.02
 EQUAL, OTHER = "pruning.pruning_rate=0.5", "pruning.pruning_rate=0.25"
 
 
@@ -79,19 +83,28 @@ class KillScenes:
             if is_done:
                 runs.append(self._folder / f"killed-{len(runs)}")
             job = self._launch(runs[-1], EQUAL)
-            try:
-                wait = generator.uniform(0, self._seconds) if kills < num_kills else None
-                exit_codes.append(job.wait(wait))
-                is_done = True
-            except subprocess.TimeoutExpired:
-                job.kill()
-                job.wait()
+            if kills < num_kills:
+                self._kill(job, runs[-1], generator)
+            code = job.wait()
+            is_done = code != -signal.SIGKILL
+            if is_done:
+                exit_codes.append(code)
+            else:
                 kills += 1
                 num_rows = len(read_rows(str(runs[-1])))
                 while_writing += 0 < num_rows < len(self._reference)
-                is_done = False
                 logger.info("kill {} of {}: {} rows by then", kills, num_kills, num_rows)
         return self._compared("driver killed", runs, kills, while_writing, exit_codes)
+
+    def _kill(self, job: subprocess.Popen[bytes], run: Path, generator: random.Random) -> None:
+        """Kill a launch, unless it ends before, a random time after a random number of answers is there."""
+        num_rows = generator.randrange(len(self._reference))
+        answers = str(run / "answers/status=ok")
+        while len(storage.files_in(answers, ".parquet")) < num_rows and job.poll() is None:
+            time.sleep(POLL_SECONDS)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            job.wait(generator.uniform(0, self._seconds / len(self._reference)))
+        job.kill()
 
     def at_once(self, other: str) -> Kills:
         """Launch twice at once on one directory: with ``EQUAL`` settings, or ``OTHER`` ones."""

@@ -14,6 +14,7 @@ def test_a_killed_launch_and_two_at_once_answer_every_item_once(tmp_path, tiny_m
     lines = [json.dumps(item | {"question": "Who?", "choices": ["Anna", "Bert"]}) for item in items]
     (tmp_path / "manifest.jsonl").write_text("\n".join(lines))
     settings = (f"input.manifest={tmp_path}/manifest.jsonl", f"model.path={tiny_model_folder}")
+    settings += ("ray.recordings_per_block=1",)
     killed, equal, other = kill_scenes(tmp_path, 1, settings)
     assert (killed.kills, set(killed.exit_codes)) == (1, {0})
     for scene in (killed, equal, other):
