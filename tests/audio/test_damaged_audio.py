@@ -49,7 +49,7 @@ def test_a_bug_in_decoding_is_not(monkeypatch, speech):
     def broken(frame: av.AudioFrame) -> np.ndarray:
         raise ValueError("cannot reshape array")
 
-    monkeypatch.setattr("speechprune.audio._mix_down", broken)
+    monkeypatch.setattr("speechprune.audio.packets._to_channels", broken)
     with pytest.raises(ValueError, match=r"^cannot reshape array$"):
         decode_audio(encode(speech(1.0), "wav"))
 

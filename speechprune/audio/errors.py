@@ -1,0 +1,27 @@
+"""What can be wrong with a recording; every message names it and says what to do."""
+
+from __future__ import annotations
+
+
+class AudioError(ValueError):
+    """A recording that can't be used; the message says what is wrong and what to do."""
+
+
+class AudioNotFound(AudioError):
+    """No file at the recording's address."""
+
+
+class AudioUnreadable(AudioError):
+    """A file that can't be decoded as audio."""
+
+
+class AudioEmpty(AudioError):
+    """A recording without a sample in the requested part."""
+
+
+class AudioSilent(AudioError):
+    """A recording in which every sample is zero or nearly zero."""
+
+
+class AudioTooShort(AudioError):
+    """A recording with fewer samples than one audio token needs."""
