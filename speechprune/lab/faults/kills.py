@@ -71,6 +71,7 @@ class KillScenes:
             raise RuntimeError(f"the run without a fault exits {code}")
         self._seconds = time.monotonic() - start
         self._reference = read_rows(str(reference))
+        self._num_files = len(self._files(reference))
 
     def killed(self, num_kills: int, seed: int = 0) -> Kills:
         """Kill launches at random moments; a run that gets done is compared, and another is started."""
@@ -97,14 +98,16 @@ class KillScenes:
         return self._compared("driver killed", runs, kills, while_writing, exit_codes)
 
     def _kill(self, job: subprocess.Popen[bytes], run: Path, generator: random.Random) -> None:
-        """Kill a launch, unless it ends before, a random time after a random number of answers is there."""
-        num_rows = generator.randrange(len(self._reference))
-        answers = str(run / "answers/status=ok")
-        while len(storage.files_in(answers, ".parquet")) < num_rows and job.poll() is None:
+        """Kill a launch, unless it ends before, a random time after a random number of files is there."""
+        num_files = generator.randrange(self._num_files)
+        while len(self._files(run)) < num_files and job.poll() is None:
             time.sleep(POLL_SECONDS)
         with contextlib.suppress(subprocess.TimeoutExpired):
-            job.wait(generator.uniform(0, self._seconds / len(self._reference)))
+            job.wait(generator.uniform(0, self._seconds / self._num_files))
         job.kill()
+
+    def _files(self, run: Path) -> list[str]:
+        return storage.files_in(str(run / "answers/status=ok"), ".parquet")
 
     def at_once(self, other: str) -> Kills:
         """Launch twice at once on one directory: with ``EQUAL`` settings, or ``OTHER`` ones."""
