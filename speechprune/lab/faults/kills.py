@@ -84,8 +84,11 @@ class KillScenes:
             if is_done:
                 runs.append(self._folder / f"killed-{len(runs)}")
             job = self._launch(runs[-1], EQUAL)
-            if kills < num_kills:
-                self._kill(job, runs[-1], generator)
+            # with one file to go it is let through: all later kills would come while Python starts
+            num_there = len(self._files(runs[-1]))
+            if kills < num_kills and num_there < max(1, self._num_files - 1):
+                num_files = generator.randrange(num_there, self._num_files)
+                self._kill(job, runs[-1], num_files, generator.uniform(0, self._seconds / self._num_files))
             code = job.wait()
             is_done = code != -signal.SIGKILL
             if is_done:
@@ -97,13 +100,12 @@ class KillScenes:
                 logger.info("kill {} of {}: {} rows by then", kills, num_kills, num_rows)
         return self._compared("driver killed", runs, kills, while_writing, exit_codes)
 
-    def _kill(self, job: subprocess.Popen[bytes], run: Path, generator: random.Random) -> None:
-        """Kill a launch, unless it ends before, a random time after a random number of files is there."""
-        num_files = generator.randrange(self._num_files)
+    def _kill(self, job: subprocess.Popen[bytes], run: Path, num_files: int, seconds: float) -> None:
+        """Kill a launch some time after a number of files of answers is there, unless it ends before."""
         while len(self._files(run)) < num_files and job.poll() is None:
             time.sleep(POLL_SECONDS)
         with contextlib.suppress(subprocess.TimeoutExpired):
-            job.wait(generator.uniform(0, self._seconds / self._num_files))
+            job.wait(seconds)
         job.kill()
 
     def _files(self, run: Path) -> list[str]:
