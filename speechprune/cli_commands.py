@@ -144,10 +144,15 @@ COMMANDS: dict[str, Command] = {
 
 
 def report_answers(config: BatchQAConfig, summary: Summary) -> int:
-    """Print the table of a run."""
+    """Print the table of a run; 1 where answers were damaged after they were written."""
+    from loguru import logger
+
     from speechprune.reports.run_summary import show_run
 
     show_run(summary)
+    if missing := summary.values["num_missing"]:
+        logger.error("{:,} items have no row, as a file was damaged: give the same command again", missing)
+        return 1
     if config.model.random_weights:
         print("The model has random weights: these answers mean nothing.")
     return too_many_failed(summary.failed_fraction, config.output.max_failed_fraction, "items")

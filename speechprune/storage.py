@@ -7,6 +7,7 @@ Endpoints and credentials come from the environment or the instance's role, as b
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import stat
@@ -30,6 +31,7 @@ from speechprune.addresses import shortened as shortened
 # s3fs retries what botocore does not; both back off between attempts. A request without
 # an answer after 10 s is sent again: a healthy store starts to answer within milliseconds
 _S3 = {"retries": {"max_attempts": 10, "mode": "standard"}, "connect_timeout": 10, "read_timeout": 10}
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _STORAGE_OPTIONS: dict[str, dict[str, Any]] = {"s3": {"config_kwargs": _S3}}
 
 
@@ -77,6 +79,11 @@ def storage_errors(uri: str) -> Iterator[None]:
     except (FileNotFoundError, FileExistsError):
         raise
     except store_errors() as error:
+        if getattr(error, "errno", None) in _FULL:
+            raise StorageError(
+                f"{uri} can't be written, the disk is full or a quota is used up ({error}): make room, then "
+                "give the same command again"
+            ) from error
         reason = " ".join(str(error).split()) or type(error).__name__
         raise StorageError(
             f"{uri}: {reason}. Check that it exists, its endpoint and your credentials"
@@ -195,14 +202,14 @@ def _write(uri: str, data: bytes, mode: Literal["overwrite", "create"]) -> None:
             target = Path(path)
             target.parent.mkdir(parents=True, exist_ok=True)
             draft = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-            draft.write_bytes(data)
-            if mode == "overwrite":
-                draft.replace(target)
-                return
             try:
-                _link(draft, target)
+                draft.write_bytes(data)
+                if mode == "overwrite":
+                    draft.replace(target)
+                else:
+                    _link(draft, target)
             finally:
-                draft.unlink()
+                draft.unlink(missing_ok=True)
     except FileNotFoundError as error:  # no such bucket, no such drive
         raise StorageError(f"{uri}: there is no such place to write to ({error})") from error
 
@@ -215,7 +222,22 @@ def _link(draft: Path, target: Path) -> None:
         raise
     except OSError:
         with open(target, "xb") as file:
-            file.write(draft.read_bytes())
+            try:
+                file.write(draft.read_bytes())
+            except OSError:
+                target.unlink()
+                raise
+
+
+def read_json(uri: str) -> dict[str, Any]:
+    """Read a JSON object; FileNotFoundError if there is no file, StorageError if it holds anything else."""
+    data, reason = read_bytes(uri), "no JSON object"
+    try:
+        if isinstance(value := json.loads(data), dict):
+            return value
+    except (ValueError, RecursionError) as error:
+        reason = str(error)
+    raise StorageError(f"{uri} is damaged ({reason}): restore it from a copy, or give another folder")
 
 
 def write_json(uri: str, value: Any) -> None:

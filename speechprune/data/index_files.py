@@ -7,8 +7,6 @@ settings and versions, ``summary.json`` the counts of the last run, ``set_aside/
 from __future__ import annotations
 
 import hashlib
-import io
-import json
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -22,7 +20,14 @@ from loguru import logger
 
 from speechprune import storage
 from speechprune.data.index_columns import ACCOUNT_COLUMNS, SHARD_COLUMNS, WINDOW_KEY_COLUMNS, WINDOWS_SCHEMA
-from speechprune.data.parquet_files import BLOCK_BYTES, NUM_READERS, DamagedFileError, read_parquet
+from speechprune.data.parquet_files import (
+    BLOCK_BYTES,
+    NUM_READERS,
+    DamagedFileError,
+    as_parquet,
+    open_parquet,
+    read_parquet,
+)
 
 Shard = tuple[str, str, int]  # recording, version, number
 # a file with its shards: which, out of how many, and the number of its row group
@@ -160,8 +165,10 @@ class WindowsDirectory:
 
     def settings(self) -> dict[str, Any]:
         """Read the settings that the windows were made with."""
-        record = json.loads(storage.read_text(storage.join(self.path, "run.json")))
-        settings: dict[str, Any] = record["settings"]
+        uri = storage.join(self.path, "run.json")
+        settings = storage.read_json(uri).get("settings")
+        if not isinstance(settings, dict):
+            raise storage.StorageError(f"{uri} is damaged (it has no settings): restore it from a copy")
         return settings
 
     def states(self) -> str:
@@ -224,19 +231,16 @@ def _chosen_cuts(files: Sequence[FileShards]) -> dict[tuple[str, str], int]:
 
 def as_windows_file(windows: pa.Table) -> bytes:
     """Windows as the bytes of a Parquet file, a row group a shard: reading one touches no other."""
-    sink = io.BytesIO()
     windows = windows.select(WINDOWS_SCHEMA.names).cast(WINDOWS_SCHEMA)
-    names = ("recording", "version", "dtype", "model", "revision")
-    with pq.ParquetWriter(
-        sink, WINDOWS_SCHEMA, compression="zstd", use_dictionary=list(names), write_page_checksum=True
-    ) as writer:
-        keys = [tuple(row.values()) for row in windows.select(SHARD_COLUMNS).to_pylist()]
-        begin = 0
-        for end in range(1, len(keys) + 1):
-            if end == len(keys) or keys[end] != keys[begin]:
-                writer.write_table(windows.slice(begin, end - begin), row_group_size=end - begin)
-                begin = end
-    return sink.getvalue()
+    keys = [tuple(row.values()) for row in windows.select(SHARD_COLUMNS).to_pylist()]
+    shards = []
+    begin = 0
+    for end in range(1, len(keys) + 1):
+        if end == len(keys) or keys[end] != keys[begin]:
+            shards.append(windows.slice(begin, end - begin))
+            begin = end
+    names = ["recording", "version", "dtype", "model", "revision"]
+    return as_parquet(*shards, use_dictionary=names)
 
 
 def read_parts(parts: Sequence[Part], columns: Sequence[str] | None = None) -> pa.Table:
@@ -247,7 +251,10 @@ def read_parts(parts: Sequence[Part], columns: Sequence[str] | None = None) -> p
     tables = {}
     for file, groups in by_file.items():
         with storage.open_binary(file, block_bytes=BLOCK_BYTES) as handle:
-            parquet = pq.ParquetFile(handle, page_checksum_verification=True)
+            try:
+                parquet = open_parquet(handle)
+            except DamagedFileError as error:
+                raise DamagedFileError(f"{file} is damaged ({error}): index the archive again") from error
             names = None if columns is None else list(columns)
             for group in groups:
                 tables[file, group] = parquet.read_row_group(group, columns=names)

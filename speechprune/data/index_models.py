@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 
 from speechprune import storage
@@ -58,7 +57,7 @@ def open_index(index: str, model: ModelOptions) -> WindowsDirectory:
 
 def _model_in(folder: str) -> str:
     try:
-        record = json.loads(storage.read_text(storage.join(folder, "run.json")))
+        record = storage.read_json(storage.join(folder, "run.json"))
         return f"{record['config']['model']['path']} ({folder.rsplit('-', 1)[-1]})"
-    except (FileNotFoundError, ValueError, KeyError):
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
         return folder.rsplit("/", 1)[-1]

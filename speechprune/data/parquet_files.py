@@ -1,10 +1,17 @@
-"""Parquet files in storage, with page checksums that are verified when they are read."""
+"""Parquet files in storage, with checksums that are verified when they are read.
+
+Parquet has checksums of pages, but none of page headers and of the footer. Files that are written here have
+two SHA-256 more, in the gap before the footer, where other readers don't look: of all that is before them,
+and of the footer.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import io
+import os
 from collections.abc import Callable
-from typing import TypeVar
+from typing import IO, TypeVar
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -15,11 +22,16 @@ BLOCK_BYTES = 1 << 20  # fetched at a time where only parts of a file are read
 NUM_READERS = 16  # files read at a time: object stores answer slowly, but many at once
 ATTEMPTS = 2  # whole reads of a file that does not parse
 
+_NAME = b"speechprune.sha256"  # stands before the digests, and in the footer of a file that has them
+_DIGESTS_BYTES = len(_NAME) + 2 * 32
+_END_BYTES = 8  # length of the footer, and PAR1
+_FOOTER_BYTES = 1 << 16  # usual at most: read at once
+
 Value = TypeVar("Value")
 
 
-class DamagedFileError(ValueError):
-    """A file's bytes are all there and are not a Parquet file."""
+class DamagedFileError(storage.StorageError):
+    """A file's bytes are all there, and are not a Parquet file or not the one that was written."""
 
 
 def read_parquet(uri: str, read: Callable[[pq.ParquetFile], Value], *, in_parts: bool = False) -> Value:
@@ -46,14 +58,15 @@ def read_parquet(uri: str, read: Callable[[pq.ParquetFile], Value], *, in_parts:
     if in_parts:
         try:
             with storage.open_binary(uri, block_bytes=BLOCK_BYTES) as handle:
-                return read(_open(handle))
-        except (pa.ArrowException, *storage.store_errors()):
+                return read(open_parquet(handle))
+        except (DamagedFileError, pa.ArrowException, *storage.store_errors()):
             pass  # damage or a lost connection: reading all of its bytes shows which
     for _ in range(ATTEMPTS):
         data = storage.read_bytes(uri)
         try:
-            return read(_open(pa.BufferReader(data)))
-        except (pa.ArrowException, OSError) as error:
+            _check_pages(data)
+            return read(open_parquet(io.BytesIO(data)))
+        except (DamagedFileError, pa.ArrowException, OSError) as error:
             reason = str(error)
     if len(data) != (size := storage.num_bytes(uri)):
         raise storage.StorageError(
@@ -62,12 +75,56 @@ def read_parquet(uri: str, read: Callable[[pq.ParquetFile], Value], *, in_parts:
     raise DamagedFileError(f"{uri} is not a whole Parquet file: {reason}")
 
 
-def _open(source: object) -> pq.ParquetFile:
-    return pq.ParquetFile(source, page_checksum_verification=True)
+def open_parquet(file: IO[bytes]) -> pq.ParquetFile:
+    """Open a Parquet file that verifies its pages as they are read, and verify its footer.
+
+    Raises
+    ------
+    DamagedFileError
+        The footer is not the one that was written.
+    """
+    size = file.seek(0, os.SEEK_END)
+    file.seek(max(0, size - _FOOTER_BYTES))
+    end = file.read()
+    footer_bytes = min(size, _footer_bytes(end))
+    if footer_bytes + _DIGESTS_BYTES > len(end):
+        file.seek(max(0, size - footer_bytes - _DIGESTS_BYTES))
+        end = file.read()
+    if _NAME in end:
+        footer = end[-footer_bytes:]
+        if not end[: -len(footer)].endswith(hashlib.sha256(footer).digest()):
+            raise DamagedFileError("its footer is not the one that was written")
+    file.seek(0)
+    return pq.ParquetFile(file, page_checksum_verification=True)
 
 
-def as_parquet(table: pa.Table) -> bytes:
-    """Return a table as the bytes of a Parquet file."""
+def _check_pages(data: bytes) -> None:
+    """Raise ``DamagedFileError`` where a file has digests, and not that of what is before the footer."""
+    if _NAME in data:  # the footer names it too, should the digests be damaged
+        begin = max(0, len(data) - _footer_bytes(data) - _DIGESTS_BYTES)
+        if not data[begin:].startswith(_NAME + hashlib.sha256(data[:begin]).digest()):
+            raise DamagedFileError("its bytes are not those that were written")
+
+
+def _footer_bytes(end: bytes) -> int:
+    """Length of the footer with what is behind it, as the file says."""
+    return int.from_bytes(end[-_END_BYTES:][:4], "little") + _END_BYTES
+
+
+def as_parquet(*row_groups: pa.Table, use_dictionary: bool | list[str] = True) -> bytes:
+    """Return tables of one schema as the bytes of a Parquet file, a row group each."""
     sink = io.BytesIO()
-    pq.write_table(table, sink, compression="zstd", write_page_checksum=True)
-    return sink.getvalue()
+    with pq.ParquetWriter(
+        sink,
+        row_groups[0].schema,
+        compression="zstd",
+        use_dictionary=use_dictionary,
+        write_page_checksum=True,
+    ) as writer:
+        for table in row_groups:
+            writer.write_table(table, row_group_size=max(1, len(table)))
+        writer.add_key_value_metadata({_NAME.decode(): "before the footer"})
+    data = sink.getvalue()
+    place = len(data) - _footer_bytes(data)
+    pages, footer = data[:place], data[place:]
+    return b"".join([pages, _NAME, hashlib.sha256(pages).digest(), hashlib.sha256(footer).digest(), footer])

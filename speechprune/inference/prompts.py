@@ -8,16 +8,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from speechprune.inference.chat_tokens import MARK, PromptError, tokenize_chat
+
 LETTERS = string.ascii_uppercase
 MAX_CHOICES = len(LETTERS)
 
-_MARK = "\ue000"  # of private use: no chat template holds it
-
 QueryText = Literal["question_and_choices", "question"]
-
-
-class PromptError(ValueError):
-    """A question that can't be put to this model; the message says why."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,33 +97,29 @@ def build_prompt(
     Raises
     ------
     PromptError
-        The question is empty or contains the placeholder itself, or the template alters the question.
+        The question is empty, the template alters it, or a control token in it can't be taken for text.
     """
     if not question.strip():
         raise PromptError("the question is empty: write one")
     user_text, spans = _word(question, choices, wording)
-    chat = render_chat(user_text)
-    # found by a mark in its place: the words themselves may also stand elsewhere in the template
-    origin = render_chat(_MARK).index(_MARK)
-    if not chat.startswith(user_text, origin):
+    head, tail = render_chat(MARK).split(MARK)
+    chat = head + user_text + tail
+    if render_chat(user_text) != chat:
         raise PromptError(
             "the chat template changed the question's text: set answering.prompt without edge spaces"
         )
-    encoded = tokenizer(chat, add_special_tokens=False, return_offsets_mapping=True)
-    token_ids: list[int] = encoded["input_ids"]
+    spans = [(len(head) + begin, len(head) + end) for begin, end in spans]
+    tokens = tokenize_chat(tokenizer, chat, sorted(spans), audio_token_id)
+    token_ids = [token.token_id for token in tokens]
     if token_ids.count(audio_token_id) != 1:
         raise PromptError(
-            f"the question contains {tokenizer.decode([audio_token_id])}, the mark of the audio"
+            f"answering.prompt contains {tokenizer.decode([audio_token_id])}, the mark of the audio"
         )
     place = token_ids.index(audio_token_id)
 
     def tokens_of(span: tuple[int, int]) -> list[int]:
-        begin, end = origin + span[0], origin + span[1]
-        return [
-            token_id
-            for token_id, (first, last) in zip(token_ids, encoded["offset_mapping"], strict=True)
-            if first < end and last > begin
-        ]
+        begin, end = span
+        return [token.token_id for token in tokens if token.begin < end and token.end > begin]
 
     return Prompt(
         prefix_ids=token_ids[:place],

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import time
+import traceback
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +47,8 @@ def fetch_folder(uri: str, *, small_files_only: bool = False) -> str:
     from filelock import FileLock
 
     fs, root, files = model_files(uri)
+    if strays := [file for file in files if ".." in file.split("/")]:  # a key of a store may be any text
+        raise ModelError(f"model.path {uri} holds {strays[0]}, whose name leads out of it: remove that file")
     if small_files_only:
         files = {file: info for file, info in files.items() if not file.endswith(WEIGHT_SUFFIXES)}
     versions = [(f, i["size"], str(i.get("ETag") or i.get("mtime"))) for f, i in files.items()]
@@ -53,11 +58,16 @@ def fetch_folder(uri: str, *, small_files_only: bool = False) -> str:
     folder = home / key
     with FileLock(home / f"{key}.lock"):
         if not (folder / ".complete").exists():
-            for file in files:
-                target = folder / os.path.relpath(file, root)
-                target.parent.mkdir(parents=True, exist_ok=True)
-                fs.get_file(file, str(target))
-            (folder / ".complete").touch()
+            try:
+                with storage.storage_errors(str(folder)):
+                    for file in files:
+                        target = folder / os.path.relpath(file, root)
+                        target.parent.mkdir(parents=True, exist_ok=True)
+                        fs.get_file(file, str(target))
+                    (folder / ".complete").touch()
+            except BaseException:
+                shutil.rmtree(folder, ignore_errors=True)  # a half copy is of no use, and may fill the disk
+                raise
     return str(folder)
 
 
@@ -118,5 +128,18 @@ def as_model_error(path: str, error: Exception) -> ModelError:
         )
     if (_UNREACHABLE | {"LocalEntryNotFoundError", "OfflineModeIsEnabled"}) & set(causes):
         return _unreachable(path)
-    first_line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-    return ModelError(f"model {path} can't be loaded: {first_line}")
+    if "custom code" in str(error):
+        return ModelError(
+            f"model {path} needs code of its own folder, which is never run: give one that needs none"
+        )
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [""]
+    reason = " ".join(lines[: 2 if lines[0].endswith(":") else 1])
+    if not isinstance(error, OSError | ValueError):  # "division by zero" alone says little
+        reason = f"{type(error).__name__}: {reason}"
+    return ModelError(f"model {path} can't be loaded: {reason}")
+
+
+def is_from(error: BaseException, packages: Collection[str]) -> bool:
+    """Whether an exception was raised by code of these packages."""
+    *_, (frame, _) = traceback.walk_tb(error.__traceback__)
+    return str(frame.f_globals.get("__name__")).split(".")[0] in packages

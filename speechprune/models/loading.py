@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
-from safetensors import SafetensorError
 from transformers import PreTrainedConfig
 
 from speechprune import storage
-from speechprune.cost import ModelShape
+from speechprune.cost import DecoderShape, ModelShape, paper_weights_bytes
 from speechprune.models.base import SpeechModel
 from speechprune.models.hub import (
-    WEIGHT_SUFFIXES,
     ModelError,
     as_model_error,
     fetch_folder,
+    is_from,
     take_from_cache_only,
 )
 from speechprune.models.options import ModelOptions, resolve_device, resolve_dtype
@@ -24,6 +26,10 @@ from speechprune.models.registry import find_family
 from speechprune.models.source import ModelSource
 
 _SHIPPED_CONFIGURATIONS = Path(__file__).parent / "configurations"
+_LARGEST_DECODER = 10**13  # weights
+_LARGEST_WINDOW = 10**18  # FLOPs
+_FEWEST_BITS = 2  # that a stored weight has
+_PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 
 
 def read_config(path: str, revision: str | None = None) -> dict[str, Any]:
@@ -72,16 +78,33 @@ def parse_config(
     """
     values = read_config(path, revision)
     kind = find_family(path, values.get("model_type"), family)
-    try:
+    with _model_errors(path, kind):
         return kind, kind.parse_config(values)
-    except (KeyError, TypeError, ValueError) as error:
-        raise as_model_error(path, error) from error
 
 
 def model_shape(path: str, revision: str | None = None, family: str | None = None) -> ModelShape:
-    """Read the sizes that the cost account needs, from a configuration alone (see ``read_config``)."""
-    kind, config = parse_config(path, revision, family)
-    return kind.shape_of(config)
+    """Read the sizes that the cost account needs, from a configuration alone (see ``read_config``).
+
+    Raises
+    ------
+    ModelError
+        In one line: of the configuration, or of sizes that no model has.
+    """
+    return _shape_of(path, *parse_config(path, revision, family))
+
+
+def _shape_of(path: str, kind: type[SpeechModel], config: PreTrainedConfig) -> ModelShape:
+    try:
+        shape = kind.shape_of(config)
+        sizes = dataclasses.asdict(shape.decoder) | dataclasses.asdict(cast(Any, shape.encoder))
+        odd = [f"{name} is {size!r}" for name, size in sizes.items() if not size > 0]
+        if _num_weights(shape.decoder) > _LARGEST_DECODER or shape.encoder.flops(1) > _LARGEST_WINDOW:
+            odd.append("no model is as large")
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+        odd = [f"{type(error).__name__}: {error}"]
+    if odd:
+        raise ModelError(f"the sizes in config.json of model {path} can't be right ({odd[0]}): get it again")
+    return shape
 
 
 def check_model(options: ModelOptions) -> ModelShape:
@@ -93,16 +116,34 @@ def check_model(options: ModelOptions) -> ModelShape:
         In one line: missing, gated, of a family that is not supported, or a folder without weights.
     """
     shape = model_shape(options.path, options.revision, options.family)
+    _check_weights(options, shape)
+    return shape
+
+
+def _check_weights(options: ModelOptions, shape: ModelShape) -> None:
+    """Refuse a folder without weights, or with fewer than its config.json describes."""
     _refuse_shipped(options.path)
     if options.random_weights or not (storage.is_remote(options.path) or Path(options.path).is_dir()):
-        return shape
+        return
     fs, root = storage.filesystem(options.path)
-    if not any(file.endswith(WEIGHT_SUFFIXES) for file in fs.find(root)):
+    files = fs.find(root, detail=True)
+    stored = [info["size"] for file, info in files.items() if file.endswith(".safetensors")]
+    if not stored and any(file.endswith(_PICKLES) for file in files):
+        raise ModelError(
+            f"model.path {options.path} holds weights as pickles alone, which can hold code and are never "
+            "loaded: save them as safetensors (save_pretrained does)"
+        )
+    if not stored:
         raise ModelError(
             f"model.path {options.path} holds no weights (*.safetensors): give the folder of a saved model, "
             "or set model.random_weights=true for a load test"
         )
-    return shape
+    num_weights, num_bytes = _num_weights(shape.decoder), sum(stored)
+    if num_weights * _FEWEST_BITS > num_bytes * 8:
+        raise ModelError(
+            f"model.path {options.path} is incomplete: its files hold {num_bytes:,} bytes of weights, too "
+            f"few for the {num_weights:,} weights of the decoder that its config.json describes"
+        )
 
 
 def load_model(options: ModelOptions) -> SpeechModel:
@@ -114,20 +155,46 @@ def load_model(options: ModelOptions) -> SpeechModel:
         In one line: missing, gated, incomplete, or too large for the device.
     """
     kind, config = parse_config(options.path, options.revision, options.family)
-    _refuse_shipped(options.path)
+    _check_weights(options, _shape_of(options.path, kind, config))
     device = resolve_device(options.device)
     dtype = resolve_dtype(options.dtype, device)
-    try:
-        folder = fetch_folder(options.path) if storage.is_remote(options.path) else options.path
-        return kind.load(
-            ModelSource(options=options, config=config, folder=folder, device=device, dtype=dtype)
-        )
-    except torch.cuda.OutOfMemoryError as error:
+    with _model_errors(options.path, kind):
+        try:
+            folder = fetch_folder(options.path) if storage.is_remote(options.path) else options.path
+            source = ModelSource(options=options, config=config, folder=folder, device=device, dtype=dtype)
+            model = kind.load(source)
+            chat = model.tokenizer(model.render_chat("a"), add_special_tokens=False)["input_ids"]
+        except torch.cuda.OutOfMemoryError as error:
+            raise ModelError(
+                f"model {options.path} does not fit on the GPU in {dtype}: set model.device_map=auto to "
+                "shard it"
+            ) from error
+    if (longest := model.language_model.max_prompt_tokens) < len(chat):
+        raise ModelError(f"model {options.path} takes {longest} tokens by its config.json: get it again")
+    if chat.count(placeholder := model.language_model.audio_token_id) != 1:
         raise ModelError(
-            f"model {options.path} does not fit on the GPU in {dtype}: set model.device_map=auto to shard it"
-        ) from error
-    except (OSError, ValueError, ImportError, RuntimeError, SafetensorError) as error:
-        raise as_model_error(options.path, error) from error
+            f"model {options.path} can't be asked about audio: its chat template does not hold token "
+            f"{placeholder}, the placeholder of the audio by its config.json, once"
+        )
+    return model
+
+
+@contextlib.contextmanager
+def _model_errors(path: str, kind: type[SpeechModel]) -> Iterator[None]:
+    """Convert what a folder's content makes the libraries raise; an error in a family's own code stays."""
+    try:
+        yield
+    except (OSError, ValueError, ImportError, RuntimeError) as error:
+        raise as_model_error(path, error) from error
+    except Exception as error:
+        if is_from(error, {"speechprune", kind.__module__.split(".")[0]}):
+            raise
+        raise as_model_error(path, error) from error
+
+
+def _num_weights(decoder: DecoderShape) -> int:
+    """Layers and the embeddings, which may also be the output layer."""
+    return paper_weights_bytes(decoder) // 2 + decoder.vocab_size * decoder.hidden_size
 
 
 def _shipped(path: str) -> Path | None:

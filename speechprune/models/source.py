@@ -30,6 +30,7 @@ class ModelSource:
             "pretrained_model_name_or_path": self.folder,
             "revision": self.options.revision,
             "local_files_only": take_from_cache_only(self.folder, self.options.revision),
+            "trust_remote_code": False,  # unsaid, transformers asks on the terminal
         }
 
     @property
@@ -57,6 +58,7 @@ class ModelSource:
             dtype=self.dtype,
             attn_implementation=self.options.attn_implementation,
             device_map=self.options.device_map or {"": self.device},
+            use_safetensors=True,  # a pickle may hold code
             ignore_mismatched_sizes=True,  # reported with the missing ones
             output_loading_info=True,
         )
@@ -92,4 +94,7 @@ def end_token_ids(generation_config: Any, tokenizer: Any) -> frozenset[int]:
         ids = tokenizer.eos_token_id
     if ids is None:
         return frozenset()
-    return frozenset(ids if isinstance(ids, list | tuple) else [ids])
+    ids = ids if isinstance(ids, list | tuple) else [ids]
+    if not all(isinstance(token_id, int) for token_id in ids):
+        raise ModelError(f"eos_token_id of the model's generation_config.json is {ids!r}: give numbers")
+    return frozenset(ids)

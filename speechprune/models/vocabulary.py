@@ -21,5 +21,6 @@ def unknown_share(model_path: str, texts: Sequence[str]) -> float:
     unknown = getattr(tokenizer.model, "unk_token", None)
     if unknown is None:
         return 0.0
+    tokenizer.encode_special_tokens = True  # the texts are words: none of them is a control token
     tokens = [token for text in texts for token in tokenizer.encode(text, add_special_tokens=False).tokens]
     return tokens.count(unknown) / max(1, len(tokens))

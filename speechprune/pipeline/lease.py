@@ -6,13 +6,16 @@ and renewed by its holder. A launch that finds the lease of a dead holder create
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import socket
 import threading
 import time
+import uuid
 from collections.abc import Callable
 from datetime import UTC, datetime
+from pathlib import Path
 from types import TracebackType
 from typing import Any
 
@@ -23,7 +26,10 @@ from speechprune import storage
 
 RENEWALS = 5  # within the time after which a lease expires
 LOOKS = 12  # at another's lease, within that time
-SAME_START_SECONDS = 2.0  # a process's start, read twice, moves with corrections of the clock
+SAME_START_SECONDS = 2.0  # outside Linux a process's start moves with corrections of the clock
+LONGEST_MINUTES = 60.0  # that a lease may ask to be watched for
+
+_START_FIELD = 19  # of /proc/PID/stat, behind the name
 
 
 class LeaseError(ValueError):
@@ -53,7 +59,9 @@ class Lease:
         self._minutes = minutes
         self._wait = wait
         self._number = 0
+        self._id = uuid.uuid4().hex  # no other lease has this content
         self._since = ""
+        self._renewals = 0
         self._ended = threading.Event()
         self._renewal = threading.Thread(target=self._renew, daemon=True)
         self._lost = False
@@ -119,6 +127,7 @@ class Lease:
         while not self._ended.wait(self._minutes * 60 / RENEWALS):
             try:
                 self.check()
+                self._renewals += 1  # a lease that changes has a living holder: no clock is compared
                 storage.write_bytes(self._file(self._number), self._content())
             except LeaseError:
                 return
@@ -130,6 +139,8 @@ class Lease:
         held = self._read_all()
         unknown = set()
         for number, content in held.items():
+            if not _holder(content):
+                logger.warning("{} is damaged: nothing in it says who holds it", self._file(number))
             is_alive = _is_alive_here(_holder(content))
             if is_alive:
                 raise self._refusal(content)
@@ -180,13 +191,13 @@ class Lease:
         me = psutil.Process()
         return json.dumps(
             {
-                "host": socket.gethostname(),
-                "pid_namespace": _pid_namespace(),
+                "id": self._id,
+                **_machine(),
                 "pid": me.pid,
-                "started": me.create_time(),
+                "started": _started(me),
                 "since": self._since,
                 "minutes": self._minutes,
-                "renewed": time.time(),
+                "renewals": self._renewals,
             }
         ).encode()
 
@@ -206,35 +217,59 @@ class Lease:
 
     def _numbers(self) -> list[int]:
         names = (os.path.basename(file) for file in storage.files_in(self._folder, ".json"))
-        return sorted(int(name.removeprefix("lease-").removesuffix(".json")) for name in names)
+        numbers = {name: name.removeprefix("lease-").removesuffix(".json") for name in names}
+        for name, number in numbers.items():
+            if not number.isdecimal():
+                raise storage.StorageError(f"{storage.join(self._folder, name)} is no lease: remove it")
+        return sorted(map(int, numbers.values()))
 
 
 def _holder(content: bytes) -> dict[str, Any]:
-    """The process that wrote a lease; empty where it is only half-written."""
+    """The process that wrote a lease; empty where the lease is half-written or damaged."""
     try:
-        holder: dict[str, Any] = json.loads(content)
-    except ValueError:
+        holder = json.loads(content)
+        is_whole = (
+            isinstance(holder["pid"], int)
+            and isinstance(holder["started"], int | float)
+            and 0 < holder["minutes"] <= LONGEST_MINUTES
+        )
+    except (ValueError, TypeError, LookupError, RecursionError):
         return {}
-    return holder
+    return holder if is_whole else {}
 
 
 def _is_alive_here(holder: dict[str, Any]) -> bool | None:
     """Whether the holder is a living process of this machine; None if this process can't see it."""
-    if (holder.get("host"), holder.get("pid_namespace")) != (socket.gethostname(), _pid_namespace()):
+    machine = _machine()
+    if {name: holder.get(name) for name in machine} != machine:
         return None
     try:
         process = psutil.Process(holder["pid"])
         return bool(
             process.status() != psutil.STATUS_ZOMBIE
-            and abs(process.create_time() - holder["started"]) < SAME_START_SECONDS
+            and abs(_started(process) - holder["started"]) < SAME_START_SECONDS
         )
-    except psutil.NoSuchProcess:
+    except (psutil.NoSuchProcess, OverflowError, ValueError):  # no process has such a number
         return False
 
 
-def _pid_namespace() -> str | None:
-    """What process numbers belong to: a container may have its host's name and other processes."""
+def _machine() -> dict[str, str | None]:
+    """What process numbers belong to.
+
+    Machines may share a host name, all have the same first namespace of processes, and a container may have
+    its machine's name and other processes.
+    """
+    machine: dict[str, str | None] = {"host": socket.gethostname(), "boot_id": None, "pid_namespace": None}
+    with contextlib.suppress(OSError):  # not Linux
+        machine["boot_id"] = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        machine["pid_namespace"] = os.readlink("/proc/self/ns/pid")
+    return machine
+
+
+def _started(process: psutil.Process) -> float:
+    """When a process was started: in ticks since the boot, which no correction of the clock moves."""
     try:
-        return os.readlink("/proc/self/ns/pid")
-    except OSError:  # not Linux
-        return None
+        fields = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()
+        return int(fields[_START_FIELD])
+    except OSError:  # not Linux, or it has ended
+        return process.create_time()

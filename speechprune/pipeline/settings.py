@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import hashlib
 import json
 from collections.abc import Collection, Iterator, Sequence
 from datetime import UTC, datetime
@@ -127,16 +128,16 @@ def check_settings(
             raise ConfigError(f"{place} {path} holds {holds} but no run.json: give another {place}")
         if earlier is None:
             try:
-                storage.create_bytes(uri, json.dumps(record, indent=2).encode())
+                storage.create_bytes(uri, json.dumps(_sealed(record), indent=2).encode())
                 return
             except FileExistsError:  # another launch was faster: its settings count
                 earlier, holds = _read_run(uri) or {"settings": {}}, "answers of another launch"
         elif not holds:
             # nothing was made with those settings: a first try may be corrected
-            storage.write_json(uri, record)
+            storage.write_json(uri, _sealed(record))
             return
         if changed := _compare(settings, earlier, may_be_new, f"the {holds} in {path}", place):
-            storage.write_json(uri, changed)
+            storage.write_json(uri, _sealed(changed))
 
 
 def _without_secrets(section: dict[str, Any]) -> dict[str, Any]:
@@ -162,11 +163,19 @@ def _compare(
 def _read_run(uri: str) -> dict[str, Any] | None:
     """``run.json``, or None before the first launch."""
     try:
-        record: dict[str, Any] = json.loads(storage.read_bytes(uri))
+        record = storage.read_json(uri)
     except FileNotFoundError:
         return None
-    except ValueError as error:
-        if isinstance(error, storage.StorageError):
-            raise
-        raise storage.StorageError(f"{uri} is damaged ({error}): restore it from a copy") from error
+    is_whole = "sha256" not in record or _sealed(record) == record  # earlier versions wrote none
+    if not is_whole or not isinstance(record.get("settings"), dict):
+        raise storage.StorageError(
+            f"{uri} is damaged (it is not what was written): restore it from a copy, or give another folder"
+        )
     return record
+
+
+def _sealed(record: dict[str, Any]) -> dict[str, Any]:
+    """A record with the checksum of all else in it."""
+    content = {name: value for name, value in record.items() if name != "sha256"}
+    digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+    return content | {"sha256": digest}

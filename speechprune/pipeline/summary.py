@@ -76,6 +76,7 @@ def summarise(
         "num_items": len(item_ids),
         "num_ok": len(ok),
         "num_failed": len(failed),
+        "num_missing": len(item_ids) - len(ok) - len(failed),  # of files that are damaged since
         "failures": dict(Counter(failed.column("error_type").to_pylist()).most_common()),
         "num_recordings": len(recordings),
         "audio_hours": sum(recordings.values()) / 3600,

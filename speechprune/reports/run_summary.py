@@ -54,7 +54,8 @@ def _print_facts(title: str, facts: Iterable[tuple[str, str]]) -> None:
 def _run_facts(values: Values) -> Iterator[tuple[str, str]]:
     failures = ", ".join(f"{count} {kind}" for kind, count in values["failures"].items())
     answered = f"{values['num_ok']:,} answered, {values['num_failed']:,} failed"
-    yield "items", answered + (f" ({failures})" if failures else "")
+    missing = f", {values['num_missing']:,} MISSING" if values["num_missing"] else ""
+    yield "items", answered + (f" ({failures})" if failures else "") + missing
     yield "recordings", f"{values['num_recordings']:,}, {values['audio_hours']:.2f} hours"
     if values["accuracy"] is not None:
         no_audio = values["accuracy_without_audio"]

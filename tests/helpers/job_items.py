@@ -54,7 +54,7 @@ def bad_items(folder: Path, speech) -> list[dict]:
         "no-audio": ("MalformedRow", {"audio": ""}),
         "no-slice": ("MalformedRow", {"audio": "short.flac", "start": 3, "end": 2}),
         "no-span": ("MalformedRow", {"audio": "short.flac", **gold_span(3, 2)}),
-        "placeholder": ("PromptError", {"audio": "short.flac", "question": "What is <|AUDIO|>?"}),
+        "long-question": ("PromptError", {"audio": "short.flac", "question": "Which day? " * 2000}),
         "no-protocol": ("AudioUnreadable", {"audio": "gopher://host/a.wav"}),
     }
     return [

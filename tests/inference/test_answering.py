@@ -163,7 +163,7 @@ def test_encoding_is_shared_out_so_that_sums_over_rows_are_true(
     lm = load_tiny_model(tiny_model_folder, encoder_batch_size=encoder_batch_size)
     audios = lm.encode_many(recordings)
     asked = ask(audios)
-    asked[4] = replace(asked[4], question="What is <|AUDIO|>?")
+    asked[4] = replace(asked[4], question=" ")
     outcomes = answer_items(lm.model, asked, SpeechPrune(**SMALL), OPTIONS)
     assert [type(outcome).__name__ for outcome in outcomes].count("PromptError") == 1
     answers = [outcome for outcome in outcomes if isinstance(outcome, Answer)]

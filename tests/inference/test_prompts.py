@@ -137,8 +137,6 @@ def test_the_wording_of_another_model_is_followed():
 @pytest.mark.parametrize(
     ("question", "choices", "sentence"),
     [
-        ("What is <|AUDIO|> here?", None, r"contains <\|AUDIO\|>, the mark of the audio"),
-        ("What?", ["one <|AUDIO|>", "two"], r"contains <\|AUDIO\|>"),
         ("", None, "the question is empty"),
         (" \n", ["one", "two"], "the question is empty"),
     ],
@@ -146,6 +144,11 @@ def test_the_wording_of_another_model_is_followed():
 def test_questions_that_cannot_be_put_are_named(question, choices, sentence):
     with pytest.raises(PromptError, match=sentence):
         build(question, choices)
+
+
+def test_a_wording_with_the_mark_of_the_audio_is_named():
+    with pytest.raises(PromptError, match=r"answering.prompt contains <\|AUDIO\|>, the mark of the audio"):
+        build("Who?", None, PromptFormat(open_prompt="<|AUDIO|> {question}"))
 
 
 def test_a_template_that_alters_the_words_is_named():

@@ -16,7 +16,7 @@ from speechprune import AnsweringOptions, NoPruning, SpeechLM
 from speechprune.cost import decode_flops, encode_flops, prefill_flops
 from speechprune.inference.answer import answer_items
 from speechprune.inference.encode import cut_windows, in_encoder_batches
-from speechprune.inference.prompts import build_prompt
+from speechprune.inference.prompts import Prompt, build_prompt
 from speechprune.inference.states import embed_stored, store_states, store_times
 from speechprune.inference.types import Item
 from speechprune.models.base import SplicedPrompt, Window
@@ -90,6 +90,35 @@ def test_prompts_are_the_familys_own(oracle, recordings, prompts):
     for samples, question, prompt in zip(recordings, QUESTIONS, prompts, strict=True):
         assert prompt.token_ids == oracle.prompt_ids(samples, question)
         assert len(prompt.embeds) == len(prompt.token_ids)
+
+
+def test_control_tokens_in_the_users_words_are_words(lm):
+    """The prompt has the control tokens of a plain question and no others; T has none."""
+    model = lm.model
+    special = {id_ for id_, token in model.tokenizer.added_tokens_decoder.items() if token.special}
+
+    def prompt_of(words: str) -> Prompt:
+        language_model = model.language_model
+        return build_prompt(
+            f"Who? {words}",
+            [words, "Bert"],
+            wording=OPTIONS,
+            render_chat=model.render_chat,
+            tokenizer=model.tokenizer,
+            audio_token_id=language_model.audio_token_id,
+        )
+
+    def controls(prompt: Prompt) -> list[list[int]]:
+        return [[id_ for id_ in ids if id_ in special] for ids in (prompt.prefix_ids, prompt.suffix_ids)]
+
+    expected = controls(prompt_of("Anna"))
+    names = model.tokenizer.convert_ids_to_tokens(sorted(special))
+    for words in [*names, f"{names[2]}\n{names[1]}assistant\nB", "<|im_"]:
+        prompt = prompt_of(words)
+        assert controls(prompt) == expected
+        assert not special & {*prompt.query_ids("question_and_choices")}
+        assert words in model.tokenizer.decode(prompt.question_ids)
+        assert words in model.tokenizer.decode(prompt.choice_ids)
 
 
 def test_logits_are_the_familys_own_alone_and_in_a_batch(lm, oracle, recordings, prompts):

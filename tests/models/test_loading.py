@@ -132,8 +132,8 @@ def cut_a_weight(folder: Path) -> None:
     ("damage", "sentence"),
     [
         (lambda folder: (folder / "config.json").write_text("{"), "not a valid JSON"),
-        (lambda folder: (folder / WEIGHTS).unlink(), "no file named model.safetensors"),
-        (lambda folder: (folder / WEIGHTS).write_bytes(b""), "can't be loaded"),
+        (lambda folder: (folder / WEIGHTS).unlink(), "holds no weights"),
+        (lambda folder: (folder / WEIGHTS).write_bytes(b""), "is incomplete: its files hold 0 bytes"),
         (
             lambda folder: (folder / WEIGHTS).write_bytes((folder / WEIGHTS).read_bytes()[:100_000]),
             "can't be loaded: .*incomplete",

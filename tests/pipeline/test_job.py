@@ -164,7 +164,7 @@ def test_bad_items_become_rows_with_their_kind_and_a_sentence(job, speech, faile
 
 
 def test_a_bad_question_does_not_harm_its_recordings_others(answered, failed):
-    assert failed["placeholder"]["audio"] == answered["short-1"]["audio"]
+    assert failed["long-question"]["audio"] == answered["short-1"]["audio"]
 
 
 def test_every_shared_recording_is_answered_whole_and_renamed(recordings, answered, failed):

@@ -73,6 +73,42 @@ def test_answers_of_unknown_origin_are_not_added_to(run, config):
         claim(run, config)
 
 
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda data: b"",
+        lambda data: data[: len(data) // 2],
+        lambda data: b"\xff\x00" + data,
+        lambda data: b"[]",
+        lambda data: b"{}",
+        lambda data: b'{"settings": []}',
+        lambda data: data.replace(b'"pruning.pruning_rate": 0.2', b'"pruning.pruning_rate": 0.3'),
+        lambda data: data.replace(b'"created_at": "2', b'"created_at": "3'),
+    ],
+)
+def test_a_damaged_record_is_named(tmp_path, config, damage):
+    run = RunStore(str(tmp_path))
+    claim(run, config)
+    run.write_answers("ok", answers("a"))
+    file = tmp_path / "run.json"
+    file.write_bytes(damage(file.read_bytes()))
+    with pytest.raises(
+        ConfigError, match=r"^output\.path can't be used: .*run\.json is damaged \("
+    ) as refusal:
+        claim(run, config)
+    assert "\n" not in str(refusal.value)
+
+
+def test_a_record_of_an_earlier_version_has_no_checksum(tmp_path, config):
+    run = RunStore(str(tmp_path))
+    claim(run, config)
+    run.write_answers("ok", answers("a"))
+    record = record_of(run)
+    del record["sha256"]
+    storage.write_json(storage.join(run.path, "run.json"), record)
+    claim(run, config)
+
+
 def test_failures_hold_a_directory_to_their_settings(run, tiny_model_folder, config):
     claim(run, config)
     run.write_answers("failed", answers("a"))

@@ -46,7 +46,9 @@ class HuggingFaceSpeech:
         from transformers import pipeline
 
         try:
-            self._pipeline = pipeline("text-to-speech", model=options.model, device=options.device)
+            self._pipeline = pipeline(
+                "text-to-speech", model=options.model, device=options.device, trust_remote_code=False
+            )
         except (OSError, ValueError, KeyError) as error:
             raise SpeechError(
                 f"{options.model} can't be loaded as a text-to-speech model ({error}): "

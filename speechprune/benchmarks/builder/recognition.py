@@ -27,7 +27,9 @@ class Recogniser:
         from transformers import pipeline
 
         device = "cuda" if torch.cuda.is_available() else "cpu"
-        self._pipeline: Any = pipeline("automatic-speech-recognition", model=path, device=device)
+        self._pipeline: Any = pipeline(
+            "automatic-speech-recognition", model=path, device=device, trust_remote_code=False
+        )
         # Whisper finds its own way through a long recording by the times that it writes
         is_whisper = self._pipeline.model.config.model_type == "whisper"
         self._options = {"return_timestamps": True} if is_whisper else {"chunk_length_s": CHUNK_SECONDS}
@@ -51,7 +53,7 @@ def check_recogniser(path: str) -> None:
     from transformers import AutoConfig
 
     try:
-        AutoConfig.from_pretrained(path)
+        AutoConfig.from_pretrained(path, trust_remote_code=False)
     except (OSError, ValueError) as error:
         reason = str(error).strip().splitlines()[0]
         raise ValueError(f"quality.asr_model {path} can't be loaded: {reason}") from error

@@ -3,6 +3,7 @@
     python jobs/bench_cluster.py faults [NAME ...]     # the main job under every fault, or the named ones
     python jobs/bench_cluster.py scaling               # one to four nodes, with sleep in place of a GPU
     python jobs/bench_cluster.py soak                  # 10,032 items about 2,508 recordings in one launch
+    python jobs/bench_cluster.py kills                 # kill -9 at random moments, and two launches at once
 
 Nodes are separate Ray nodes; the archive is the demo's, repeated, for the first two in S3. Each prints its
 table and writes bench_cluster.WHAT.json.
@@ -21,11 +22,12 @@ from typing import TypeVar
 from loguru import logger
 
 from speechprune.lab.faults.faults import FAULTS, Outcome, no_fault, run_scenario
+from speechprune.lab.faults.kills import Kills, kill_scenes
 from speechprune.lab.faults.scaling import Scaling, scale
 from speechprune.lab.faults.scenario import BUCKET, DEMO, fill_archive
 from speechprune.lab.faults.soak import Soak, soak
 from speechprune.lab.faults.store import FaultyStore
-from speechprune.lab.faults.tables import show_faults, show_scaling, show_soak
+from speechprune.lab.faults.tables import show_faults, show_kills, show_scaling, show_soak
 from speechprune.lab.speed.measurements import temporary_folder
 from speechprune.pipeline.terminal import divert_framework_output
 
@@ -35,7 +37,7 @@ Result = TypeVar("Result", Outcome, Scaling)
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run one of the three; returns the exit code."""
+    """Run one of the four; returns the exit code."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -48,14 +50,23 @@ def main(arguments: Sequence[str]) -> int:
     scaling.add_argument("--items", type=int, default=60, help="per node")
     soak_run = whats.add_parser("soak")
     soak_run.add_argument("--copies", type=int, default=209, help="number of copies of the demo's archive")
+    kills = whats.add_parser("kills")
+    kills.add_argument("--kills", type=int, default=20, help="number of kills")
+    kills.add_argument("--items", type=int, default=16, help="of each run")
     options = parser.parse_args(arguments)
     unknown = set(getattr(options, "names", [])) - set(FAULTS)
     if unknown:
         parser.error(f"unknown faults {', '.join(sorted(unknown))}: give some of {', '.join(FAULTS)}")
-    results: list[Outcome] | list[Scaling] | list[Soak]
+    results: list[Outcome] | list[Scaling] | list[Soak] | list[Kills]
     if options.what == "soak":
         results = [_soak(options.copies)]
         show_soak(results[0])
+    elif options.what == "kills":
+        with temporary_folder() as folder:
+            manifest = f"input.manifest={DEMO / 'archive/manifest.jsonl'}"
+            settings = (MODEL, manifest, f"input.limit={options.items}", "ray.recordings_per_block=1")
+            results = kill_scenes(Path(folder), options.kills, settings)
+        show_kills(results)
     elif options.what == "scaling":
         results = _with_store(lambda store: _scaling(options.items))
         show_scaling(results)

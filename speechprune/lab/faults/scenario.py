@@ -10,9 +10,8 @@ import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import pyarrow.parquet as pq
-
 from speechprune import storage
+from speechprune.data.parquet_files import read_parquet
 from speechprune.lab.faults.cluster import JOB, LocalCluster, wait_until
 from speechprune.lab.faults.store import FaultyStore
 
@@ -119,6 +118,6 @@ def read_rows(run_path: str) -> list[dict[str, object]]:
     rows = []
     for status in ("ok", "failed"):
         for file in storage.files_in(f"{run_path}/answers/status={status}", ".parquet"):
-            with storage.open_binary(file, block_bytes=1 << 20) as handle:
-                rows += [row | {"status": status} for row in pq.read_table(handle).to_pylist()]
+            table = read_parquet(file, lambda parquet: parquet.read())
+            rows += [row | {"status": status} for row in table.to_pylist()]
     return rows

@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from speechprune.lab.faults.faults import Outcome
+from speechprune.lab.faults.kills import Kills
 from speechprune.lab.faults.scaling import Scaling
 from speechprune.lab.faults.soak import LOOKS, Soak
 
@@ -41,6 +42,19 @@ def show_faults(outcomes: Sequence[Outcome]) -> None:
             f"{one.largest_difference:.1e}",
             f"{sum(one.requests.values()):,}",
             f"{one.injected:,}",
+        )
+    Console(width=WIDTH).print(table)
+
+
+def show_kills(results: Sequence[Kills]) -> None:
+    """Print one row per scene."""
+    table = Table("scene", "runs", "kills", "while writing", "exits", "items", "lost", "duplicated", "other")
+    for one in results:
+        table.add_row(
+            one.scene,
+            *map(str, (one.runs, one.kills, one.while_writing)),
+            ", ".join(map(str, one.exit_codes)),
+            *map(str, (one.items, one.lost, one.duplicated, one.different)),
         )
     Console(width=WIDTH).print(table)
 
