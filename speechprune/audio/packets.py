@@ -99,6 +99,8 @@ class PacketReader:
             packets = itertools.chain([self._resumed], packets)
         for packet in packets:
             yield from self._decode(packet)
+        if self.clock.rate >= MIN_RATE:  # silence of damaged packets at the end
+            yield Piece(self.clock.at, self.clock.rate, np.zeros((1, 0), np.float32))
         if self._num_damaged > MAX_DAMAGED_SHARE * self._num_packets:
             raise AudioUnreadable(
                 f"{self._num_damaged} of {self._num_packets} packets of {self._name} are damaged: "
@@ -169,8 +171,12 @@ class PacketReader:
         return True
 
     def count(self) -> float:
-        """Length of the track in seconds, from the packets alone, as ``read`` would find it."""
+        """Length of the track in seconds, without decoding it where its packets tell."""
         clock = self.clock
+        if not (clock.has_timestamps or self._stream.codec_context.name in ONE_LENGTH_CODECS):
+            for _ in self.read():
+                pass
+            return clock.seconds
         for packet in self._packets:
             if packet.size and not packet.is_discard:
                 clock.place(packet.pts, packet.time_base)

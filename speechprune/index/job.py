@@ -126,7 +126,7 @@ def _encode(
     progress = Progress(len(tasks), doing="encoding", items="parts", failures_in="summary.json")
     labels = {"model": config.model.path, "revision": fingerprint(config.model)}
     stages = Stages(
-        decode=partial(decode_recording, are_parts=True),
+        decode=decode_recording,
         model=partial(EncodeStage, labels=labels, states=config.index.states),
         write=partial(write_windows, path=directory.path),
         doing="encoding",
@@ -155,8 +155,9 @@ def _make_tasks(
                     "task_id": hashlib.sha256(key.encode()).hexdigest()[:16],
                     "audio": recording.uri,
                     "start": shard * seconds if num_shards > 1 else None,
-                    # the last part has no end: a header may promise less than there is
+                    # the last part has no end: nothing is left over
                     "end": (shard + 1) * seconds if shard < num_shards - 1 else None,
+                    "part_of": length if num_shards > 1 else None,
                     "items": pack_items(pa.Table.from_pylist([item])),
                 }
             )

@@ -132,10 +132,13 @@ class RayExecutor:
             found = code_error(cause) if isinstance(cause, Exception) else None
             raise found or StartError(root_cause(error)) from error
 
-    def get_or_none(self, handle: Any) -> Any:
-        """See ``Executor``."""
+    def get_or_none(self, handle: Any, timeout_seconds: float) -> Any:
+        """See ``Executor``; a worker that took too long is ended."""
         try:
-            return ray.get(handle)
+            return ray.get(handle, timeout=timeout_seconds)
+        except GetTimeoutError:
+            ray.cancel(handle, force=True)
+            return None
         except RayError:
             return None
 

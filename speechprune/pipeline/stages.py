@@ -40,6 +40,7 @@ TASK_SCHEMA = pa.schema(
         pa.field("audio", pa.string()),
         pa.field("start", pa.float64()),
         pa.field("end", pa.float64()),
+        pa.field("part_of", pa.float64()),  # seconds of the recording that this is one of several parts of
         pa.field("error", pa.string()),  # of a malformed row; null otherwise
         # where an index holds the recording, in order; null where its audio is to be decoded
         pa.field("index_parts", pa.list_(pa.struct([("file", pa.string()), ("row_group", pa.int32())]))),
@@ -147,14 +148,12 @@ def decode_recording(
     *,
     failures: FailureLog,
     max_gigabytes: float | None = None,
-    are_parts: bool = False,
 ) -> pa.Table:
     """Decode the one recording of a one-row table, or the one part of one, to 16 kHz mono int16.
 
     Of a recording that an index holds the stored windows are read in place of its audio.
 
     - ``max_gigabytes``: memory that decoding may take, in 10^9 bytes; None for no limit.
-    - ``are_parts``: tasks are parts of recordings, see ``decode_audio``.
 
     Returns one row of ``DECODED_SCHEMA``; a recording that can't be decoded has an error in it.
     """
@@ -171,9 +170,8 @@ def decode_recording(
                 parts = [Part(**part) for part in task["index_parts"]]
                 windows = pack_items(read_parts(parts, STATE_COLUMNS))
             else:
-                start, end = task["start"], task["end"]
-                is_part = are_parts and (start is not None or end is not None)
-                pcm = decode_audio(task["audio"], start=start, end=end, is_part=is_part)
+                span = {name: task[name] for name in ("start", "end", "part_of")}
+                pcm = decode_audio(task["audio"], **span)
     except Exception as caught:
         error = caught
         logger.debug("decoding {} failed: {}", task["task_id"], UnexpectedError.of(caught).traceback)

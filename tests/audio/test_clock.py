@@ -85,7 +85,7 @@ def check_second(samples: np.ndarray, second: float, played: float, timeline: Ti
 
 
 def check_slice(data: bytes, name: str, whole: np.ndarray, start: float, length: float) -> None:
-    part = decode_audio(data, start=start, end=start + length, is_part=True)
+    part = decode_audio(data, start=start, end=start + length, part_of=0.0)
     same = whole[round(start * SAMPLE_RATE) : round((start + length) * SAMPLE_RATE)]
     assert len(part) == len(same)
     if name in SAME_IN_SLICES:
@@ -243,6 +243,18 @@ def test_the_length_is_counted_without_decoding(tmp_path, name):
     assert seconds is not None
     assert abs(seconds - expected) < 0.3  # encoders fill their last frames
     assert abs(seconds - len(decode_audio(path)) / SAMPLE_RATE) < 0.3
+
+
+def test_a_part_that_lacks_sound_is_not_silence(tmp_path):
+    """Where the packets promise more than a slice gives, something is wrong with the file or with us."""
+    data = telling_file(SOUND_SECONDS, 0.0, "wav", "pcm_s16le", 16_000)
+    assert len(decode_audio(data, start=30, part_of=40.0)) == 10 * SAMPLE_RATE
+    assert len(decode_audio(data, start=40, end=50, part_of=40.0)) == 0
+    for start, end, sound, promised in ((30, None, "10.0", "40.0"), (50, 60, "0.0", "10.0")):
+        with pytest.raises(
+            AudioUnreadable, match=f"gives {given} s of sound from {start} s on, .* {promised} s"
+        ):
+            decode_audio(data, start=start, end=end, part_of=70.0)
 
 
 # Damage in the middle

@@ -149,7 +149,7 @@ def die() -> None:
 
 def test_a_call_that_kills_its_worker_has_no_result(ray_address):
     spread = RayExecutor(RayOptions(), MODEL)
-    assert spread.get_or_none(spread.submit(die, cpus=0, retry=False)) is None
+    assert spread.get_or_none(spread.submit(die, cpus=0, retry=False), timeout_seconds=60.0) is None
 
 
 def test_ctrl_c_reaches_the_caller():
