@@ -36,6 +36,7 @@ COLUMNS: tuple[Column, ...] = (
     _item("answer", "gold: letter of the choice, or free text"),
     _item("start", "start of the slice of the recording that was asked about", type=FLOAT, unit="s"),
     _item("end", "end of that slice", type=FLOAT, unit="s"),
+    _item("track", "number of the audio track, from 0; null for the file's default", type=INT),
     Column("prediction", "letter of the choice, or generated text", lambda r: r.answer.prediction),
     Column("prediction_text", "text of the choice, or generated text", lambda r: r.answer.prediction_text),
     Column(
@@ -221,6 +222,7 @@ COLUMNS: tuple[Column, ...] = (
 # which the critical fact is spoken; both null where that is not known
 GOLD_SPAN_COLUMNS = ("evidence_start", "evidence_end")
 
+RECORDING_COLUMNS = ("audio", "start", "end", "track")  # what items share that are answered from one decode
 ITEM_COLUMNS = tuple(column.field for column in COLUMNS if column.section == "item")
 ANSWER_COLUMNS = tuple(column.field for column in COLUMNS if column.section != "item")
 COLUMN_NAMES = frozenset(column.name for column in COLUMNS)

@@ -72,7 +72,7 @@ def read_manifest(options: InputOptions, audio_folder: str, *, needs_audio: bool
     num_repeated = 0
     for number, row in enumerate(rows, start=1):
         try:
-            item = _check_row(row)
+            item = _check_row(row, options.track)
         except ManifestError as error:
             problems.append(f"row {number}: {error}")
             continue
@@ -110,8 +110,11 @@ def read_manifest(options: InputOptions, audio_folder: str, *, needs_audio: bool
     return Manifest(_as_table(list(items.values()), source.column_types), malformed, num_repeated)
 
 
-def _check_row(row: Row) -> Row:
-    """The row with every item column present, ids made and the gold answer as a letter."""
+def _check_row(row: Row, track: int | None) -> Row:
+    """The row with every item column present, ids made and the gold answer as a letter.
+
+    ``track``: of items without one of their own.
+    """
     item = {field.name: row.get(field.name) for field in ITEM_COLUMNS}
     item |= {name: value for name, value in row.items() if name not in item}
     for name in ("start", "end"):
@@ -119,6 +122,7 @@ def _check_row(row: Row) -> Row:
             item[name] = _seconds(item[name])
         except ValueError as error:
             raise ManifestError(f"{name} is {item[name]!r}: give seconds") from error
+    item["track"] = _track(item["track"], track)
     if isinstance(item["audio"], dict):  # how datasets stores an Audio column
         item["audio"] = item["audio"].get("bytes") or item["audio"].get("path")
     choices = read_choices(item["choices"])
@@ -132,6 +136,18 @@ def _check_row(row: Row) -> Row:
         item["question"] = str(item["question"])
     item["item_id"] = str(item["item_id"]) if item["item_id"] not in (None, "") else _hash_of(item)
     return item
+
+
+def _track(cell: Any, default: int | None) -> int | None:
+    if cell in (None, ""):
+        return default
+    number = _seconds(cell) if str(cell).replace(".", "").isdecimal() else None
+    if number is None or not number.is_integer():
+        raise ManifestError(
+            f"track is {cell!r}: give the number of an audio track, from 0; "
+            "rename the column if it means something else"
+        )
+    return int(number)
 
 
 def _seconds(cell: Any) -> float | None:
@@ -173,8 +189,8 @@ def _question_of(item: Row) -> tuple[Any, ...]:
     """All that makes an item what it is, but its id."""
     return tuple(
         tuple(value) if isinstance(value, list) else value
-        for value in (item[field.name] for field in ITEM_COLUMNS if field.name != "item_id")
-    )
+        for value in (item[field.name] for field in ITEM_COLUMNS if field.name not in ("item_id", "track"))
+    ) + ((item["track"],) if item["track"] is not None else ())  # ids are older than tracks
 
 
 def _hash_of(item: Row) -> str:

@@ -23,6 +23,8 @@ class InputOptions:
     manifest
         Parquet, JSON (Lines or an array), CSV or TSV file (local or any fsspec URL), a folder of Parquet
         files, or a Hugging Face dataset by hub id or folder.
+    track
+        Number of the audio track, from 0, of items without one of their own; default: the file's default.
     split
         Split of a Hugging Face dataset.
     limit
@@ -35,6 +37,7 @@ class InputOptions:
     """
 
     manifest: str
+    track: int | None = None
     split: str = "test"
     limit: int | None = None
     index: str | None = None
@@ -43,6 +46,8 @@ class InputOptions:
     def __post_init__(self) -> None:
         if self.limit is not None and self.limit < 1:
             raise ValueError(f"limit is {self.limit}: give at least 1, or null for all items")
+        if self.track is not None and self.track < 0:
+            raise ValueError(f"track is {self.track}: tracks are counted from 0; null is the file's default")
 
 
 def read_source(options: InputOptions) -> Source:

@@ -9,6 +9,7 @@ from loguru import logger
 
 from speechprune import storage
 from speechprune.data import column_values
+from speechprune.data.columns import RECORDING_COLUMNS
 from speechprune.data.index_files import Part, stored_parts
 from speechprune.data.index_models import open_index
 from speechprune.data.manifest import Manifest, read_manifest
@@ -64,7 +65,7 @@ def run_batch_qa(config: BatchQAConfig) -> Summary:
 
 def _announce(config: BatchQAConfig, manifest: Manifest, num_done: int) -> None:
     items = manifest.items
-    num_recordings = len(set(column_values(items, ("audio", "start", "end"))))
+    num_recordings = len(set(column_values(items, RECORDING_COLUMNS)))
     logger.info(
         "{}: {:,} recordings, {:,} questions, {:,} of them already answered",
         config.input.manifest,

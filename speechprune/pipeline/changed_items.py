@@ -8,9 +8,10 @@ from typing import Any
 import pyarrow as pa
 
 from speechprune.data import column_values
+from speechprune.data.columns import RECORDING_COLUMNS
 from speechprune.data.manifest import ManifestError
 
-ASKED_COLUMNS = ("audio", "question", "choices", "answer", "start", "end")
+ASKED_COLUMNS = ("question", "choices", "answer", *RECORDING_COLUMNS)
 MAX_SHOWN_CHARACTERS = 120  # of what was asked, and of what is
 
 

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from ray.util.metrics import Counter
 
-from speechprune.data.columns import COLUMNS
+from speechprune.data.columns import COLUMNS, RECORDING_COLUMNS
 
 TAGS = ("model", "method")
 # stages of the work: each has a column of its seconds
@@ -45,7 +45,7 @@ def count_answers(rows: pa.Table) -> None:
             own = own.filter(pc.equal(own.column(name), value))
         tags = {name: str(key[name]) for name in TAGS}
         _counter("items").inc(len(own), {**tags, "status": key["status"]})
-        recordings = own.group_by(["audio", "start", "end"]).aggregate([("audio_seconds", "max")])
+        recordings = own.group_by(list(RECORDING_COLUMNS)).aggregate([("audio_seconds", "max")])
         _add("audio_seconds", recordings.column("audio_seconds_max"), tags)
         _add("kept_tokens", own.column("num_kept_tokens"), tags)
         _add("tflops", own.column("tflops_total"), tags)

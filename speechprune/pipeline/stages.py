@@ -20,6 +20,7 @@ from loguru import logger
 
 from speechprune.audio import decode_audio
 from speechprune.data import column_values
+from speechprune.data.columns import RECORDING_COLUMNS
 from speechprune.data.index_columns import STATE_COLUMNS
 from speechprune.data.index_files import Part, read_parts
 from speechprune.pipeline.failures import (
@@ -40,6 +41,7 @@ TASK_SCHEMA = pa.schema(
         pa.field("audio", pa.string()),
         pa.field("start", pa.float64()),
         pa.field("end", pa.float64()),
+        pa.field("track", pa.int64()),
         pa.field("part_of", pa.float64()),  # seconds of the recording that this is one of several parts of
         pa.field("error", pa.string()),  # of a malformed row; null otherwise
         # where an index holds the recording, in order; null where its audio is to be decoded
@@ -94,16 +96,16 @@ def make_tasks(
       yet.
     """
     items = manifest.items
-    groups: dict[tuple[str, float | None, float | None, str | None], list[int]] = defaultdict(list)
-    identities = column_values(items, ("item_id", "audio", "start", "end"))
-    for index, (item_id, audio, start, end) in enumerate(identities):
+    groups: dict[tuple[Any, ...], list[int]] = defaultdict(list)
+    identities = column_values(items, ("item_id", *RECORDING_COLUMNS))
+    for index, (item_id, *recording) in enumerate(identities):
         if item_id not in answered:
-            groups[audio, start, end, manifest.malformed.get(item_id)].append(index)
+            groups[*recording, manifest.malformed.get(item_id)].append(index)
     rows = [
         {
             "task_id": hashlib.sha256(repr(key).encode()).hexdigest()[:16],
-            **dict(zip(("audio", "start", "end", "error"), key, strict=True)),
-            "index_parts": _index_parts(key, stored or {}),
+            **(task := dict(zip((*RECORDING_COLUMNS, "error"), key, strict=True))),
+            "index_parts": _index_parts(task, stored or {}),
             "items": pack_items(items.take(indices)),
             "missing_points": None if missing_points is None else [missing_points[i] for i in indices],
         }
@@ -112,11 +114,10 @@ def make_tasks(
     return pa.Table.from_pylist(rows, schema=TASK_SCHEMA)
 
 
-def _index_parts(
-    key: tuple[str, float | None, float | None, str | None], stored: Mapping[str, Sequence[Part]]
-) -> list[dict[str, Any]] | None:
-    audio, start, end, error = key
-    if error or audio not in stored or start or end is not None:
+def _index_parts(task: dict[str, Any], stored: Mapping[str, Sequence[Part]]) -> list[dict[str, Any]] | None:
+    """Places in the index of a whole recording's default track; None where it is to be decoded."""
+    audio, start, end, track = (task[name] for name in RECORDING_COLUMNS)
+    if task["error"] or audio not in stored or start or end is not None or track is not None:
         return None
     return [vars(part) for part in stored[audio]]
 
@@ -170,7 +171,7 @@ def decode_recording(
                 parts = [Part(**part) for part in task["index_parts"]]
                 windows = pack_items(read_parts(parts, STATE_COLUMNS))
             else:
-                span = {name: task[name] for name in ("start", "end", "part_of")}
+                span = {name: task[name] for name in ("start", "end", "track", "part_of")}
                 pcm = decode_audio(task["audio"], **span)
     except Exception as caught:
         error = caught
@@ -236,8 +237,8 @@ def write_answers(rows: pa.Table, *, run_path: str, key_columns: Sequence[str]) 
     """Publish a block of answers, and report them in one row for the driver's progress."""
     run = RunStore(run_path, key_columns)
     recordings = {
-        (row["audio"], row["start"], row["end"]): row["audio_seconds"] or 0.0
-        for row in rows.select(["audio", "start", "end", "audio_seconds"]).to_pylist()
+        tuple(recording): seconds or 0.0
+        for *recording, seconds in column_values(rows, (*RECORDING_COLUMNS, "audio_seconds"))
     }
     counts = {}
     failures: list[str] = []

@@ -12,14 +12,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from speechprune.cost import ModelShape, paper_kv_cache_bytes, paper_prefill_flops
-from speechprune.data.columns import COLUMNS, aggregated
+from speechprune.data import column_values
+from speechprune.data.columns import COLUMNS, RECORDING_COLUMNS, aggregated
 
 # columns that the summary is made from
 READ_COLUMNS = (
     "item_id",
-    "audio",
-    "start",
-    "end",
+    *RECORDING_COLUMNS,
     "answer",
     "correct",
     "correct_without_audio",
@@ -69,8 +68,8 @@ def summarise(
     failed = run.read_answers("failed", ["item_id", "error_type"])
     failed = failed.filter(pc.is_in(failed.column("item_id"), value_set=ids))
     recordings = {
-        (r["audio"], r["start"], r["end"]): r["audio_seconds"]
-        for r in ok.select(["audio", "start", "end", "audio_seconds"]).to_pylist()
+        tuple(recording): seconds
+        for *recording, seconds in column_values(ok, (*RECORDING_COLUMNS, "audio_seconds"))
     }
     values: dict[str, Any] = {
         "num_items": len(item_ids),

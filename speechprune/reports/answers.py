@@ -105,7 +105,7 @@ def write_clips(row: Row, folder: str) -> list[str]:
     Path(folder).mkdir(parents=True, exist_ok=True)
     for number, span in enumerate(row["evidence"] or [], start=1):
         try:
-            samples = decode_audio(row["audio"], start=span["start"], end=span["end"])
+            samples = decode_audio(row["audio"], start=span["start"], end=span["end"], track=row["track"])
         except AudioSilent:  # a pause can rank high by chance; there is nothing to hear
             continue
         path = Path(folder) / f"{name}-{number}-{span['start']:.1f}s.wav"

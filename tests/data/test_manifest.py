@@ -47,6 +47,28 @@ def test_every_format_gives_the_same_items(tmp_path, name, write):
     assert manifest.malformed == {}
 
 
+def test_a_track_is_a_number_and_may_be_set_for_all(tmp_path):
+    rows = [ONE | {"item_id": str(i), "track": cell} for i, cell in enumerate([None, "", 0, "2", 3.0])]
+    write_jsonl(tmp_path / "m.jsonl", rows)
+    assert read_file(tmp_path / "m.jsonl").items.column("track").to_pylist() == [None, None, 0, 2, 3]
+    assert read_file(tmp_path / "m.jsonl", track=1).items.column("track").to_pylist() == [1, 1, 0, 2, 3]
+    for cell in ("planning", -1, 1.5, True):
+        write_jsonl(tmp_path / "m.jsonl", [ONE | {"track": cell}])
+        with pytest.raises(ManifestError, match=r"row 1: track is .*: give the number .*; rename the column"):
+            read_file(tmp_path / "m.jsonl")
+
+
+def test_an_id_made_of_a_row_depends_on_its_track_alone_where_it_has_one(tmp_path):
+    """Ids of manifests without tracks stay what they were."""
+    without, first, second = ({}, {"track": 0}, {"track": 1})
+    ids = []
+    for track in (without, {"track": None}, first, second):
+        write_jsonl(tmp_path / "m.jsonl", [{"audio": "a.wav", "question": "Who?"} | track])
+        ids.append(read_file(tmp_path / "m.jsonl").items.column("item_id")[0].as_py())
+    assert ids[0] == ids[1] == "2492c4099c658561"
+    assert len(set(ids)) == 3
+
+
 def test_a_folder_of_parquet_files_is_one_manifest(tmp_path):
     folder = write_parquet_folder(tmp_path / "[1] *", ITEMS)  # nothing in its name is a pattern
     items = read_file(folder).items

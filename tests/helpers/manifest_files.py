@@ -20,6 +20,7 @@ ITEMS = [
         "answer": "Tuesday",
         "start": 1.5,
         "end": 20.0,
+        "track": 1,
         "speaker": "Anna",
     },
     {
@@ -30,6 +31,7 @@ ITEMS = [
         "answer": "B",
         "start": None,
         "end": None,
+        "track": None,
         "speaker": None,
     },
     {
@@ -40,6 +42,7 @@ ITEMS = [
         "answer": "something",
         "start": None,
         "end": None,
+        "track": None,
         "speaker": "Bert, C.",
     },
 ]

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pyarrow as pa
 import pytest
 import ray
@@ -9,12 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from speechprune.data.columns import ITEM_COLUMNS
-from speechprune.data.manifest import Manifest
-from speechprune.pipeline.failures import PoisonedRecording
+from speechprune.data.index_files import Part
+from speechprune.data.manifest import Manifest, make_manifest
+from speechprune.pipeline.failures import FailureLog, PoisonedRecording
 from speechprune.pipeline.options import RayOptions
 from speechprune.pipeline.retries import Attempts, AttemptTracker, raise_if_poisoned, start_tracker
-from speechprune.pipeline.stages import make_tasks, split_blocks, unpack_items
+from speechprune.pipeline.stages import decode_recording, make_tasks, split_blocks, unpack_items
 from tests.helpers.harness import wait_until
+from tests.helpers.telling_tones import named_second, telling_tones, write_tracks
 
 ITEMS = st.lists(
     st.tuples(st.sampled_from(["a.wav", "b.wav", ""]), st.sampled_from([None, 1.0, 2.5]), st.booleans()),
@@ -31,6 +34,21 @@ def manifest_of(drawn: list[tuple[str, float | None, bool]]) -> Manifest:
     schema = pa.schema([*ITEM_COLUMNS, pa.field("note", pa.struct([("n", pa.int16())]))])
     malformed = {str(i): "why" for i, (_, _, is_bad) in enumerate(drawn) if is_bad}
     return Manifest(pa.Table.from_pylist(rows, schema=schema), malformed, 0)
+
+
+def test_each_items_track_is_decoded(tmp_path):
+    """Two tracks of one file, and the one that it marks as default, are three recordings."""
+    path = tmp_path / "two.mkv"
+    path.write_bytes(write_tracks([telling_tones(3, first=30), telling_tones(3, first=60)], "matroska"))
+    rows = [{"audio": str(path), "question": "?", "track": track} for track in (None, 0, 1, 1)]
+    manifest = make_manifest([row | {"item_id": str(i)} for i, row in enumerate(rows)])
+    tasks = make_tasks(manifest, set(), stored={str(path): [Part("file", 0)]})
+    assert [task["track"] for task in tasks.to_pylist()] == [None, 0, 1]
+    assert [task["index_parts"] is None for task in tasks.to_pylist()] == [False, True, True]
+    for number, second in ((1, 31.25), (2, 61.25)):
+        decoded = decode_recording(tasks.slice(number, 1), failures=FailureLog(lambda *_: None))
+        assert decoded.column("error").to_pylist() == [None]
+        assert named_second(np.frombuffer(decoded.column("pcm")[0].as_py(), np.int16), 1.25) == second
 
 
 @given(ITEMS, st.data())
