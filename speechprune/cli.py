@@ -1,7 +1,7 @@
 """The console command: ``speechprune COMMAND ...``; jobs/ holds the same commands as scripts for Ray.
 
 Exit codes: 0 done, 1 done with too many failures or an error of the program, 2 the command can't be carried
-out (one line says why), 130 stopped by Ctrl-C.
+out (one line says why), 130 stopped by Ctrl-C, 141 output closed by its reader.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 
 from speechprune import __version__
 from speechprune.cli_commands import COMMANDS, EXTRAS, Command, Job
-from speechprune.entry import load, was_interrupted
+from speechprune.entry import is_reader_gone, load, was_interrupted
 
 PRINT_CONFIG = "--print-config"
 
@@ -100,7 +100,7 @@ def run_job(job: Job, arguments: Sequence[str]) -> int:
         logger.error("{} (Ray's own output: {})", error, log)
         return 2
     except CodeError as error:
-        logger.error("{}", error)
+        logger.bind(is_traceback=True).error("{}", error)
         return 1
     exit_code: int = load(job.report)(config, result)
     return exit_code
@@ -115,7 +115,7 @@ def _exit_code_of(error: BaseException) -> int:
         if module in EXTRAS:
             logger.error('{} is not installed: pip install "speechprune[{}]"', module, EXTRAS[module])
             return 2
-    elif isinstance(error, ValueError | OSError):
+    elif isinstance(error, ValueError | OSError) and not is_reader_gone(error):
         logger.error("{}", error)
         return 2
     raise error

@@ -8,13 +8,12 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from speechprune.benchmarks.builder.config import BuildConfig
     from speechprune.benchmarks.builder.job import BuildResult
     from speechprune.index.config import IndexConfig
-    from speechprune.index.summary import IndexSummary
     from speechprune.pipeline.config import BatchQAConfig
     from speechprune.pipeline.summary import Summary
     from speechprune.search.config import SearchConfig
@@ -159,7 +158,7 @@ def report_answers(config: BatchQAConfig, summary: Summary) -> int:
     return too_many_failed(summary.failed_fraction, config.output.max_failed_fraction, "items")
 
 
-def report_index(config: IndexConfig, summary: IndexSummary) -> int:
+def report_index(config: IndexConfig, summary: dict[str, Any]) -> int:
     """Print the table of an index."""
     from speechprune.reports.run_summary import show_index
 

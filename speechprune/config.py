@@ -16,6 +16,8 @@ from typing import Any, TypeVar, get_args, get_type_hints
 import yaml
 from pydantic import TypeAdapter, ValidationError
 
+from speechprune.typed_yaml import read_override, read_yaml
+
 T = TypeVar("T")
 
 PACKAGE_SCHEME = "package://"
@@ -62,22 +64,24 @@ def load_config(config_class: type[T], path: str, overrides: Sequence[str] = ())
     path
         A YAML file; ``package://configs/NAME.yaml`` is one that the package ships.
     overrides
-        Read as YAML too; the last one of a key wins.
+        Text as it stands where the setting takes text, else read as YAML (``read_override``); the last one
+        of a key wins.
 
     Raises
     ------
     ConfigError
         The file, a key or a value is wrong; one line names it and, for a misspelt key, the nearest.
     """
+    sections = _sections(config_class)
     try:
-        values = yaml.safe_load(Path(resolve_package_address(path)).read_text())
-    except OSError as error:
+        values = read_yaml(Path(resolve_package_address(path)).read_text(encoding="utf-8"), sections)
+    except (OSError, UnicodeDecodeError) as error:
         shipped = f"{PACKAGE_SCHEME}configs/{Path(path).name}"
         hint = f"; the package ships {shipped}" if _package_file(shipped).is_file() else ""
-        raise ConfigError(f"config {path} can't be read: {error.strerror or error}{hint}") from error
+        reason = getattr(error, "strerror", None) or error
+        raise ConfigError(f"config {path} can't be read: {reason}{hint}") from error
     except yaml.YAMLError as error:
         raise ConfigError(f"config {path} is not valid YAML: {' '.join(str(error).split())}") from error
-    sections = _sections(config_class)
     if not isinstance(values, dict):
         some = " and ".join(", ".join(list(sections)[:3]).rsplit(", ", 1))
         raise ConfigError(f"config {path} must hold sections such as {some}")
@@ -216,25 +220,9 @@ def _apply_override(sections: dict[str, dict[str, Any]], values: dict[str, Any],
         raise ConfigError(
             f"{override!r} is not an override: write section.key=value, as in {known}.{next(iter(keys))}=..."
         )
-    try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError:
-        value = text
-    hint = sections.get(section, {}).get(key)
-    if isinstance(value, dict | list) and _takes(hint, text) and not _takes(hint, value):
-        value = text  # with braces, such as a prompt
     settings = values.setdefault(section, {})
     if isinstance(settings, dict):  # if not, parse_config refuses it
-        settings[key] = value
-
-
-def _takes(hint: Any, value: Any) -> bool:
-    """Whether a value is one of a setting's type."""
-    try:
-        TypeAdapter(hint).validate_python(value)
-    except ValidationError:
-        return False
-    return True
+        settings[key] = read_override(text, sections.get(section, {}).get(key, Any))
 
 
 def _first_problem(error: ValidationError) -> str:
@@ -245,4 +233,7 @@ def _first_problem(error: ValidationError) -> str:
     if problem["type"] == "value_error":  # from a __post_init__, whose sentence begins with the key
         sentence = str(problem["ctx"]["error"])
         return f"{name}.{sentence}" if name else sentence
+    if problem["type"] == "string_type":
+        what = "empty" if problem["input"] is None else repr(problem["input"])
+        return f'{name} is {what}: give a text, in quotes where YAML reads it otherwise ("" for an empty one)'
     return f"{name} is {problem['input']!r}: {problem['msg'][0].lower()}{problem['msg'][1:]}"

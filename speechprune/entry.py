@@ -1,5 +1,8 @@
 """The first and last lines of every command: a process that Ctrl-C ends with exit code 130 at any moment.
 
+One whose output nobody reads to its end, as in ``speechprune --help | head -1``, ends without a word and with
+exit code 141, as if by SIGPIPE.
+
 Everything else is imported inside ``run``, so that Ctrl-C during imports is handled as well.
 """
 
@@ -15,6 +18,7 @@ if TYPE_CHECKING:
     from types import FrameType
 
 SHUTDOWN_SECONDS = 5.0  # that Ray may take to end after Ctrl-C
+INTERRUPTED, READER_IS_GONE = 130, 141  # exit codes: 128 and the number of SIGINT, of SIGPIPE
 
 _interrupted = False
 
@@ -38,6 +42,19 @@ def was_interrupted() -> bool:
     return _interrupted
 
 
+def is_reader_gone(error: BaseException) -> bool:
+    """Whether an error says that whoever read this process's output reads no more; other pipes break too."""
+    if isinstance(error, SystemExit):  # what rich makes of it
+        return isinstance(error.__context__, BrokenPipeError)
+    if not isinstance(error, BrokenPipeError):
+        return False
+    from select import POLLERR, POLLHUP, poll
+
+    output = poll()
+    output.register(1, 0)
+    return any(event & (POLLERR | POLLHUP) for _, event in output.poll(0))
+
+
 def run(main: Callable[[Sequence[str]], int] | None = None) -> NoReturn:
     """Run a command, by default the console command, as this process and leave with its exit code.
 
@@ -49,15 +66,20 @@ def run(main: Callable[[Sequence[str]], int] | None = None) -> NoReturn:
         if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # not where a shell has it ignored
             signal.signal(signal.SIGINT, _interrupt)
         exit_code = (main or load("speechprune.cli:main"))(sys.argv[1:])
+        sys.stdout.flush()
         if "ray" in sys.modules:
             sys.modules["ray"].shutdown()  # here, where Ctrl-C is still expected, rather than in an exit hook
-    except BaseException:
-        if not _interrupted:
+    except BaseException as error:
+        if is_reader_gone(error):
+            exit_code = READER_IS_GONE
+        elif not _interrupted:
             raise
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    if not _interrupted:
-        sys.exit(exit_code)
-    _end_without_hooks()
+    if _interrupted:
+        exit_code = INTERRUPTED
+    if exit_code in (INTERRUPTED, READER_IS_GONE):
+        _end_without_hooks(exit_code)
+    sys.exit(exit_code)
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
@@ -66,8 +88,8 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
 
-def _end_without_hooks() -> NoReturn:
-    """Shut down Ray as far as that goes, flush, and leave with 130."""
+def _end_without_hooks(exit_code: int) -> NoReturn:
+    """Shut down Ray as far as that goes, flush, and leave."""
     from contextlib import suppress
     from threading import Thread
 
@@ -81,4 +103,4 @@ def _end_without_hooks() -> NoReturn:
     for stream in (sys.stdout, sys.stderr):
         with suppress(OSError, ValueError):
             stream.flush()
-    os._exit(130)
+    os._exit(exit_code)

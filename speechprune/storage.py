@@ -10,6 +10,7 @@ import contextlib
 import errno
 import json
 import os
+import stat
 import sys
 import traceback
 from collections.abc import Iterator
@@ -17,6 +18,15 @@ from pathlib import Path
 from typing import IO, Any, Literal, cast
 
 import fsspec
+
+from speechprune.addresses import absolute as absolute
+from speechprune.addresses import is_chain, is_remote, local_path
+from speechprune.addresses import is_within as is_within
+from speechprune.addresses import join as join
+from speechprune.addresses import output_folder as output_folder
+from speechprune.addresses import parent as parent
+from speechprune.addresses import resolve as resolve
+from speechprune.addresses import shortened as shortened
 
 # s3fs retries what botocore does not; both back off between attempts. A request without
 # an answer after 10 s is sent again: a healthy store starts to answer within milliseconds
@@ -29,31 +39,8 @@ class StorageError(ValueError):
     """A location that can't be read or written; the message says which and what to check."""
 
 
-def is_remote(uri: str) -> bool:
-    """Return whether ``uri`` is an address of a store rather than a local path."""
-    return "://" in uri and not uri.startswith("file://")
-
-
-def join(folder: str, *parts: str) -> str:
-    """Join a local folder or a URL and parts to ``folder/part/...``."""
-    return "/".join([folder.rstrip("/"), *parts])
-
-
-def parent(uri: str) -> str:
-    """Return the folder of ``uri``, local or remote."""
-    return uri.rsplit("/", 1)[0] if is_remote(uri) else str(Path(uri).parent)
-
-
-def absolute(uri: str) -> str:
-    """Make a local path absolute, since workers run in other folders; a URL stays as it is."""
-    return uri if is_remote(uri) else str(Path(uri.removeprefix("file://")).absolute())
-
-
-def resolve(uri: str, base: str) -> str:
-    """Return ``uri`` if it is absolute, else its address below the folder ``base``."""
-    if "://" in uri or Path(uri).is_absolute():
-        return uri
-    return join(base, uri) if is_remote(base) else str(Path(base) / uri)
+class NotRegularFile(OSError):
+    """A pipe, a device or a socket, which may hold its reader for ever."""
 
 
 def store_errors() -> tuple[type[Exception], ...]:
@@ -108,13 +95,19 @@ def filesystem(uri: str) -> tuple[fsspec.AbstractFileSystem, str]:
 
     Directory listings are never cached: another process may be writing there.
     """
-    protocol = uri.split("://", 1)[0] if "://" in uri else "file"
-    options = _STORAGE_OPTIONS.get(protocol, {})
+    if not is_remote(uri):
+        path = os.path.abspath(os.path.expanduser(local_path(uri)))
+        return fsspec.filesystem("file", use_listings_cache=False), path
+    protocol = uri.split("://", 1)[0]
+    options: dict[str, Any] = {"use_listings_cache": False, **_STORAGE_OPTIONS.get(protocol, {})}
     try:
-        fs, path = fsspec.core.url_to_fs(uri, use_listings_cache=False, **options)
+        if is_chain(uri):
+            fs, path = fsspec.core.url_to_fs(uri, **options)
+            return fs, path
+        kind = fsspec.get_filesystem_class(protocol)  # url_to_fs would split the address at every ::
+        return kind(**options, **kind._get_kwargs_from_urls(uri)), kind._strip_protocol(uri)
     except (ImportError, ValueError) as error:
         raise StorageError(f"{uri}: no way to open {protocol}:// addresses ({error})") from error
-    return fs, path
 
 
 def files_in(folder: str, suffix: str) -> list[str]:
@@ -146,9 +139,19 @@ def folders_in(folder: str) -> list[str]:
 def open_binary(uri: str, *, block_bytes: int) -> IO[bytes]:
     """Open ``uri`` for random access; remote files are fetched in ranges of about ``block_bytes``."""
     if not is_remote(uri):
-        return cast(IO[bytes], open(uri.removeprefix("file://"), "rb"))
+        return open(local_path(uri), "rb", opener=_open_regular)
     fs, path = filesystem(uri)
     return cast(IO[bytes], fs.open(path, "rb", block_size=block_bytes, cache_type="readahead"))
+
+
+def _open_regular(path: str, flags: int) -> int:
+    """Open a file, without waiting for the other end of a pipe."""
+    descriptor = os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
+    kind = stat.S_IFMT(os.fstat(descriptor).st_mode)
+    if kind not in (stat.S_IFREG, stat.S_IFDIR):  # of a folder Python says so itself
+        os.close(descriptor)
+        raise NotRegularFile(path)
+    return descriptor
 
 
 def read_bytes(uri: str) -> bytes:

@@ -3,7 +3,6 @@
 import importlib.util
 import os
 import re
-import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -214,61 +213,10 @@ def test_an_error_that_came_of_an_interrupt_counts_as_one(monkeypatch, lines):
     assert lines == ["stopped; nothing was changed"]
 
 
-INTERRUPTED = {
-    "in work": "raise_signal(SIGINT)",
-    "turned into another error": """
-        try:
-            raise_signal(SIGINT)
-        except KeyboardInterrupt:
-            raise SystemError("returned a result with an exception set")""",
-    "swallowed": """
-        try:
-            raise_signal(SIGINT)
-        except KeyboardInterrupt:
-            pass
-        return 0""",
-    "again while it is being left": """
-        try:
-            raise_signal(SIGINT)
-        finally:
-            raise_signal(SIGINT)""",
-    "in an exit hook": """
-        import atexit
-        atexit.register(raise_signal, SIGINT)
-        raise_signal(SIGINT)""",
-    "while Ray shuts down": """
-        import sys, types
-        sys.modules["ray"] = types.SimpleNamespace(shutdown=lambda: raise_signal(SIGINT))
-        return 0""",
-    "while Ray shuts down after it": """
-        import sys, types
-        sys.modules["ray"] = types.SimpleNamespace(shutdown=lambda: 1 / 0)
-        raise_signal(SIGINT)""",
-}
-
-
-@pytest.mark.parametrize("body", INTERRUPTED.values(), ids=INTERRUPTED)
-def test_ctrl_c_is_130_without_a_traceback_wherever_it_comes(body):
-    program = "from signal import *\nfrom speechprune.entry import run\ndef main(_):\n        "
-    result = run_python(f"{program}{body.strip()}\nrun(main)")
-    assert (result.returncode, result.stdout, result.stderr) == (130, "", "")
-
-
-def test_a_command_that_is_done_is_not_undone_by_ctrl_c():
-    program = (
-        "import atexit; from signal import *; from speechprune.entry import run\n"
-        "atexit.register(raise_signal, SIGINT)\nrun(lambda arguments: 0)"
-    )
-    result = run_python(program)
-    assert (result.returncode, result.stderr) == (0, "")
-
-
-def test_an_interrupt_that_a_shell_has_ignored_stays_ignored():
-    program = (
-        "from signal import *; signal(SIGINT, SIG_IGN); from speechprune.entry import run\n"
-        "run(lambda arguments: raise_signal(SIGINT) or 0)"
-    )
-    assert run_python(program).returncode == 0
+def test_a_broken_pipe_of_a_store_is_an_error_as_any_other(monkeypatch, lines):
+    monkeypatch.setattr(cli, "load", lambda reference: fail_with(BrokenPipeError(32, "Broken pipe")))
+    assert cli.run_command(TOOL, []) == 2
+    assert lines == ["[Errno 32] Broken pipe"]
 
 
 def test_extras_are_those_of_the_project():
@@ -278,7 +226,3 @@ def test_extras_are_those_of_the_project():
     for module, extra in EXTRAS.items():
         distribution = {"sklearn": "scikit-learn"}.get(module, module.replace("_", "-"))
         assert any(re.match(rf"{distribution}\b", requirement) for requirement in extras[extra]), module
-
-
-def test_signals_of_tests_are_pythons_own():
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler

@@ -62,7 +62,7 @@ def test_unknown_names_are_refused_with_the_nearest(values, sentence):
     [
         ("input", "limit", 0, "at least 1"),
         ("input", "limit", "many", "integer"),
-        ("input", "manifest", None, "string"),
+        ("input", "manifest", None, "give a text"),
         ("model", "dtype", "fp16", "'auto', 'float32', 'bfloat16' or 'float16'"),
         ("model", "encoder_batch_size", 0, "at least 1"),
         ("model", "random_weights", "perhaps", "boolean"),

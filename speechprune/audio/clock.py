@@ -7,6 +7,7 @@ another recording begins (joined files).
 
 from __future__ import annotations
 
+import math
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
@@ -30,6 +31,9 @@ FORMATS_WITH_TIMESTAMPS = (
     "mxf",
     "flac",  # each frame states the number of its first sample
 )
+# of these, the containers whose header states the length: a later timestamp is a damaged one
+FORMATS_WITH_LENGTH = ("matroska,webm", "mov,mp4,m4a,3gp,3g2,mj2", "asf", "flv")
+LENGTH_MARGIN_SECONDS = 60.0
 MIN_GAP_SECONDS = 0.02  # containers round to milliseconds, and recorders stamp packets a little late
 STEP_BACK_SECONDS = 0.5  # less is drift between the clocks of sound and container
 MAX_GAP_SECONDS = 24 * 3600.0  # more is a damaged timestamp
@@ -50,6 +54,7 @@ class Clock:
         self._name = name
         self._zero = _zero_seconds(container)
         self.has_timestamps = container.format.name in FORMATS_WITH_TIMESTAMPS
+        self._longest_seconds = _longest_seconds(container)
         self._is_placed = False
         self._num_last = 0  # samples of the last frame
         self.rate = stream.codec_context.sample_rate or 1  # samples a second
@@ -118,6 +123,15 @@ def _zero_seconds(container: av.container.InputContainer) -> Fraction:
         if stream.start_time is not None and stream.time_base is not None and not _is_cover(stream)
     ]
     return min(starts, default=Fraction(0))
+
+
+def _longest_seconds(container: av.container.InputContainer) -> float:
+    """Timestamp above which none is believed."""
+    import av
+
+    if container.format.name not in FORMATS_WITH_LENGTH or not container.duration:
+        return math.inf
+    return ((container.start_time or 0) + container.duration) / av.time_base + LENGTH_MARGIN_SECONDS
 
 
 def _is_cover(stream: av.stream.Stream) -> bool:

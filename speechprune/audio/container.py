@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import IO, TYPE_CHECKING, Any, TypeAlias
 
 from speechprune.audio.errors import AudioNotFound, AudioUnreadable
-from speechprune.storage import open_binary
+from speechprune.storage import NotRegularFile, open_binary
 
 if TYPE_CHECKING:
     import av
@@ -20,7 +20,7 @@ AudioFile: TypeAlias = str | os.PathLike[str] | bytes | IO[bytes]
 READ_BLOCK_BYTES = 1 << 20  # one ranged read of a remote file
 # files that name other files or addresses, as their first bytes show; FFmpeg takes them for what they are
 # under any name, and would open what they name
-PLAYLIST_MARKS = (b"ffconcat", b"#EXTM3U", b"v=0", b"[playlist]", b"<MPD", b"<AssetMap")
+PLAYLIST_MARKS = (b"ffconcat", b"#EXTM3U", b"v=0", b"[playlist]", b"<MPD")
 # FFmpeg's demuxers of samples without a header: it would guess their rate
 HEADERLESS_FORMAT = re.compile(r"[fsu]\d+(be|le)?|alaw|mulaw|vidc")
 MAX_TRACKS_SHOWN = 8
@@ -53,6 +53,10 @@ def open_file(source: AudioFile, name: str) -> Iterator[IO[bytes]]:
         raise AudioUnreadable(f"{name} may not be read ({error}): check its permissions") from error
     except IsADirectoryError as error:
         raise AudioUnreadable(f"{name} is a folder, not a recording") from error
+    except NotRegularFile as error:
+        raise AudioUnreadable(
+            f"{name} is no regular file, not a recording: copy what it gives to one"
+        ) from error
     except ValueError as error:  # no such protocol, or no path at all
         raise AudioUnreadable(f"{name} can't be opened ({error}): check the address") from error
     with file:
@@ -122,6 +126,8 @@ def choose_track(
         stream = tracks[track]
     else:
         raise AudioUnreadable(f"{name} has no track {track}: its sound tracks are {_track_names(tracks)}")
+    if stream.codec_context is None:
+        raise AudioUnreadable(f"{name} is in a format that can't be decoded: convert it, or restore the file")
     stream.thread_type = "NONE"  # one recording a core: the archive is the parallelism
     return stream
 
@@ -138,6 +144,6 @@ def _track_names(tracks: tuple[av.AudioStream, ...]) -> str:
     names = []
     for number, stream in enumerate(tracks[:MAX_TRACKS_SHOWN]):
         words = [stream.metadata.get("title"), stream.language]
-        label = ", ".join(word for word in words if word)
+        label = ", ".join(word for word in words if word and word != "und")  # undetermined
         names.append(f"{number} ({label})" if label else str(number))
     return ", ".join(names) + (", ..." if len(tracks) > MAX_TRACKS_SHOWN else "")

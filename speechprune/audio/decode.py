@@ -19,6 +19,7 @@ from speechprune.audio.packets import PacketReader, Piece, pcm_to_float
 from speechprune.audio.resample import SAMPLE_RATE, BlockResampler
 from speechprune.storage import is_store_error
 
+MISSING_SECONDS = 1.0  # of a part: codecs leave out some samples at both ends of a recording
 SILENCE_PEAK = 4  # int16 steps: a recording with no peak above it (about -78 dBFS) is silent
 
 AudioSource: TypeAlias = AudioFile | tuple[Any, int]
@@ -30,7 +31,7 @@ def decode_audio(
     start: float | None = None,
     end: float | None = None,
     track: int | None = None,
-    is_part: bool = False,
+    part_of: float | None = None,
 ) -> np.ndarray:
     """Decode a recording, or a slice of it, to 16 kHz mono.
 
@@ -49,8 +50,9 @@ def decode_audio(
         others read but not decoded up to there. Default: all of it.
     track
         Number of the audio track, from 0. Default: the one that the file marks as default.
-    is_part
-        Whether the slice is one of several of a recording: such a part may be silent, or after the end.
+    part_of
+        Seconds of the recording, as ``recording_seconds`` measured them, where the slice is one of several
+        parts of it. A part may be silent, but must hold all that lies in it.
 
     Returns
     -------
@@ -75,7 +77,8 @@ def decode_audio(
         with open_file(source, name) as file:
             samples = _decode_file(file, name, track, resampler, notes)
     decoded = np.frombuffer(samples, dtype=np.int16)
-    if is_part:
+    if part_of is not None:
+        _check_part(name, len(decoded) / SAMPLE_RATE, start or 0.0, end, part_of)
         return decoded
     if decoded.size == 0:
         until = "its end" if end is None else f"{end:g} s"
@@ -86,6 +89,16 @@ def decode_audio(
             f"{name} is silent throughout: check the microphone or the channel it was taken from"
         )
     return decoded
+
+
+def _check_part(name: str, seconds: float, start: float, end: float | None, recording_seconds: float) -> None:
+    """Refuse a part that holds less than the packets of its recording add up to."""
+    promised = min(recording_seconds if end is None else end, recording_seconds) - start
+    if seconds < promised - MISSING_SECONDS:
+        raise AudioUnreadable(
+            f"{name} gives {seconds:.1f} s of sound from {start:g} s on, where its packets promise "
+            f"{promised:.1f} s: restore the file, or copy its sound into a new one"
+        )
 
 
 class _Notes:

@@ -25,23 +25,13 @@ SETTLE_SECONDS = 2.0  # decoded before a slice: until then codecs predict from f
 HEAD_SECONDS = 0.5  # decoded at a file's beginning, where codecs leave out their own delay
 MIN_RATE = 1_000  # samples a second
 MAX_DAMAGED_SHARE = 0.5  # of a file's packets; a file with more damage is refused
+OUTLIER_SECONDS = 1.0
 MAX_READ_ERRORS = 100  # after which a file is not read further
 # demuxers that seek by arithmetic over uncompressed samples
 PCM_FORMATS = ("wav", "w64", "aiff", "au", "caf")
-# codecs whose frames last a multiple of this many samples; None: of the length of the first full frame
-FRAME_UNITS: dict[str, int | None] = {
-    "opus": 120,  # at 48 kHz; 2.5 ms
-    "aac": None,
-    "mp3": None,
-    "mp3float": None,
-    "mp2": None,
-    "mp2float": None,
-    "ac3": None,
-    "eac3": None,
-    "alac": None,
-    "amrnb": None,
-    "amrwb": None,
-}
+# codecs all of whose frames have as many samples as the first full one
+ONE_LENGTH_CODECS = ("aac", "mp3", "mp3float", "mp2", "mp2float", "ac3", "eac3", "alac", "amrnb", "amrwb")
+OPUS_UNIT, OPUS_UNITS = 120, 48  # a packet of Opus has a multiple of 2.5 ms at 48 kHz, 120 ms at most
 # bytes of the largest frame, of codecs that are also stored without a container: a larger packet is a frame
 # with the remains of damaged ones behind it
 MAX_FRAME_BYTES = {"mp3": 1441, "mp3float": 1441, "mp2": 1729, "mp2float": 1729, "aac": 8192, "ac3": 3840}
@@ -77,7 +67,7 @@ class PacketReader:
         self._num_packets = self._num_damaged = 0
         self._num_whole = self._num_whole_bytes = 0  # of packets that hold one whole frame
         self._resumed: av.Packet | None = None  # the first packet after those that were not decoded
-        self._unit = 0  # samples of a frame, see FRAME_UNITS
+        self._frame_samples = 0  # of a full frame at the file's beginning
         self.clock = Clock(container, stream, name)
 
     def go_to(self, seconds: float) -> bool:
@@ -90,7 +80,7 @@ class PacketReader:
             return True
         if seek_is_exact(self._container, self._stream):
             return self._seek(target)
-        if self._stream.codec_context.name not in FRAME_UNITS:
+        if self._stream.codec_context.name not in ("opus", *ONE_LENGTH_CODECS):
             return False
         return self._skip(target)
 
@@ -109,6 +99,8 @@ class PacketReader:
             packets = itertools.chain([self._resumed], packets)
         for packet in packets:
             yield from self._decode(packet)
+        if self.clock.rate >= MIN_RATE:  # silence of damaged packets at the end
+            yield Piece(self.clock.at, self.clock.rate, np.zeros((1, 0), np.float32))
         if self._num_damaged > MAX_DAMAGED_SHARE * self._num_packets:
             raise AudioUnreadable(
                 f"{self._num_damaged} of {self._num_packets} packets of {self._name} are damaged: "
@@ -134,7 +126,7 @@ class PacketReader:
             clock.set_rate(frame.sample_rate)
             if self._resumed is not None:
                 # codecs leave out some samples at the beginning of the first frame after a pause
-                clock.at += self._num_samples(packet, self._unit) - frame.samples
+                clock.at += self._num_frame_samples(packet) - frame.samples
                 self._resumed = None
             else:
                 clock.place(frame.pts, frame.time_base)
@@ -156,14 +148,12 @@ class PacketReader:
     def _skip(self, target: float) -> bool:
         """Count the samples of all packets before a place; False where timestamps contradict the count."""
         clock = self.clock
-        unit = FRAME_UNITS[self._stream.codec_context.name]
-        longest = 0
         for packet in self._packets:
-            longest = max([longest, *(piece.channels.shape[1] for piece in self._decode(packet))])
+            lengths = [piece.channels.shape[1] for piece in self._decode(packet)]
+            self._frame_samples = max(self._frame_samples, *lengths, 0)
             if clock.seconds >= HEAD_SECONDS:
                 break
-        self._unit = unit or longest
-        if clock.num_corrections or self._num_damaged or not self._unit:
+        if clock.num_corrections or self._num_damaged or not self._frame_samples:
             return False
         for packet in self._packets:
             if packet.size == 0:  # the end
@@ -177,12 +167,16 @@ class PacketReader:
                 self._stream.codec_context.flush_buffers()
                 self._resumed = packet
                 return True
-            clock.advance(self._num_samples(packet, self._unit) + self._num_lost(packet))
+            clock.advance(self._num_frame_samples(packet) + self._num_lost(packet))
         return True
 
     def count(self) -> float:
-        """Length of the track in seconds, from the packets alone, as ``read`` would find it."""
+        """Length of the track in seconds, without decoding it where its packets tell."""
         clock = self.clock
+        if not (clock.has_timestamps or self._stream.codec_context.name in ONE_LENGTH_CODECS):
+            for _ in self.read():
+                pass
+            return clock.seconds
         for packet in self._packets:
             if packet.size and not packet.is_discard:
                 clock.place(packet.pts, packet.time_base)
@@ -190,6 +184,18 @@ class PacketReader:
         return clock.seconds
 
     def _read_packets(self) -> Iterator[av.Packet]:
+        """All packets of the track, without timestamps that their neighbours contradict."""
+        before = packet = None
+        for after in self._demux():
+            if packet is not None:
+                if _is_outlier(before, packet, after):
+                    packet.pts = packet.dts = None
+                yield packet
+            before, packet = packet, after
+        if packet is not None:
+            yield packet
+
+    def _demux(self) -> Iterator[av.Packet]:
         """All packets of the track; reading goes on behind a damaged stretch of the container."""
         import av
 
@@ -217,12 +223,25 @@ class PacketReader:
         num_frames = round(packet.size * self._num_whole / self._num_whole_bytes)
         return max(0, num_frames - 1) * self._num_samples(packet)
 
-    def _num_samples(self, packet: av.Packet, unit: int | None = None) -> int:
-        """Samples of a packet: by its duration, to a multiple of ``unit``, where one is given."""
+    def _num_frame_samples(self, packet: av.Packet) -> int:
+        """Samples that a packet's frame decodes to; its duration may span a gap behind it."""
+        if self._stream.codec_context.name != "opus":
+            return self._frame_samples
+        num_units = round(self._num_samples(packet) / OPUS_UNIT)
+        return min(max(1, num_units), OPUS_UNITS) * OPUS_UNIT
+
+    def _num_samples(self, packet: av.Packet) -> int:
+        """Samples of a packet by its duration."""
         seconds = 0 if packet.duration is None else packet.duration * packet.time_base
-        if unit is None:
-            return round(seconds * self.clock.rate)
-        return max(1, round(seconds * self.clock.rate / unit)) * unit
+        return round(seconds * self.clock.rate)
+
+
+def _is_outlier(before: av.Packet | None, packet: av.Packet, after: av.Packet) -> bool:
+    """Whether one timestamp lies far ahead of those before and after it."""
+    if before is None or None in (before.pts, packet.pts, after.pts):
+        return False
+    neighbours = max(before.pts * before.time_base, after.pts * after.time_base)
+    return bool(packet.pts * packet.time_base > neighbours + OUTLIER_SECONDS)
 
 
 def seek_is_exact(container: av.container.InputContainer, stream: av.AudioStream) -> bool:

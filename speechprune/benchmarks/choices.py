@@ -3,6 +3,8 @@
 import re
 from string import ascii_uppercase
 
+from speechprune.data.choices import comparable
+
 # "(A)", "A)", and "A." or "A:". Letters before a full stop must be capitals: "a." also ends sentences.
 LABEL_STYLES = (r"\(([A-Za-z])\)", r"([A-Za-z])\)", r"([A-Z])[.:]")
 
@@ -55,13 +57,14 @@ def _split_at_labels(text: str, label: str) -> list[str]:
 
 def parse_gold_answer(answer: str, choices: list[str]) -> str:
     """Return the letter of the gold answer, printed as a letter, as a choice's text, or as both."""
-    same_text = [
-        letter
-        for letter, choice in zip(ascii_uppercase, choices, strict=False)
-        if _comparable(choice) == _comparable(answer)
-    ]
-    if len(same_text) == 1:
-        return same_text[0]
+    for ignore_case in (False, True):  # choices may differ in nothing but case
+        same_text = [
+            letter
+            for letter, choice in zip(ascii_uppercase, choices, strict=False)
+            if _comparable(choice, ignore_case) == _comparable(answer, ignore_case)
+        ]
+        if len(same_text) == 1:
+            return same_text[0]
     label, text = split_label(answer)
     if label is not None:
         labelled = dict(zip(ascii_uppercase, choices, strict=False)).get(label)
@@ -70,5 +73,5 @@ def parse_gold_answer(answer: str, choices: list[str]) -> str:
     raise ValueError(f"the answer {answer!r} is not exactly one of the choices {choices}")
 
 
-def _comparable(text: str) -> str:
-    return " ".join(text.casefold().split()).rstrip(" .,;")
+def _comparable(text: str, ignore_case: bool = True) -> str:
+    return comparable(" ".join(text.split()).rstrip(" .,;"), ignore_case)

@@ -6,7 +6,7 @@ import pyarrow as pa
 
 from speechprune.data.column import arrow_field
 
-INDEX_FORMAT = 2  # 1 did not store the times of tokens
+INDEX_FORMAT = 3  # 1 did not store the times of tokens, 2 had other times where a container's have gaps
 
 WINDOWS_SCHEMA = pa.schema(
     [

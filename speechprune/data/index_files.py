@@ -67,7 +67,7 @@ class WindowsDirectory:
     """Reads and writes the windows of one model, in its folder of an index: local or any fsspec URL."""
 
     def __init__(self, path: str) -> None:
-        self.path = storage.absolute(path)
+        self.path = storage.output_folder(path)
         self._fs, self._root = storage.filesystem(self.path)
 
     def files(self) -> list[str]:

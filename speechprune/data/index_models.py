@@ -26,7 +26,7 @@ def index_dir(index: str, model: ModelOptions) -> str:
         if folder.endswith(f"-{revision}"):
             return folder
     words = re.sub(r"[^A-Za-z0-9._]+", "-", "-".join(model.path.rstrip("/").split("/")[-2:]))
-    return storage.join(storage.absolute(index), f"{words.strip('-.')}-{revision}")
+    return storage.join(storage.output_folder(index), f"{words.strip('-.')}-{revision}")
 
 
 def open_index(index: str, model: ModelOptions) -> WindowsDirectory:

@@ -14,9 +14,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from speechprune import storage
+from speechprune.data import Row
+from speechprune.data.choices import gold_letter, read_choices
 from speechprune.data.columns import GOLD_SPAN_COLUMNS, ITEM_COLUMNS, RESERVED_NAMES
-from speechprune.data.sources import InputOptions, ManifestError, Row, read_source
-from speechprune.inference.prompts import LETTERS, MAX_CHOICES
+from speechprune.data.row_files import ManifestError
+from speechprune.data.sources import InputOptions, read_source
 
 NUM_PROBLEMS_SHOWN = 5
 
@@ -94,13 +96,17 @@ def read_manifest(options: InputOptions, audio_folder: str, *, needs_audio: bool
             f"; and {len(problems) - NUM_PROBLEMS_SHOWN} more" if len(problems) > NUM_PROBLEMS_SHOWN else ""
         )
         raise ManifestError(f"{options.manifest}: {shown}{more}")
-    for item in items.values():
+    for item_id, item in items.items():
+        is_embedded = isinstance(item["audio"], bytes)
         try:
             item["audio"] = _locate(item["audio"], source.base, audio_folder)
         except storage.StorageError as error:
             raise ManifestError(
                 f"{options.manifest}: its embedded audio can't be written to {error}"
             ) from error
+        uri, roots = item["audio"], options.audio_roots
+        if uri and not is_embedded and roots is not None and not storage.is_within(uri, roots):
+            malformed[item_id] = f"audio {uri} lies outside of input.audio_roots and is not opened"
     return Manifest(_as_table(list(items.values()), source.column_types), malformed, num_repeated)
 
 
@@ -115,8 +121,9 @@ def _check_row(row: Row) -> Row:
             raise ManifestError(f"{name} is {item[name]!r}: give seconds") from error
     if isinstance(item["audio"], dict):  # how datasets stores an Audio column
         item["audio"] = item["audio"].get("bytes") or item["audio"].get("path")
-    item["choices"] = _check_choices(item["choices"])
-    gold, choices = item["answer"], item["choices"]
+    choices = read_choices(item["choices"])
+    item["choices"] = choices and [str(choice) for choice in choices]
+    gold = item["answer"]
     if gold is None or gold == "":
         item["answer"] = None
     else:
@@ -130,51 +137,6 @@ def _check_row(row: Row) -> Row:
 def _seconds(cell: Any) -> float | None:
     """A number, or None for an empty cell; ValueError for anything else."""
     return None if cell in (None, "") else float(str(cell))
-
-
-def _check_choices(choices: Any) -> list[str] | None:
-    if choices is None or choices == "":
-        return None
-    if isinstance(choices, str):  # a CSV cell
-        try:
-            choices = json.loads(choices)
-        except ValueError:
-            choices = [text.strip() for text in choices.split("|")]
-    if not isinstance(choices, list | tuple) or not 2 <= len(choices) <= MAX_CHOICES:
-        raise ManifestError(
-            f"choices is {choices!r}: give a list of 2 to {MAX_CHOICES}, or leave it out for an open question"
-        )
-    if any(text is None or not str(text).strip() for text in choices):
-        raise ManifestError(f"choices is {choices!r}: a choice has no text")
-    return [str(text) for text in choices]
-
-
-def gold_letter(answer: Any, choices: list[str]) -> str:
-    """The letter that a gold answer means: a choice's text, its letter, or its index from 0.
-
-    Raises
-    ------
-    ManifestError
-        It matches no choice, or more than one.
-    """
-    if isinstance(answer, float) and answer.is_integer():  # an int column with nulls
-        answer = int(answer)
-    if isinstance(answer, int) and not isinstance(answer, bool):
-        if 0 <= answer < len(choices):
-            return LETTERS[answer]
-        raise ManifestError(f"answer {answer} is no index into {len(choices)} choices (from 0)")
-    text = str(answer).strip()
-    same = [LETTERS[i] for i, choice in enumerate(choices) if choice.strip().casefold() == text.casefold()]
-    if len(same) > 1:
-        raise ManifestError(f"answer {text!r} matches more than one of the choices {choices}")
-    if same:
-        return same[0]
-    letter = text.strip("().: ").upper()
-    if len(letter) == 1 and letter in LETTERS[: len(choices)]:
-        return letter
-    if text.isdecimal() and int(text) < len(choices):
-        return LETTERS[int(text)]
-    raise ManifestError(f"answer {text!r} matches none of the choices {choices}")
 
 
 def _malformed(item: Row, needs_audio: bool) -> str | None:

@@ -1,25 +1,17 @@
-"""Where a manifest's rows come from: Parquet, JSONL, CSV files anywhere, or a Hugging Face dataset."""
+"""Where a manifest's rows come from: Parquet, JSON, CSV files anywhere, or a Hugging Face dataset."""
 
 from __future__ import annotations
 
 import csv
-import io
 import itertools
-import json
-import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from speechprune import storage
-from speechprune.data import Row
-
-
-class ManifestError(ValueError):
-    """A manifest that can't be run; the message names rows and columns."""
+from speechprune.data.row_files import READERS, ManifestError, Source, files_of, read_files
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,34 +21,28 @@ class InputOptions:
     Parameters
     ----------
     manifest
-        Parquet, JSONL or CSV file (local or any fsspec URL), a folder of Parquet files, or a
-        Hugging Face dataset by hub id or folder.
+        Parquet, JSON (Lines or an array), CSV or TSV file (local or any fsspec URL), a folder of Parquet
+        files, or a Hugging Face dataset by hub id or folder.
     split
         Split of a Hugging Face dataset.
     limit
         Number of items to read, from the first; default: all.
     index
         Index of ``jobs/index_archive.py``: recordings that it holds are neither decoded nor encoded.
+    audio_roots
+        Folders, local or URLs, outside of which no recording is opened, whatever the manifest or a symbolic
+        link names; default: anywhere. Embedded recordings are always taken.
     """
 
     manifest: str
     split: str = "test"
     limit: int | None = None
     index: str | None = None
+    audio_roots: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
         if self.limit is not None and self.limit < 1:
             raise ValueError(f"limit is {self.limit}: give at least 1, or null for all items")
-
-
-@dataclass(frozen=True)
-class Source:
-    """A manifest as it was read, nothing checked."""
-
-    rows: list[Row]  # all with the same columns
-    base: str  # the folder that relative audio paths start from
-    # Arrow types of the columns, where the format knows them
-    column_types: dict[str, pa.DataType] = field(default_factory=dict)
 
 
 def read_source(options: InputOptions) -> Source:
@@ -69,57 +55,23 @@ def read_source(options: InputOptions) -> Source:
     """
     uri = options.manifest
     suffix = Path(uri).suffix.lower()
-    readers = {".jsonl": _read_jsonl, ".json": _read_jsonl, ".csv": _read_csv}
-    is_file = suffix in readers or suffix == ".parquet"
-    if not is_file and not storage.is_remote(uri) and not Path(uri).is_dir():
+    is_local = not storage.is_remote(uri)
+    if suffix not in READERS and is_local and not Path(storage.absolute(uri)).is_dir():
         return _read_dataset(options, storage.absolute("."))
     try:
-        if suffix in readers:
-            return Source(readers[suffix](storage.read_bytes(uri)), storage.parent(storage.absolute(uri)))
-        if suffix == ".parquet":
-            return _read_parquet([storage.read_bytes(uri)], storage.parent(storage.absolute(uri)))
-        files = storage.files_in(uri, ".parquet")
+        files = files_of(uri, tuple(READERS) if suffix in READERS else (".parquet",))
         if files:
-            return _read_parquet([storage.read_bytes(file) for file in files], storage.absolute(uri))
+            # a folder that Spark or Ray Data wrote under a file's name takes the place of that file
+            folder = storage.absolute(uri.rstrip("/"))
+            return read_files(files, storage.parent(folder) if suffix in READERS else folder)
     except FileNotFoundError as error:
-        raise ManifestError(f"input.manifest {uri} does not exist") from error
+        if suffix in READERS:
+            raise ManifestError(f"input.manifest {uri} does not exist") from error
     except (storage.StorageError, pa.ArrowException, csv.Error, UnicodeDecodeError) as error:
         raise ManifestError(f"input.manifest {uri} can't be read: {error}") from error
+    if suffix in READERS:
+        raise ManifestError(f"input.manifest {uri} is a folder without a file {', '.join(READERS)}")
     return _read_dataset(options, storage.absolute(uri))
-
-
-def _read_parquet(files: list[bytes], base: str) -> Source:
-    tables = [pq.read_table(io.BytesIO(data)) for data in files]
-    table = pa.concat_tables(tables, promote_options="permissive")
-    return Source(table.to_pylist(), base, dict(zip(table.column_names, table.schema.types, strict=True)))
-
-
-def _read_jsonl(data: bytes) -> list[Row]:
-    rows = []
-    # split at newlines alone: JSON text may hold the other characters that splitlines() breaks at
-    for number, line in enumerate(data.decode("utf-8-sig").split("\n"), start=1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except ValueError as error:
-            raise ManifestError(f"line {number} of the manifest is not JSON: {error}") from error
-        if not isinstance(row, dict):
-            raise ManifestError(f"line {number} of the manifest is not a JSON object")
-        rows.append(row)
-    names = dict.fromkeys(name for row in rows for name in row)
-    return [{name: row.get(name) for name in names} for row in rows]
-
-
-def _read_csv(data: bytes) -> list[Row]:
-    csv.field_size_limit(sys.maxsize)  # a transcript in a carried column is longer than its 128 KiB
-    reader = csv.DictReader(io.StringIO(data.decode("utf-8-sig")))
-    rows = []
-    for row in reader:
-        if None in row:
-            raise ManifestError(f"line {reader.line_num} of the manifest has more cells than the header")
-        rows.append({name: value if value != "" else None for name, value in row.items()})
-    return rows
 
 
 def _read_dataset(options: InputOptions, base: str) -> Source:

@@ -20,9 +20,13 @@ class ArchiveOptions:
     path
         A folder with all below it, a glob such as ``s3://bucket/meetings/**``, or a manifest with a column
         ``audio``.
+    audio_roots
+        Folders, local or URLs, outside of which no recording is opened, whatever a manifest or a symbolic
+        link names; default: anywhere.
     """
 
     path: str
+    audio_roots: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 from collections.abc import Sequence
-from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -22,7 +21,7 @@ from speechprune.index.encode_stage import EncodeStage
 from speechprune.index.listing import Recording, list_archive
 from speechprune.index.plan import Plan, make_plan, missing_shards
 from speechprune.index.standing_questions import ask_standing_questions, read_questions
-from speechprune.index.summary import IndexSummary, summarise_index
+from speechprune.index.summary import summarise_index
 from speechprune.index.write_windows import write_windows
 from speechprune.models.fingerprint import fingerprint
 from speechprune.models.loading import check_model
@@ -31,18 +30,17 @@ from speechprune.pipeline.lease import Lease
 from speechprune.pipeline.preview import recording_lengths
 from speechprune.pipeline.progress import Progress
 from speechprune.pipeline.settings import check_settings, model_settings, output_path_errors
-from speechprune.pipeline.stages import decode_recording
-from speechprune.pipeline.tasks import TASK_SCHEMA, pack_items
+from speechprune.pipeline.stages import TASK_SCHEMA, decode_recording, pack_items
 
 
-def run_index(config: IndexConfig) -> IndexSummary:
-    """Bring the index up to date with the archive, then ask.
+def run_index(config: IndexConfig) -> dict[str, Any]:
+    """Bring the index up to date with the archive, then ask; returns what ``summary.json`` then holds.
 
     Raises what ``run_batch_qa`` raises, and a ValueError where another run holds the index.
     """
     shape = check_model(config.model)
     questions = [] if config.questions.path is None else read_questions(config.questions.path)
-    archive = list_archive(config.archive.path)
+    archive = list_archive(config.archive.path, config.archive.audio_roots)
     directory = WindowsDirectory(index_dir(config.index.path, config.model))
     with contextlib.ExitStack() as stack:
         with output_path_errors("index.path"):
@@ -76,12 +74,12 @@ def run_index(config: IndexConfig) -> IndexSummary:
         failures = [part for report in reports for part in report["failed_parts"]]
         summary = summarise_index(directory, plan, num_copied, complete, failures, progress.throughput())
         lease.check()
-        storage.write_json(storage.join(directory.path, "summary.json"), summary.values)
+        storage.write_json(storage.join(directory.path, "summary.json"), summary)
         if questions:
             asked = ask_standing_questions(config, shape, questions, complete, contents)
-            summary = replace(summary, values=summary.values | {"questions": asked})
+            summary |= {"questions": asked}
             lease.check()
-            storage.write_json(storage.join(directory.path, "summary.json"), summary.values)
+            storage.write_json(storage.join(directory.path, "summary.json"), summary)
     return summary
 
 
@@ -128,7 +126,7 @@ def _encode(
     progress = Progress(len(tasks), doing="encoding", items="parts", failures_in="summary.json")
     labels = {"model": config.model.path, "revision": fingerprint(config.model)}
     stages = Stages(
-        decode=partial(decode_recording, are_parts=True),
+        decode=decode_recording,
         model=partial(EncodeStage, labels=labels, states=config.index.states),
         write=partial(write_windows, path=directory.path),
         doing="encoding",
@@ -157,8 +155,9 @@ def _make_tasks(
                     "task_id": hashlib.sha256(key.encode()).hexdigest()[:16],
                     "audio": recording.uri,
                     "start": shard * seconds if num_shards > 1 else None,
-                    # the last part has no end: a header may promise less than there is
+                    # the last part has no end: nothing is left over
                     "end": (shard + 1) * seconds if shard < num_shards - 1 else None,
+                    "part_of": length if num_shards > 1 else None,
                     "items": pack_items(pa.Table.from_pylist([item])),
                 }
             )

@@ -3,29 +3,39 @@
 from __future__ import annotations
 
 import contextlib
+import glob
 import re
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import fsspec
 from loguru import logger
 
 from speechprune import storage
+from speechprune.data.row_files import READERS
 from speechprune.data.sources import InputOptions, read_source
 
-# suffixes of audio files; other files of a folder are ignored
+# endings of the names of recordings
 _NAMES = (
-    "3gp aac ac3 aif aifc aiff amr ape au avi caf flac gsm m4a m4b m4v mka mkv mov mp2 mp3 mp4 mpeg mpg oga "
-    "ogg ogv opus ra snd sph spx tta voc w64 wav webm wma wmv wv"
+    "3g2 3gp 3gpp aac ac3 aif aifc aiff amr ape asf au avi awb bwf caf flac flv g722 gsm m2ts m4a m4b m4v "
+    "mka mkv mov mp2 mp3 mp4 mpeg mpg mpga mts oga ogg ogv opus qt ra rf64 snd sph spx ts tta voc vob w64 "
+    "wav weba webm wma wmv wv"
 )
 AUDIO_SUFFIXES = frozenset(f".{name}" for name in _NAMES.split())
+# thumbnails, deleted files and snapshots of Synology, QNAP, Windows and macOS, beside hidden folders
+_FOLDERS = (
+    "@eadir @tmp #recycle #snapshot @recycle @recently-snapshot $recycle.bin recycler __macosx lost+found"
+)
+SYSTEM_FOLDERS = frozenset(_FOLDERS.split())
+NUM_ENDINGS_SHOWN = 8
 # S3's ETag is an MD5, or one of the parts' MD5s; two files may share another store's
 HASH = re.compile(r"[0-9a-f]{32}(-[0-9]+)?")
 NUM_READERS = 16  # addresses looked up at a time
-MANIFEST_SUFFIXES = (".jsonl", ".json", ".csv", ".parquet")
 
 
 class ArchiveError(ValueError):
@@ -43,46 +53,88 @@ class Recording:
     is_hashed: bool  # whether the version is a hash of the content, so that equal versions are copies
 
 
-def list_archive(path: str) -> list[Recording]:
+def list_archive(path: str, audio_roots: Sequence[str] | None = None) -> list[Recording]:
     """List every recording of an archive, in order of address.
+
+    Left out, and counted in one line: hidden files and folders, those of ``SYSTEM_FOLDERS``, symbolic links,
+    and files whose ending is not in ``AUDIO_SUFFIXES``; in another line what lies outside of ``audio_roots``.
 
     Raises
     ------
     ArchiveError
         No such address, no access, or no audio file.
     """
-    if path.endswith(MANIFEST_SUFFIXES):
-        return _of_manifest(path)
+    if path.rstrip("/").endswith(tuple(READERS)):
+        uris = _within(_addresses_in(path), audio_roots)
+        with ThreadPoolExecutor(NUM_READERS) as pool:
+            return list(pool.map(_look_up, uris))
+    found = {recording.uri: recording for recording in _of_folder(path)}
+    return [found[uri] for uri in _within(sorted(found), audio_roots)]
+
+
+def _within(uris: list[str], roots: Sequence[str] | None) -> list[str]:
+    """Return those addresses that may be opened."""
+    if roots is None:
+        return uris
+    allowed = [uri for uri in uris if storage.is_within(uri, roots)]
+    if refused := sorted(set(uris) - set(allowed)):
+        logger.warning(
+            "refused: {:,} addresses outside of archive.audio_roots, such as {}", len(refused), refused[0]
+        )
+    return allowed
+
+
+def _of_folder(path: str) -> list[Recording]:
     location = storage.absolute(path)
-    fs, pattern = storage.filesystem(location)
+    fs, place = storage.filesystem(location)
     with _listing_errors(path):
-        if any(sign in pattern for sign in "*?["):
-            files = fs.glob(pattern, detail=True)
-        else:
-            files = fs.find(pattern, detail=True)
-    infos = {name: info for name, info in files.items() if info["type"] == "file"}
-    sounds = {name: info for name, info in infos.items() if Path(name).suffix.lower() in AUDIO_SUFFIXES}
+        # what exists is no pattern, whatever signs are in its name
+        is_pattern = any(sign in place for sign in "*?[") and not fs.exists(place)
+        files = fs.glob(_keep_folders(fs, place), detail=True) if is_pattern else fs.find(place, detail=True)
+    root = re.split(r"[*?\[]", place)[0].rpartition("/")[0] if is_pattern else place
+    kinds = {name: _kind(name, info, root) for name, info in files.items() if info["type"] != "directory"}
+    sounds = [name for name, kind in kinds.items() if kind in AUDIO_SUFFIXES]
+    others = Counter(kind for kind in kinds.values() if kind not in AUDIO_SUFFIXES)
+    counted = ", ".join(f"{count:,} {kind}" for kind, count in others.most_common(NUM_ENDINGS_SHOWN))
+    counted += ", ..." if len(others) > NUM_ENDINGS_SHOWN else ""
     if not sounds:
-        raise ArchiveError(f"archive.path {path} holds no recordings ({len(infos):,} other files)")
-    if len(sounds) < len(infos):
-        logger.info("{:,} files of {} are no recordings by their names", len(infos) - len(sounds), path)
+        raise ArchiveError(
+            f"archive.path {path} holds no recordings" + (f" (left out: {counted})" if counted else "")
+        )
+    if others:
+        logger.info("left out of {}: {}", path, counted)
     remote = storage.is_remote(location)
-    return sorted(
-        (_recording(fs.unstrip_protocol(name) if remote else name, info) for name, info in sounds.items()),
-        key=lambda recording: recording.uri,
-    )
+    return [_recording(fs.unstrip_protocol(name) if remote else name, files[name]) for name in sounds]
 
 
-def _of_manifest(path: str) -> list[Recording]:
+def _keep_folders(fs: fsspec.AbstractFileSystem, pattern: str) -> str:
+    """Return a glob in which the folders that exist stand for themselves: ``plan [2024]``."""
+    parts: list[str] = []
+    for part in pattern.split("/"):
+        is_folder = any(sign in part for sign in "*?[") and fs.isdir("/".join([*parts, part]))
+        parts.append(glob.escape(part) if is_folder else part)
+    return "/".join(parts)
+
+
+def _kind(name: str, info: Mapping[str, Any], root: str) -> str:
+    """The ending of a file's name, or what else keeps it from being a recording."""
+    parts = [part for part in name.removeprefix(root).split("/") if part]
+    if any(part.startswith(".") or part.casefold() in SYSTEM_FOLDERS for part in parts):
+        return "hidden"
+    if info["type"] != "file":
+        return "symbolic links" if info.get("islink") else "no regular files"
+    return Path(name).suffix.lower() or "without ending"
+
+
+def _addresses_in(path: str) -> list[str]:
+    """Return the addresses in a manifest, each once."""
     try:
         source = read_source(InputOptions(manifest=path))
     except ValueError as error:
         raise ArchiveError(str(error).replace("input.manifest", "archive.path")) from error
     if not source.rows or "audio" not in source.rows[0]:
         raise ArchiveError(f"archive.path {path} has no column audio, or no row")
-    uris = {storage.resolve(str(row["audio"]), source.base) for row in source.rows if row["audio"]}
-    with ThreadPoolExecutor(NUM_READERS) as pool:
-        return list(pool.map(_look_up, sorted(uris)))
+    return sorted({storage.resolve(str(row["audio"]), source.base) for row in source.rows if row["audio"]})
 
 
 def _look_up(uri: str) -> Recording:

@@ -26,8 +26,8 @@ from speechprune.pipeline.preview import warn_of_unknown_words
 from speechprune.pipeline.progress import Progress
 from speechprune.pipeline.run_store import RunStore
 from speechprune.pipeline.settings import answer_settings
+from speechprune.pipeline.stages import make_tasks
 from speechprune.pipeline.summary import summarise
-from speechprune.pipeline.tasks import make_tasks
 
 KEYS = ("id", "question", "choices")
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -14,13 +13,6 @@ from speechprune.data.index_files import WindowsDirectory
 from speechprune.index.plan import Plan
 
 
-@dataclass(frozen=True)
-class IndexSummary:
-    """``summary.json`` as a value; ``values`` holds plain numbers, units in the keys."""
-
-    values: dict[str, Any]
-
-
 def summarise_index(
     directory: WindowsDirectory,
     plan: Plan,
@@ -28,15 +20,15 @@ def summarise_index(
     complete: Mapping[str, str],
     failed_parts: Sequence[dict[str, Any]],
     throughput: dict[str, float],
-) -> IndexSummary:
-    """Summarise an incremental run.
+) -> dict[str, Any]:
+    """Summarise an incremental run: what ``summary.json`` holds, plain numbers with units in the keys.
 
     - ``failed_parts``: failed parts of this run: ``recording``, ``error_type``, ``error``.
     - ``throughput``: throughput of this run: ``num_items`` (parts), ``audio_hours``, ``seconds``.
     """
     failures = {part["recording"]: part for part in reversed(failed_parts)}
     encoded = [recording.uri for recording in plan.encode if recording.uri not in failures]
-    values: dict[str, Any] = {
+    return {
         "num_recordings": len(plan.added) + len(plan.changed) + len(plan.unchanged),
         "num_indexed": len(complete),
         "num_new": len(plan.added),
@@ -51,7 +43,6 @@ def summarise_index(
         "windows": f"{directory.path}/windows",
         "finished_at": datetime.now(UTC).isoformat(timespec="seconds"),
     }
-    return IndexSummary(values)
 
 
 def _account(directory: WindowsDirectory) -> dict[str, float | None]:

@@ -23,6 +23,7 @@ from speechprune.inference.timing import Timer
 from speechprune.inference.types import AnsweringOptions, Item
 from speechprune.models.base import SpeechModel
 from speechprune.pruning import FeatureInputs, PruningMethod
+from speechprune.pruning.base import features_of
 
 
 @dataclass(frozen=True)
@@ -90,7 +91,7 @@ def _prepare_recording(
     inputs = FeatureInputs(audio.embeds, queries, model.shape.token_rate)
     values: dict[str, Sequence[Any]] = {}
     seconds: dict[str, float] = {}
-    for feature in dict.fromkeys(feature for method in methods for feature in method.features):
+    for feature in features_of(methods):
         timer = Timer(model.device)
         values[feature.name] = feature.compute(inputs)
         seconds[feature.name] = timer.seconds() / len(items)

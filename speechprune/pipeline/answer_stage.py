@@ -25,10 +25,9 @@ from speechprune.models.base import SpeechModel
 from speechprune.models.loading import load_model
 from speechprune.models.options import ModelOptions
 from speechprune.pipeline.executor import Stages
-from speechprune.pipeline.failures import FailureLog, failure_sentence
+from speechprune.pipeline.failures import FailureLog, UnexpectedError, failure_sentence
 from speechprune.pipeline.run_store import RunStore
-from speechprune.pipeline.stages import decode_recording, write_answers
-from speechprune.pipeline.tasks import unpack_items
+from speechprune.pipeline.stages import decode_recording, unpack_items, write_answers
 
 BINARY_COLUMNS = ("pcm", "windows")
 
@@ -177,7 +176,8 @@ class AnswerStage:
             return dict(zip((task["task_id"] for task in tasks), self._encode_all(tasks), strict=True))
         except Exception as error:
             if len(tasks) == 1:
-                logger.opt(exception=error).debug("encoding {} failed", tasks[0]["audio"])
+                trace = UnexpectedError.of(error).traceback
+                logger.debug("encoding {} failed: {}", tasks[0]["task_id"], trace)
                 return {tasks[0]["task_id"]: error}
         return {task_id: audio for task in tasks for task_id, audio in self._encode([task]).items()}
 

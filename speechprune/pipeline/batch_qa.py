@@ -21,8 +21,8 @@ from speechprune.pipeline.preview import preview, warn_of_unknown_words
 from speechprune.pipeline.progress import Progress
 from speechprune.pipeline.run_store import RunStore
 from speechprune.pipeline.settings import answer_settings
+from speechprune.pipeline.stages import make_tasks
 from speechprune.pipeline.summary import Summary, summarise
-from speechprune.pipeline.tasks import make_tasks
 
 
 def run_batch_qa(config: BatchQAConfig) -> Summary:

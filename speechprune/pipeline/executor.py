@@ -14,7 +14,7 @@ from speechprune.models.options import ModelOptions
 from speechprune.pipeline.failures import FailureLog, UnexpectedErrors
 from speechprune.pipeline.options import RayOptions
 from speechprune.pipeline.progress import Activity, Progress
-from speechprune.pipeline.tasks import split_blocks
+from speechprune.pipeline.stages import split_blocks
 
 Stage = Callable[[pa.Table], pa.Table]
 
@@ -80,8 +80,8 @@ class Executor(Protocol):
     def get(self, handle: Any) -> Any:
         """Wait for a result; raises ``StartError`` or ``CodeError`` where there is none."""
 
-    def get_or_none(self, handle: Any) -> Any:
-        """Wait for a result; None where the worker died."""
+    def get_or_none(self, handle: Any, timeout_seconds: float) -> Any:
+        """Wait for a result; None where the worker died or took too long."""
 
 
 def make_executor(options: RayOptions, model: ModelOptions) -> Executor:
@@ -162,4 +162,6 @@ class LocalExecutor:
         """See ``Executor``."""
         return handle
 
-    get_or_none = get
+    def get_or_none(self, handle: Any, timeout_seconds: float) -> Any:
+        """See ``Executor``."""
+        return handle

@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from speechprune import storage
 from speechprune.audio import AudioError
+from speechprune.pipeline.terminal import printable
 
 MAX_IN_A_ROW = 3  # recordings of one worker that fail by the same unexpected exception
 
@@ -48,8 +49,8 @@ class CodeError(RuntimeError):
 
 
 def failure_sentence(error: Exception) -> str:
-    """An error in one line; unknown kinds carry their name."""
-    text = " ".join(str(error).split())[:500]
+    """An error in one line, without the secrets of addresses; unknown kinds carry their name."""
+    text = printable(" ".join(str(error).split()))[:500]
     is_plain = isinstance(error, ValueError | PoisonedRecording) and text
     return text if is_plain else f"{type(error).__name__}: {text}"
 
@@ -79,7 +80,7 @@ class UnexpectedError:
         """Describe an exception that was caught."""
         frames = traceback.extract_tb(error.__traceback__)
         line = f" at {frames[-1].filename}:{frames[-1].lineno}" if frames else ""
-        text = "".join(traceback.format_exception(error)).rstrip()
+        text = storage.shortened("".join(traceback.format_exception(error)).rstrip())
         return cls(f"{type(error).__name__}{line}", text)
 
 

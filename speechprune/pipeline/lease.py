@@ -54,7 +54,7 @@ class Lease:
     """
 
     def __init__(self, folder: str, minutes: float, wait: Callable[[float], None] = time.sleep) -> None:
-        self._place = storage.absolute(folder)
+        self._place = storage.output_folder(folder)
         self._folder = storage.join(self._place, "leases")
         self._minutes = minutes
         self._wait = wait

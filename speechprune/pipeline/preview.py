@@ -8,9 +8,10 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
+import pyarrow.compute as pc
 from loguru import logger
 
-from speechprune.audio import header_seconds
+from speechprune.audio import header_seconds, recording_seconds
 from speechprune.models.vocabulary import unknown_share
 
 if TYPE_CHECKING:
@@ -21,7 +22,9 @@ NUM_QUESTIONS = 200  # whose words are looked up in the model's vocabulary
 MUCH_UNKNOWN = 0.05
 NUM_HEADERS = 32  # read before a run: enough to tell an hour from a day
 NUM_READERS = 16
-HEADERS_PER_CALL = 32
+HEADERS_TIMEOUT_SECONDS = 60.0  # a drive that no longer answers must not hold the run
+LENGTHS_PER_CALL = 32
+LENGTHS_TIMEOUT_SECONDS = 3600.0  # all packets of so many recordings may be read
 
 
 def warn_of_unknown_words(model: ModelOptions, items: pa.Table) -> None:
@@ -40,18 +43,21 @@ def warn_of_unknown_words(model: ModelOptions, items: pa.Table) -> None:
 
 def preview(executor: Executor, tasks: pa.Table) -> str:
     """How much audio lies ahead, in words; a header that crashes the decoder crashes its worker alone."""
-    spans = tasks.select(["audio", "start", "end"])
-    words = executor.get_or_none(executor.submit(estimate_hours, spans, cpus=0, retry=False))
+    # a malformed row may name an address that must not be opened
+    spans = tasks.filter(pc.is_null(tasks.column("error"))).select(["audio", "start", "end"])
+    estimate = executor.submit(estimate_hours, spans, cpus=0, retry=False)
+    words = executor.get_or_none(estimate, timeout_seconds=HEADERS_TIMEOUT_SECONDS)
     return words or f"{len(tasks):,} recordings of unknown length"
 
 
 def recording_lengths(executor: Executor, uris: Sequence[str]) -> list[float | None]:
-    """Seconds of each recording; a header that crashes the decoder costs only its neighbours' lengths."""
-    chunks = [uris[i : i + HEADERS_PER_CALL] for i in range(0, len(uris), HEADERS_PER_CALL)]
-    reading = [executor.submit(header_lengths, chunk, cpus=0.25, retry=False) for chunk in chunks]
+    """Seconds of each recording; one that crashes the decoder costs only its neighbours' lengths."""
+    chunks = [uris[i : i + LENGTHS_PER_CALL] for i in range(0, len(uris), LENGTHS_PER_CALL)]
+    reading = [executor.submit(measure_lengths, chunk, cpus=0.25, retry=False) for chunk in chunks]
     lengths: list[float | None] = []
     for chunk, handle in zip(chunks, reading, strict=True):
-        lengths += executor.get_or_none(handle) or [None] * len(chunk)
+        found = executor.get_or_none(handle, timeout_seconds=LENGTHS_TIMEOUT_SECONDS)
+        lengths += found or [None] * len(chunk)
     return lengths
 
 
@@ -69,10 +75,10 @@ def estimate_hours(spans: pa.Table) -> str:
     return f"{len(rows):,} recordings, {about}{amount} of audio"
 
 
-def header_lengths(uris: Sequence[str]) -> list[float | None]:
-    """Seconds of each recording by its header; None where there is none."""
+def measure_lengths(uris: Sequence[str]) -> list[float | None]:
+    """Seconds of each recording, see ``recording_seconds``."""
     with ThreadPoolExecutor(NUM_READERS) as pool:
-        return list(pool.map(header_seconds, uris))
+        return list(pool.map(recording_seconds, uris))
 
 
 def _slice_seconds(row: dict[str, float | str | None]) -> float | None:

@@ -136,7 +136,7 @@ class Progress:
     def _log_tracebacks(self) -> None:
         tracebacks = self._tracebacks()
         for text in tracebacks[self._num_tracebacks :]:
-            logger.error("an unexpected exception:\n{}", text)
+            logger.bind(is_traceback=True).error("an unexpected exception:\n{}", text)
         self._num_tracebacks = max(self._num_tracebacks, len(tracebacks))
 
     def _show(self, activity: str = "") -> None:

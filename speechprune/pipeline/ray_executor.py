@@ -22,7 +22,7 @@ from speechprune.pipeline.gpus import gpu_use
 from speechprune.pipeline.options import RayOptions
 from speechprune.pipeline.progress import Activity, Progress
 from speechprune.pipeline.retries import PoisonGuard, guard_decode, guard_write, start_tracker
-from speechprune.pipeline.tasks import split_blocks
+from speechprune.pipeline.stages import split_blocks
 
 # CPUs of a task or actor of a stage. They differ: Ray would fuse decoding into a model's actor of the same
 # share, and the actor would wait for it
@@ -132,10 +132,13 @@ class RayExecutor:
             found = code_error(cause) if isinstance(cause, Exception) else None
             raise found or StartError(root_cause(error)) from error
 
-    def get_or_none(self, handle: Any) -> Any:
-        """See ``Executor``."""
+    def get_or_none(self, handle: Any, timeout_seconds: float) -> Any:
+        """See ``Executor``; a worker that took too long is ended."""
         try:
-            return ray.get(handle)
+            return ray.get(handle, timeout=timeout_seconds)
+        except GetTimeoutError:
+            ray.cancel(handle, force=True)
+            return None
         except RayError:
             return None
 

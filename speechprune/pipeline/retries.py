@@ -2,8 +2,8 @@
 
 Ray retries what a dead worker was doing, for ever. Each stage therefore notes in one actor what it starts and
 what it has ended; what was started and never ended has killed a worker, and is given up after a number of
-attempts. A worker that hangs is made to die: the interpreter's own watchdog ends it, whatever the code that
-hangs holds on to.
+attempts. A worker that hangs ends itself, after it has noted that time was the reason; where no other thread
+can run, the interpreter's own watchdog ends it a little later, and it counts as killed.
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ from __future__ import annotations
 import contextlib
 import faulthandler
 import functools
+import os
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
@@ -38,13 +40,15 @@ from speechprune.pipeline.stages import failed_recording
 if TYPE_CHECKING:
     from speechprune.models.options import ModelOptions
 
+NOTE_SECONDS = 30.0  # a worker's time to note that it hangs, before it is ended without a note
+
 
 class AttemptTracker:
     """Attempts that were started and not ended, and what failed unexpectedly; runs as one actor of a run."""
 
     def __init__(self) -> None:
         self._open: Counter[str] = Counter()
-        self._start: dict[str, float] = {}
+        self._overtime: set[str] = set()
         self._in_work: dict[str, tuple[str, str, float]] = {}  # stage, recording and start by task
         self._errors = UnexpectedErrors()
         self._code_error: CodeError | None = None
@@ -53,23 +57,26 @@ class AttemptTracker:
         """How many attempts at each task have not ended."""
         return [self._open[f"{stage}:{task_id}"] for task_id in task_ids]
 
-    def seconds_open(self, stage: str, task_id: str) -> float:
-        """Seconds since the last attempt at a task started."""
-        return time.monotonic() - self._start.get(f"{stage}:{task_id}", time.monotonic())
+    def note_overtime(self, stage: str, task_ids: list[str]) -> None:
+        """Note that the attempt at some tasks is ended because it takes too long."""
+        self._overtime |= {f"{stage}:{task_id}" for task_id in task_ids}
+
+    def was_overtime(self, stage: str, task_id: str) -> bool:
+        """Whether the last attempt at a task was ended because it took too long."""
+        return f"{stage}:{task_id}" in self._overtime
 
     def begin(self, stage: str, recordings: Mapping[str, str]) -> None:
         """Note that work on some tasks starts now; ``recordings`` are their names, by task."""
         now = time.monotonic()
         for task_id, name in recordings.items():
             self._open[f"{stage}:{task_id}"] += 1
-            self._start[f"{stage}:{task_id}"] = now
+            self._overtime.discard(f"{stage}:{task_id}")
             self._in_work[task_id] = (stage, name, now)
 
     def end(self, stage: str, task_ids: list[str]) -> None:
         """Note that it is over, well or badly, and the worker alive."""
         for task_id in task_ids:
             del self._open[f"{stage}:{task_id}"]
-            self._start.pop(f"{stage}:{task_id}", None)  # an incremental run may have many recordings
             self._in_work.pop(task_id, None)
 
     def activity(self) -> Activity:
@@ -128,23 +135,41 @@ class Attempts:
         counts: list[int] = ray.get(self._tracker.open_attempts.remote(self._stage, task_ids))
         return counts
 
-    def seconds_open(self, task_id: str) -> float:
+    def was_overtime(self, task_id: str) -> bool:
         """See ``AttemptTracker``."""
-        seconds: float = ray.get(self._tracker.seconds_open.remote(self._stage, task_id))
-        return seconds
+        overtime: bool = ray.get(self._tracker.was_overtime.remote(self._stage, task_id))
+        return overtime
 
     @contextlib.contextmanager
     def __call__(self, recordings: Mapping[str, str]) -> Iterator[None]:
         """``with attempts({task_id: audio}): ...`` around work that may kill the process, or never end."""
         ray.get(self._tracker.begin.remote(self._stage, recordings))
-        if self._max_seconds is not None:
-            faulthandler.dump_traceback_later(self._max_seconds * len(recordings), exit=True)
+        try:
+            with self._watchdog(list(recordings)):
+                yield
+        finally:
+            ray.get(self._tracker.end.remote(self._stage, list(recordings)))
+
+    @contextlib.contextmanager
+    def _watchdog(self, task_ids: list[str]) -> Iterator[None]:
+        if self._max_seconds is None:
+            yield
+            return
+        seconds = self._max_seconds * len(task_ids)
+        timer = threading.Timer(seconds, self._end_worker, [task_ids])
+        timer.daemon = True
+        timer.start()
+        faulthandler.dump_traceback_later(seconds + NOTE_SECONDS, exit=True)
         try:
             yield
         finally:
-            if self._max_seconds is not None:
-                faulthandler.cancel_dump_traceback_later()
-            ray.get(self._tracker.end.remote(self._stage, list(recordings)))
+            faulthandler.cancel_dump_traceback_later()
+            timer.cancel()
+
+    def _end_worker(self, task_ids: list[str]) -> None:
+        ray.get(self._tracker.note_overtime.remote(self._stage, task_ids))
+        faulthandler.dump_traceback()  # where it hangs, for the worker's log
+        os._exit(1)
 
 
 def raise_if_poisoned(attempts: Attempts, task_id: str, audio: str, limits: RayOptions, doing: str) -> None:
@@ -153,11 +178,10 @@ def raise_if_poisoned(attempts: Attempts, task_id: str, audio: str, limits: RayO
     if num_open < limits.max_attempts:
         return
     times = f"in {num_open} attempt{'s' if num_open > 1 else ''}"
-    max_seconds = limits.max_seconds_per_recording
-    if max_seconds is not None and attempts.seconds_open(task_id) >= max_seconds:
+    if attempts.was_overtime(task_id):
         raise PoisonedRecording(
-            f"{doing} {audio} was not done after {max_seconds:g} s {times}: look at the file, "
-            "or raise ray.max_seconds_per_recording"
+            f"{doing} {audio} was not done after {limits.max_seconds_per_recording:g} s {times}: "
+            "look at the file, or raise ray.max_seconds_per_recording"
         )
     raise PoisonedRecording(
         f"{doing} {audio} killed its worker {times}: look at the file, or give workers more memory"

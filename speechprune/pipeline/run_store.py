@@ -56,7 +56,7 @@ class RunStore:
     def __init__(
         self, path: str, key_columns: Sequence[str] = ("item_id",), *, place: str = "output.path"
     ) -> None:
-        self.path = storage.absolute(path)
+        self.path = storage.output_folder(path)
         self.key_columns = list(key_columns)
         self.answered: set[Key] = set()
         self._place = place

@@ -113,9 +113,11 @@ def check_settings(
         read or written.
     """
     settings = json.loads(json.dumps(settings))  # as they are read back: a tuple is a list
+    # for people: nothing is compared with it, and a signed address is a secret
+    shown = json.loads(json.dumps(dataclasses.asdict(config)), object_hook=_without_secrets)
     record = {
         "settings": settings,
-        "config": dataclasses.asdict(config),
+        "config": shown,
         "versions": {name: version(name) for name in packages},
         "created_at": datetime.now(UTC).isoformat(timespec="seconds"),
     }
@@ -136,6 +138,10 @@ def check_settings(
             return
         if changed := _compare(settings, earlier, may_be_new, f"the {holds} in {path}", place):
             storage.write_json(uri, _sealed(changed))
+
+
+def _without_secrets(section: dict[str, Any]) -> dict[str, Any]:
+    return {name: storage.shortened(v) if isinstance(v, str) else v for name, v in section.items()}
 
 
 def _compare(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, get_args, get_origin, get_type_hints
 
@@ -142,3 +142,22 @@ class RatedMethod(PruningMethod):
     def rate(self) -> float | None:
         """PR."""
         return self.pruning_rate
+
+
+def features_of(methods: Iterable[PruningMethod | type[PruningMethod]]) -> list[Feature[Any]]:
+    """All features that some methods need, each once.
+
+    Raises
+    ------
+    ValueError
+        Two different ones have the same name.
+    """
+    features: dict[str, Feature[Any]] = {}
+    for method in methods:
+        for feature in method.features:
+            if features.setdefault(feature.name, feature) != feature:
+                raise ValueError(
+                    f"two different features are named {feature.name!r}, one of them of the method "
+                    f"{method.name!r}: give it another name"
+                )
+    return list(features.values())

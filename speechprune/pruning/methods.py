@@ -16,7 +16,7 @@ import torch
 
 from speechprune.cost import DecoderShape, phase2_flops
 from speechprune.plugins import import_class, is_import_path
-from speechprune.pruning.base import PruningInputs, PruningMethod, PruningResult, RatedMethod
+from speechprune.pruning.base import PruningInputs, PruningMethod, PruningResult, RatedMethod, features_of
 from speechprune.pruning.features import TOKEN_SCORES, WORD_MATCHES, Feature
 from speechprune.pruning.late_interaction import (
     choose_windows,
@@ -231,7 +231,8 @@ def method_class(name: str) -> type[PruningMethod]:
     Raises
     ------
     ValueError
-        Unknown, then the sentence names the nearest; or a class without a name.
+        Unknown, then the sentence names the nearest; or a class without a name, with the name of a method of
+        ``METHODS``, or with features that share a name.
     """
     if name in METHODS:
         return METHODS[name]
@@ -241,6 +242,12 @@ def method_class(name: str) -> type[PruningMethod]:
             raise ValueError(
                 f'method is {name!r}, whose class has no name: add name: ClassVar[str] = "..." to it'
             )
+        if METHODS.get(found.name, found) is not found:
+            raise ValueError(
+                f"method is {name!r}, but there is another method named {found.name!r}: "
+                'add a name: ClassVar[str] = "..." of its own to the class'
+            )
+        features_of([found])
         return found
     close = difflib.get_close_matches(name, METHODS, n=1)
     hint = f"did you mean {close[0]}?" if close else f"give {', '.join(METHODS)}, or package.module:Class"

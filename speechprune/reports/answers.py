@@ -16,6 +16,7 @@ from speechprune.data.columns import COLUMNS, GOLD_SPAN_COLUMNS
 from speechprune.data.formats import clock
 from speechprune.inference.prompts import LETTERS
 from speechprune.pipeline.summary import AnswersSource
+from speechprune.pipeline.terminal import printable
 
 BAR_CHARACTERS = 20  # of a probability of one
 
@@ -31,11 +32,11 @@ def list_answers(run: AnswersSource, *, only_failed: bool) -> None:
         columns = ("item_id", "question", "prediction", "prediction_text", "answer", "evidence")
         for row in _rows(run, "ok", *columns):
             spans = ", ".join(f"{clock(span['start'])}-{clock(span['end'])}" for span in row["evidence"][:2])
-            cells = (row["item_id"], row["question"], _answered(row), row["answer"] or "", spans)
-            table.add_row(*map(Text, cells))
+            cells = (row["question"], _answered(row), row["answer"] or "", spans)
+            table.add_row(Text(printable(row["item_id"])), *map(_text, cells))
     for row in _rows(run, "failed", "item_id", "question", "error"):
-        error = Text.assemble(("failed:", "red"), " ", row["error"])
-        table.add_row(Text(row["item_id"]), Text(row["question"] or ""), error)
+        error = Text.assemble(("failed:", "red"), " ", printable(row["error"]))
+        table.add_row(Text(printable(row["item_id"])), _text(row["question"] or ""), error)
     if table.row_count == 0:
         raise AnswerNotFound(f"{run.path} holds no answers: is it the output.path of a run?")
     Console().print(table)
@@ -64,13 +65,13 @@ def find_answer(run: AnswersSource, item_id: str) -> Row:
 def show_answer(row: Row) -> None:
     """Print one item whole."""
     console = Console()
-    console.print(Text(row["question"] or "", "bold"))
-    console.print(Text(row["audio"], "dim"))
+    console.print(_text(row["question"] or "", "bold"))
+    console.print(Text(printable(row["audio"]), "dim"))
     if row["error"] is not None:
-        console.print(Text.assemble(("failed", "red"), f" ({row['error_type']}): {row['error']}"))
+        console.print(Text.assemble(("failed", "red"), f" ({row['error_type']}): {printable(row['error'])}"))
         return
     if row["choices"] is None:
-        console.print(Text(f"\n{row['prediction_text']}\n"))
+        console.print(_text(f"\n{row['prediction_text']}\n"))
     else:
         table = Table(show_header=False, box=None)
         choices = zip(LETTERS, row["choices"], row["choice_probabilities"], strict=False)
@@ -78,7 +79,7 @@ def show_answer(row: Row) -> None:
             mark = "answer" if letter == row["prediction"] else ""
             mark += " (gold)" if letter == row["answer"] else ""
             bar = "█" * round(BAR_CHARACTERS * probability)
-            table.add_row(letter, Text(text), f"{probability:.1%}", bar, mark)
+            table.add_row(letter, _text(text), f"{probability:.1%}", bar, mark)
         console.print(table)
     if row["evidence"]:
         table = Table("listen from", "to", "similarity", title="evidence", title_justify="left")
@@ -113,6 +114,10 @@ def write_clips(row: Row, folder: str) -> list[str]:
             clip.writeframes(samples.astype("<i2").tobytes())
         paths.append(str(path))
     return paths
+
+
+def _text(text: str, style: str = "") -> Text:
+    return Text(printable(text, keep_lines=True), style)
 
 
 def _rows(run: AnswersSource, status: str, *columns: str) -> list[Row]:

@@ -11,8 +11,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from speechprune.pipeline.terminal import printable
+
 if TYPE_CHECKING:
-    from speechprune.index.summary import IndexSummary
     from speechprune.pipeline.summary import Summary
     from speechprune.search.summary import SearchResult
 
@@ -27,9 +28,9 @@ def show_run(summary: Summary) -> None:
     _print_facts("run finished", _run_facts(summary.values))
 
 
-def show_index(summary: IndexSummary) -> None:
+def show_index(summary: Values) -> None:
     """Print what changed in the archive and what the index costs."""
-    _print_facts("index up to date", _index_facts(summary.values))
+    _print_facts("index up to date", _index_facts(summary))
 
 
 def show_search(result: SearchResult) -> None:
@@ -46,7 +47,7 @@ def _print_facts(title: str, facts: Iterable[tuple[str, str]]) -> None:
     table.add_column(style="dim")
     table.add_column()
     for name, text in facts:
-        table.add_row(name, Text(text))  # no markup: paths and errors may contain brackets
+        table.add_row(name, Text(printable(text)))  # no markup: paths and errors may contain brackets
     Console().print(table)
 
 
@@ -132,7 +133,8 @@ def _index_facts(values: Values) -> Iterator[tuple[str, str]]:
 
 def _hits_table(hits: pa.Table) -> Table:
     rows = hits.slice(0, NUM_HITS_SHOWN).to_pylist()
-    table = Table(title=Text(rows[0]["question"] if rows else "no recordings"), title_justify="left")
+    title = printable(rows[0]["question"]) if rows else "no recordings"
+    table = Table(title=Text(title), title_justify="left")
     for name in ("", "recording", "seconds", "score", "answer", "heard at"):
         table.add_column(name)
     for row in rows:
@@ -141,10 +143,10 @@ def _hits_table(hits: pa.Table) -> Table:
         spans = (row["evidence"] or [])[:2]
         table.add_row(
             str(row["rank"]),
-            Text(PurePosixPath(row["recording"]).name),
+            Text(printable(PurePosixPath(row["recording"]).name)),
             f"{row['start']:.0f} to {row['end']:.0f}",
             f"{row['score']:.1f}",
-            Text("" if row["prediction_text"] is None else f"{row['prediction_text']}{certainty}"),
+            Text("" if row["prediction_text"] is None else printable(f"{row['prediction_text']}{certainty}")),
             ", ".join(f"{span['start']:.0f} to {span['end']:.0f} s" for span in spans),
         )
     return table

@@ -31,7 +31,7 @@ from speechprune.pipeline.preview import warn_of_unknown_words
 from speechprune.pipeline.progress import Progress
 from speechprune.pipeline.run_store import RunStore
 from speechprune.pipeline.settings import answer_settings
-from speechprune.pipeline.tasks import make_tasks
+from speechprune.pipeline.stages import make_tasks
 from speechprune.search.config import SearchConfig
 from speechprune.search.index_pass import search_pass
 from speechprune.search.recall import bag_of_words_scores, found_by, ranks_of, read_transcripts

@@ -29,11 +29,14 @@ class SweepInputOptions:
         Split of Hugging Face datasets.
     limit
         Number of items of each benchmark, from its start; all where it is null.
+    audio_roots
+        As for ``jobs/batch_qa.py``.
     """
 
     manifest: str | dict[str, str]
     split: str = "test"
     limit: int | None = None
+    audio_roots: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
         if not self.manifest:

@@ -11,7 +11,8 @@ from typing import Any, get_args
 
 from speechprune.inference.point import DEFAULT_QUERY_TEXT, Point
 from speechprune.inference.prompts import QueryText
-from speechprune.pruning import METHODS, method_class
+from speechprune.pruning import METHODS, PruningMethod, method_class
+from speechprune.pruning.base import features_of
 from speechprune.pruning.options import make_method
 
 
@@ -25,9 +26,11 @@ def expand_grid(blocks: Sequence[dict[str, Any]], query_text: QueryText) -> list
     Raises
     ------
     ValueError
-        An unknown method or setting (the nearest is named), or a value that its method refuses.
+        An unknown method or setting (the nearest is named), a value that its method refuses, or two methods
+        or features of one name.
     """
     points: dict[str, Point] = {}
+    kinds: dict[str, type[PruningMethod]] = {}
     for number, block in enumerate(blocks, start=1):
         where = f"points, block {number}"
         if "method" not in block:
@@ -39,12 +42,23 @@ def expand_grid(blocks: Sequence[dict[str, Any]], query_text: QueryText) -> list
         _check_names(axes, where)
         for combination in itertools.product(*axes.values()):
             point = _make_point(dict(zip(axes, combination, strict=True)), query_text, where)
+            kind = type(point.method)
+            if (other := kinds.setdefault(kind.name, kind)) is not kind:
+                raise ValueError(
+                    f"{where}: {_import_path(kind)} and {_import_path(other)} are both named {kind.name!r}: "
+                    "give one of them another name"
+                )
             points.setdefault(point.name, point)
     if not points:
         raise ValueError(
             "points is empty: give at least one, such as {method: speechprune, pruning_rate: 0.2}"
         )
+    features_of(kinds.values())
     return list(points.values())
+
+
+def _import_path(kind: type[PruningMethod]) -> str:
+    return f"{kind.__module__}:{kind.__qualname__}"
 
 
 def _check_names(axes: dict[str, Any], where: str) -> None:

@@ -27,7 +27,7 @@ from speechprune.pipeline.preview import preview, warn_of_unknown_words
 from speechprune.pipeline.progress import Progress
 from speechprune.pipeline.run_store import RunStore
 from speechprune.pipeline.settings import model_settings
-from speechprune.pipeline.tasks import make_tasks
+from speechprune.pipeline.stages import make_tasks
 from speechprune.sweep.answer_sheet import NUMBER_COLUMNS
 from speechprune.sweep.config import SweepConfig
 from speechprune.sweep.points import points_table
@@ -97,7 +97,10 @@ def _read_benchmarks(config: SweepConfig, store: RunStore) -> dict[str, Manifest
     benchmarks = {}
     for name, source in config.input.manifests.items():
         options = InputOptions(
-            manifest=build_manifest(source), split=config.input.split, limit=config.input.limit
+            manifest=build_manifest(source),
+            split=config.input.split,
+            limit=config.input.limit,
+            audio_roots=config.input.audio_roots,
         )
         manifest = read_manifest(options, storage.join(store.path, "audio"))
         _check_items(name, manifest.items, config.report.slices)

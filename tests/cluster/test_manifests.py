@@ -112,9 +112,9 @@ def test_every_image_is_the_same_and_rays_version_the_one_that_is_tested():
 
 
 def test_the_image_holds_what_the_commands_name():
-    copied = re.findall(r"^COPY \S+ (.+) \S+$", (CLUSTER / "Dockerfile").read_text(), re.MULTILINE)
+    copied = re.findall(r"^COPY --\S+ (.+) \S+$", (CLUSTER / "Dockerfile").read_text(), re.MULTILINE)
     names = [name for line in copied for name in line.split()]
-    assert {"jobs", "configs", "speechprune", "constraints.txt", "pyproject.toml"} <= set(names)
+    assert {"jobs", "configs", "speechprune", "pyproject.toml", "cluster/requirements.lock"} <= set(names)
     assert all((ROOT / name).exists() for name in names)
 
 

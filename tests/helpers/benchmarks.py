@@ -11,12 +11,12 @@ from tests.helpers.harness import launch
 JOB = Path(__file__).parents[2] / "jobs/build_benchmark.py"
 NUM_RECORDINGS, NUM_QUESTIONS = 24, 2
 NUM_BEFORE_KILL = 5
-NUM_ACTORS = 2
 
 launch_build = functools.partial(launch, job=JOB)
 
 
 def write_config(folder: Path, **sections: dict) -> str:
+    """A config that builds without Ray, unless a section says otherwise."""
     values = {
         "output": {"path": str(folder / "benchmark")},
         "items": {
@@ -26,7 +26,7 @@ def write_config(folder: Path, **sections: dict) -> str:
             "max_seconds": 33,
         },
         "acoustics": {"snr_db": 20, "reverberation_seconds": 0.3},
-        "ray": {"recordings_per_block": 2},
+        "ray": {"executor": "local", "recordings_per_block": 2},
     }
     for section, settings in sections.items():
         values[section] = values.get(section, {}) | settings

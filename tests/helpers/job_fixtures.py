@@ -1,10 +1,14 @@
 """Fixtures of the tests that run jobs: one Ray and one object store for the session."""
 
+import gc
 import logging
 import signal
+import uuid
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
+import boto3
 import pytest
 import ray
 import s3fs
@@ -38,6 +42,14 @@ def s3_environment() -> Iterable[dict[str, str]]:
     server.stop()
 
 
+@pytest.fixture
+def s3_bucket(s3_environment) -> Any:
+    """An empty bucket of its own, as boto3 has it."""
+    return boto3.resource("s3", endpoint_url=s3_environment["AWS_ENDPOINT_URL"]).create_bucket(
+        Bucket=f"bucket-{uuid.uuid4().hex}"
+    )
+
+
 @pytest.fixture(scope="session")
 def ray_address(s3_environment) -> Iterable[str]:
     """A cluster of two CPUs on this machine, which this process has joined; its workers know the store."""
@@ -52,6 +64,14 @@ def ray_address(s3_environment) -> Iterable[str]:
     )
     yield ray.get_runtime_context().gcs_address
     ray.shutdown()
+
+
+@pytest.fixture(autouse=True)
+def cpus_free_again(request) -> Iterable[None]:
+    """A run that failed: its exception refers to its actors, which hold their CPUs until it is collected."""
+    yield
+    if request.node.get_closest_marker("ray"):
+        gc.collect()
 
 
 @pytest.fixture

@@ -69,7 +69,8 @@ def write_parquet_folder(path, rows):
 
 def write_csv(path, rows):
     with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, list(rows[0]))
+        delimiter = "\t" if path.suffix == ".tsv" else ","
+        writer = csv.DictWriter(file, list(rows[0]), delimiter=delimiter)
         writer.writeheader()
         for row in rows:
             choices = row["choices"] and json.dumps(row["choices"])

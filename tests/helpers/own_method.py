@@ -1,6 +1,6 @@
-"""Pruning methods as a user writes them: one with a setting, and one that brings a feature of its own."""
+"""Pruning methods as a user writes them: with a setting, with a feature of its own, with clashing names."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import numpy as np
@@ -52,3 +52,24 @@ class Longest(RatedMethod):
 
     def keep(self, inputs: PruningInputs, num_kept: int) -> PruningResult:
         return PruningResult(np.sort(np.argsort(-inputs[LENGTHS], kind="stable")[:num_kept]))
+
+
+# classes whose names or features clash with others
+
+
+class AnotherKeepEvery(KeepEvery):
+    """A class that has forgotten to take a name of its own."""
+
+
+class AnotherRandom(KeepEvery):
+    name: ClassVar[str] = "random"
+
+
+class OtherLengths(Longest):
+    name: ClassVar[str] = "other_lengths"
+    features: ClassVar[tuple[Feature, ...]] = (replace(LENGTHS, flops=lambda *_: 0),)
+
+
+class TwoLengths(Longest):
+    name: ClassVar[str] = "two_lengths"
+    features: ClassVar[tuple[Feature, ...]] = (LENGTHS, *OtherLengths.features)

@@ -79,7 +79,7 @@ def test_a_killed_run_is_continued_row_for_row(long_archive, job_process):
     assert launch(long_archive.config, f"index.path={whole}", job=NIGHT).code == 0
     expected = rows_of(whole)
     assert len(expected) == 4 + 1 + 3 + 2 + 5
-    kills = sorted(random.Random(1).sample(range(1, 11), 3))
+    kills = sorted(random.Random(1).sample(range(1, 11), 2))
     for num_files in kills:
         process = job_process(long_archive.config, job=NIGHT)
         process.wait_until(lambda n=num_files: len(window_files(long_archive.index)) >= n)
@@ -91,7 +91,9 @@ def test_a_killed_run_is_continued_row_for_row(long_archive, job_process):
     assert set(expected[0]) == set(WINDOWS_SCHEMA.names) - set(FREE_COLUMNS)
 
 
-def test_one_long_recording_uses_every_node(archive, speech, job_process, two_nodes):
+def test_one_long_recording_uses_every_node_and_its_rows_are_those_of_one_process(
+    archive, speech, job_process, two_nodes
+):
     """A recording of ten minutes in twenty parts."""
     write_sound(archive.sounds / "long.flac", speech(600.0))
     process = job_process(
@@ -107,6 +109,9 @@ def test_one_long_recording_uses_every_node(archive, speech, job_process, two_no
     nodes = pq.read_table(f"{folder}/windows", columns=["node"]).column("node").to_pylist()
     assert len(nodes) == 20
     assert len(set(nodes)) == 2
+    here = f"{archive.index}-here"
+    assert launch(archive.config, f"index.path={here}", job=NIGHT).code == 0
+    assert rows_of(archive.index) == rows_of(here)
 
 
 def test_of_two_runs_at_once_one_works(long_archive, job_process):
@@ -151,7 +156,7 @@ def test_a_truncated_index_file_is_named_and_made_again(archive, speech):
 
 
 def test_a_header_that_promises_more_than_there_is_gets_all_that_there_is(archive, speech):
-    """A FLAC file of 95 s by its header, cut in the middle: its last parts are empty."""
+    """A FLAC file of 95 s by its header, cut in the middle: the parts behind the cut are not made."""
     path = archive.sounds / write_sound(archive.sounds / "cut.flac", speech(95.0))
     whole = path.read_bytes()
     path.write_bytes(whole[: len(whole) * 2 // 5])
@@ -159,8 +164,7 @@ def test_a_header_that_promises_more_than_there_is_gets_all_that_there_is(archiv
     assert 30 < there < 60
     assert launch(archive.config, job=NIGHT).code == 0
     assert archive.summary(archive.index)["num_indexed"] == 1
-    first, second, *others = rows_of(archive.index)
+    first, second = rows_of(archive.index)
     assert (first["num_tokens"], second["end_seconds"]) == (750, pytest.approx(there, abs=0.1))
-    assert [row["num_tokens"] for row in others] == [0, 0]
     assert launch(archive.config, job=NIGHT).code == 0
     assert archive.summary(archive.index)["this_launch"]["num_items"] == 0

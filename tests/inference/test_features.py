@@ -12,7 +12,7 @@ from speechprune.inference.answer import answer_items, answer_prepared
 from speechprune.inference.prepare import prepare_queries
 from speechprune.pruning import TOKEN_SCORES, WORD_MATCHES, Feature, PruningResult
 from tests.helpers.asked import CHOICES, OPTIONS, answered
-from tests.helpers.own_method import LENGTHS, KeepEvery, Longest
+from tests.helpers.own_method import LENGTHS, KeepEvery, Longest, OtherLengths
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +52,12 @@ def test_other_methods_features_are_not_there(tiny_lm, items):
     assert set(queries[0].features) == set(queries[0].feature_seconds) == {"token_scores", "lengths"}
     [outcome] = answer_prepared(tiny_lm.model, queries, Unlisted(), OPTIONS)
     assert isinstance(outcome, KeyError)
+
+
+def test_two_features_of_one_name_do_not_overwrite_each_other(tiny_lm, items):
+    [outcome] = prepare_queries(tiny_lm.model, items[:1], [Longest(), OtherLengths()], OPTIONS)
+    assert isinstance(outcome, ValueError)
+    assert "two different features are named 'lengths'" in str(outcome)
 
 
 def test_a_feature_is_computed_once_a_recording_for_all_questions(tiny_lm, items, counted):

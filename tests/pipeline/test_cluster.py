@@ -23,7 +23,7 @@ from tests.helpers.harness import JOB, Job, Launch, wait_until, write_sound
 
 RAY = str(Path(sys.executable).with_name("ray"))
 CHOICES = ["Monday", "Tuesday", "Thursday", "Friday"]
-ITEMS = [("a", "Which day?", CHOICES), ("a", "Who is there?", ["Anna", "Bert"]), ("b", "Which day?", CHOICES)]
+NUM_RECORDINGS = 16
 
 
 @dataclass(frozen=True)
@@ -88,40 +88,46 @@ def head(s3_environment) -> Iterable[Head]:
 
 @pytest.fixture
 def stored_job(tmp_path, tiny_model_folder, speech, bucket) -> Job:
-    """Manifest, audio, model and output all in the bucket; the config here."""
-    sounds = {name: write_sound(tmp_path / f"{name}.wav", speech(3.0, 9.0)) for name in ("a", "b")}
+    """Manifest, audio, model and output all in the bucket; the config here. One recording a block."""
     job = Job(tmp_path)
+    sounds = [write_sound(tmp_path / f"{i}.wav", speech(2.0, 2.0 * i)) for i in range(NUM_RECORDINGS)]
     job.write(
         [
-            {"item_id": str(i), "audio": f"sounds/{sounds[name]}", "question": question, "choices": choices}
-            for i, (name, question, choices) in enumerate(ITEMS)
+            {"item_id": sound, "audio": f"sounds/{sound}", "question": "Which day?", "choices": CHOICES}
+            for sound in sounds
         ],
         f"s3://{bucket}/models/tiny",
         input={"manifest": f"s3://{bucket}/manifest.jsonl"},
         output={"path": f"s3://{bucket}/run"},
-        ray={"executor": "ray"},
+        ray={"executor": "ray", "recordings_per_block": 1},
     )
     s3 = s3fs.S3FileSystem()
     s3.put(tiny_model_folder, f"{bucket}/models/tiny", recursive=True)
     s3.put(str(tmp_path / "manifest.jsonl"), f"{bucket}/manifest.jsonl")
-    for name in sounds.values():
-        s3.put(str(tmp_path / name), f"{bucket}/sounds/{name}")
+    for sound in sounds:
+        s3.put(str(tmp_path / sound), f"{bucket}/sounds/{sound}")
     return job
 
 
-def test_a_submitted_job_with_everything_in_s3_gives_the_librarys_answers(
+@pytest.mark.timeout(600)  # two submitted jobs
+def test_a_stopped_job_is_continued_by_the_same_command_and_gives_the_librarys_answers(
     stored_job, head, bucket, tiny_lm, s3_environment
 ):
+    run = RunStore(f"s3://{bucket}/run")
+    submitted = head.submit(stored_job.config, options=["--no-wait", "--submission-id", "to-be-stopped"])
+    assert submitted.code == 0
+    wait_until(lambda: len(storage.files_in(f"{run.path}/answers/status=ok", ".parquet")) > 2, 240)
+    assert head.ray_job("stop", "to-be-stopped").code == 0
+    assert len(storage.files_in(f"{run.path}/answers/status=ok", ".parquet")) < NUM_RECORDINGS
     result = head.submit(stored_job.config)
     assert result.code == 0, result.lines
-    run = RunStore(f"s3://{bucket}/run")
+
     columns = ["item_id", "audio", "prediction", "choice_probabilities", "num_kept_tokens"]
-    rows = {row["item_id"]: row for row in run.read_answers("ok", columns).to_pylist()}
-    assert sorted(rows) == ["0", "1", "2"]
-    for i, (name, question, choices) in enumerate(ITEMS):
-        answer = tiny_lm.answer(str(stored_job.folder / f"{name}.wav"), question, choices)
-        row = rows[str(i)]
-        assert row["audio"] == f"s3://{bucket}/sounds/{name}.wav"
+    rows = run.read_answers("ok", columns).to_pylist()
+    assert len({row["item_id"] for row in rows}) == len(rows) == NUM_RECORDINGS
+    for row in rows:
+        answer = tiny_lm.answer(str(stored_job.folder / row["item_id"]), "Which day?", CHOICES)
+        assert row["audio"] == f"s3://{bucket}/sounds/{row['item_id']}"
         assert row["prediction"] == answer.prediction
         assert row["num_kept_tokens"] == answer.num_kept_tokens
         np.testing.assert_allclose(row["choice_probabilities"], answer.choice_probabilities, atol=1e-5)
@@ -148,7 +154,7 @@ def test_code_that_is_shipped_with_the_job_is_what_runs_and_its_exit_code_is_the
         shutil.copytree(JOB.parents[1] / name, shipped / name, ignore=ignored)
     for file, told, marked in [
         ("pipeline/batch_qa.py", "to do: {}", "to do, as shipped: {}"),  # the driver says it
-        ("audio.py", "{name} does not exist", "{name} was shipped nowhere"),  # a worker
+        ("audio/container.py", "{name} does not exist", "{name} was shipped nowhere"),  # a worker
     ]:
         path = shipped / "speechprune" / file
         assert told in path.read_text()
@@ -167,25 +173,3 @@ def test_code_that_is_shipped_with_the_job_is_what_runs_and_its_exit_code_is_the
     assert any("to do, as shipped" in line for line in result.lines)
     assert "was shipped nowhere" in job.rows("failed")["gone"]["error"]
     assert set(job.rows("ok")) == {"here"}
-
-
-def test_a_stopped_job_is_continued_by_the_same_command(tmp_path, head, tiny_model_folder, speech):
-    job = Job(tmp_path)
-    items = [
-        {
-            "item_id": str(i),
-            "audio": str(tmp_path / write_sound(tmp_path / f"{i}.wav", speech(2.0, start=2.0 * i))),
-            "question": "Which day?",
-            "choices": CHOICES,
-        }
-        for i in range(16)
-    ]
-    job.write(items, tiny_model_folder, ray={"executor": "ray", "recordings_per_block": 1})
-    submitted = head.submit(job.config, options=["--no-wait", "--submission-id", "to-be-stopped"])
-    assert submitted.code == 0
-    wait_until(lambda: len(job.files("ok")) > 2)
-    assert head.ray_job("stop", "to-be-stopped").code == 0
-    assert len(job.files("ok")) < len(items)
-    result = head.submit(job.config)
-    assert result.code == 0, result.lines
-    assert set(job.rows("ok")) == {item["item_id"] for item in items}

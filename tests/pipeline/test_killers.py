@@ -19,9 +19,9 @@ from speechprune.pruning import METHODS, PruningInputs, PruningResult
 from tests.helpers.harness import Job, launch, write_sound
 
 CHOICES = ["yes", "no"]
-MAX_SECONDS = 20  # a worker that was killed takes some seconds to start again, which count as its attempt
-MAX_DECODE_GB = 0.3
-GREEDY_SECONDS = 4 * 3600  # a small file of which half a gigabyte of samples unpacks
+MAX_SECONDS = 10
+MAX_DECODE_GB = 0.1
+GREEDY_SECONDS = 5400  # a small file of which 0.17 GB of samples unpack
 MAX_ATTEMPTS = 1  # even so, those that were in company when the worker died are not given up
 
 

@@ -117,3 +117,13 @@ def test_a_lost_connection_sets_no_answers_aside(monkeypatch, trouble, request):
         run.read_answers("ok", ["item_id"])
     monkeypatch.setattr(FlakyFileSystem, "trouble", None)
     assert run.recover() == {("a",)}
+
+
+@pytest.mark.parametrize("path", ["{bucket}//run", "{bucket}/run/", "{bucket}/run"])
+def test_a_run_in_a_store_is_one_place_however_its_address_is_written(s3_bucket, path):
+    """``s3://$BUCKET/$PREFIX/run`` with an empty PREFIX has two slashes."""
+    run = RunStore(f"s3://{path.format(bucket=s3_bucket.name)}")
+    run.write_answers("ok", answers("a"))
+    for other in (run, RunStore(f"s3://{s3_bucket.name}/run")):
+        assert other.recover() == {("a",)}
+    assert [item.key.split("/")[0] for item in s3_bucket.objects.all()] == ["run"]

@@ -3,14 +3,17 @@
 from dataclasses import replace
 
 import pyarrow as pa
+import pytest
 import ray
 from hypothesis import given
 from hypothesis import strategies as st
 
 from speechprune.data.columns import ITEM_COLUMNS
 from speechprune.data.manifest import Manifest
-from speechprune.pipeline.retries import AttemptTracker, start_tracker
-from speechprune.pipeline.tasks import make_tasks, split_blocks, unpack_items
+from speechprune.pipeline.failures import PoisonedRecording
+from speechprune.pipeline.options import RayOptions
+from speechprune.pipeline.retries import Attempts, AttemptTracker, raise_if_poisoned, start_tracker
+from speechprune.pipeline.stages import make_tasks, split_blocks, unpack_items
 from tests.helpers.harness import wait_until
 
 ITEMS = st.lists(
@@ -79,6 +82,44 @@ def test_attempts_are_open_from_their_begin_to_their_end():
     assert tracker.open_attempts("decode", ["a"]) == [0]
     tracker.end("model", ["a"])  # it ended once: what was started before had been killed by another
     assert tracker.open_attempts("model", ["a", "b"]) == [0, 1]
+
+
+class AttemptsHere(Attempts):
+    """Attempts that are noted in this process, without Ray."""
+
+    def open_attempts(self, task_ids: list[str]) -> list[int]:
+        return self._tracker.open_attempts(self._stage, task_ids)
+
+    def was_overtime(self, task_id: str) -> bool:
+        return self._tracker.was_overtime(self._stage, task_id)
+
+
+def sentence_of(tracker: AttemptTracker, stage: str, max_seconds: float = 5.0) -> str:
+    """Why the recording a.wav is given up after its one attempt."""
+    limits = RayOptions(max_attempts=1, max_seconds_per_recording=max_seconds)
+    with pytest.raises(PoisonedRecording) as caught:
+        raise_if_poisoned(AttemptsHere(tracker, stage), "a", "a.wav", limits, "decoding")
+    return str(caught.value)
+
+
+def test_a_worker_that_was_killed_did_not_hang_however_long_the_next_takes_to_start():
+    tracker = AttemptTracker()
+    tracker.begin("decode", {"a": "a.wav"})
+    assert sentence_of(tracker, "decode", max_seconds=1e-9).startswith(
+        "decoding a.wav killed its worker in 1"
+    )
+
+
+def test_why_a_recording_is_given_up_is_how_its_last_attempt_ended():
+    tracker = AttemptTracker()
+    tracker.begin("model", {"a": "a.wav", "b": "b.wav"})
+    tracker.note_overtime("model", ["a", "b"])
+    assert sentence_of(tracker, "model").startswith(
+        "decoding a.wav was not done after 5 s in 1 attempt: look at"
+    )
+    tracker.begin("model", {"a": "a.wav"})
+    assert sentence_of(tracker, "model").startswith("decoding a.wav killed its worker in 2 attempts")
+    assert tracker.was_overtime("model", "b")
 
 
 def test_the_tracker_knows_what_is_in_work_and_longest():

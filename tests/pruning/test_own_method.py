@@ -37,6 +37,10 @@ def test_methods_are_found_by_name_and_by_import_path():
         (f"{OWN}s", f"method is '{OWN}s', but tests.helpers.own_method has no class KeepEverys"),
         ("json:JSONDecoder", "method is 'json:JSONDecoder', which is not a subclass of PruningMethod"),
         (
+            "tests.helpers.own_method:AnotherRandom",
+            "method is 'tests.helpers.own_method:AnotherRandom', but there is another method named 'random'",
+        ),
+        (
             "speechprune.pruning:METHODS",
             "method is 'speechprune.pruning:METHODS', which is not a subclass of",
         ),
@@ -69,6 +73,11 @@ def test_a_class_without_a_name_is_one_sentence(tmp_path, monkeypatch):
         method_class("nameless_method:Nameless")
     with pytest.raises(ValueError, match=r"whose class has no name: add "):
         PruningOptions(method="nameless_method:Nameless")
+
+
+def test_a_class_whose_features_share_a_name_is_refused():
+    with pytest.raises(ValueError, match=r"^two different features are named 'lengths', one of them of the "):
+        method_class("tests.helpers.own_method:TwoLengths")
 
 
 def test_a_fault_inside_the_users_module_shows_its_traceback(tmp_path, monkeypatch):

@@ -3,7 +3,6 @@
 import pyarrow as pa
 import pytest
 
-from speechprune.index.summary import IndexSummary
 from speechprune.reports.run_summary import NUM_FAILURES_SHOWN, show_index, show_search
 from speechprune.search.summary import SearchResult, search_summary
 
@@ -40,7 +39,7 @@ def test_an_index_run_shows_changes_cost_and_the_first_failures(capsys):
         },
         "windows": f"{MARKUP}/windows",
     }
-    show_index(IndexSummary(values))
+    show_index(values)
     shown = capsys.readouterr().out
     for text in (
         "9 recordings: 4 new, 1 changed, 2 gone",

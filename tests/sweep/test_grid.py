@@ -100,7 +100,8 @@ def test_points_that_differ_have_names_that_differ(rates):
     assert len({point.name for point in points}) == len(rates)
 
 
-OWN = "tests.helpers.own_method:KeepEvery"
+MODULE = "tests.helpers.own_method"
+OWN = f"{MODULE}:KeepEvery"
 
 
 def test_a_class_of_the_users_own_is_swept_by_its_import_path():
@@ -170,6 +171,26 @@ def test_a_block_that_cannot_be_is_refused_in_one_sentence(block, sentence):
         grid({"method": "none"}, block)
     assert str(raised.value).startswith(f"points, {sentence}")
     assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("blocks", "sentence"),
+    [
+        (
+            [{"method": OWN}, {"method": f"{MODULE}:AnotherKeepEvery", "every": 2}],
+            f"points, block 2: {MODULE}:AnotherKeepEvery and {OWN} are both named 'keep_every': give one",
+        ),
+        (
+            [{"method": [f"{MODULE}:OtherLengths", f"{MODULE}:Longest"]}],
+            "two different features are named 'lengths', one of them of the method 'longest': give",
+        ),
+    ],
+    ids=["methods", "features"],
+)
+def test_two_of_one_name_are_refused(blocks, sentence):
+    with pytest.raises(ValueError, match="named") as raised:
+        grid(*blocks)
+    assert str(raised.value).startswith(sentence)
 
 
 def test_a_grid_without_points_is_refused():

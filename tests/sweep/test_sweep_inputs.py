@@ -8,10 +8,10 @@ from tests.helpers.harness import launch
 from tests.helpers.sweeps import BLOCKS, SWEEP, make_job, sweep_rows
 
 
-def test_a_benchmark_is_built_first_where_it_is_not_there(tmp_path, tiny_model_folder, speech, ray_address):
+def test_a_benchmark_is_built_first_where_it_is_not_there(tmp_path, tiny_model_folder, speech):
     config = Path(__file__).parents[2] / "configs/benchmark.yaml"
     build = f"'{config}' items.num_recordings=1 items.questions_per_recording=2 items.min_seconds=20 "
-    build += f"items.max_seconds=22 output.path='{tmp_path}/built benchmark'"
+    build += f"items.max_seconds=22 output.path='{tmp_path}/built benchmark' ray.executor=local"
     job = make_job(
         tmp_path,
         tiny_model_folder,

@@ -97,6 +97,10 @@ class BuildRayOptions:
 
     Parameters
     ----------
+    executor
+        ``ray``: on the cluster of RAY_ADDRESS or of this machine, or on one started here. ``local``: in this
+        process, one recording after the other, without Ray; of the settings below only
+        ``recordings_per_block`` applies then.
     cpus_per_actor
         CPUs of an actor, which makes one recording at a time; a small share for work that waits for
         an endpoint.
@@ -110,6 +114,7 @@ class BuildRayOptions:
         Number of times that a recording may kill its worker before it counts as failed.
     """
 
+    executor: Literal["ray", "local"] = "ray"
     cpus_per_actor: float = 1.0
     gpus_per_actor: float = 0.0
     max_actors: int | None = None

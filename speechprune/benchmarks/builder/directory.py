@@ -41,7 +41,7 @@ class BenchmarkDirectory:
     """
 
     def __init__(self, path: str) -> None:
-        self.path = storage.absolute(path)
+        self.path = storage.output_folder(path)
 
     def read_recordings(self) -> Recordings:
         """All lines of all parts; one that is made counts wherever the same recording also failed."""

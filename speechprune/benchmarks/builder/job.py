@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import ray
+import pyarrow as pa
 from loguru import logger
 from rich.console import Console
 
@@ -27,12 +27,9 @@ from speechprune.benchmarks.builder.recording_stage import (
 )
 from speechprune.benchmarks.builder.spiral_texts import read_spiral_scripts
 from speechprune.config import ConfigError
-from speechprune.pipeline.cluster import root_cause, start_ray
-from speechprune.pipeline.failures import StartError
 from speechprune.pipeline.progress import Progress
-from speechprune.pipeline.retries import start_tracker
 from speechprune.pipeline.settings import check_settings, output_path_errors
-from speechprune.pipeline.tasks import split_blocks
+from speechprune.pipeline.stages import split_blocks
 
 PACKAGES = ("speechprune", "ray", "numpy", "soundfile", "av", "transformers")
 
@@ -92,13 +89,13 @@ def build_benchmark(config: BuildConfig) -> BuildResult:
     logger.info(
         "{}: {:,} recordings, {:,} of them already made", directory.path, len(tasks), len(tasks) - len(todo)
     )
-    try:
-        if todo:
-            start_ray()
-            _run_stage(config, todo, directory.path)
-        return _put_together(config, tasks, directory)
-    except ray.exceptions.RayError as error:
-        raise StartError(root_cause(error)) from error
+    if todo:
+        reports = _make_recordings(config, todo, directory.path)
+        with Progress(len(todo), doing="building", items="recordings", failures_in="README.md") as progress:
+            for report in reports:
+                for row in report.to_pylist():
+                    progress.add(row)
+    return _put_together(config, tasks, directory)
 
 
 def _check_settings(directory: BenchmarkDirectory, config: BuildConfig, has_recordings: bool) -> None:
@@ -166,38 +163,14 @@ def _check_makers(config: BuildConfig) -> None:
         raise ConfigError(str(error)) from error
 
 
-def _run_stage(config: BuildConfig, todo: list[RecordingTask], path: str) -> None:
-    """Make the recordings on the cluster."""
-    options = config.ray
-    tracker = start_tracker()
-    blocks = list(split_blocks(pack_tasks(todo), options.recordings_per_block))
-    num_actors = min(options.max_actors or _room_for_actors(config), len(blocks))
-    dataset = ray.data.from_blocks(blocks).map_batches(
-        RecordingStage,
-        batch_size=options.recordings_per_block,
-        batch_format="pyarrow",
-        compute=ray.data.ActorPoolStrategy(min_size=1, max_size=num_actors, initial_size=num_actors),
-        num_cpus=options.cpus_per_actor,
-        num_gpus=options.gpus_per_actor or None,
-        fn_constructor_kwargs={"config": config, "path": path, "tracker": tracker},
-    )
-    with Progress(len(todo), doing="building", items="recordings", failures_in="README.md") as progress:
-        for report in dataset.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
-            for row in report.to_pylist():
-                progress.add(row)
+def _make_recordings(config: BuildConfig, todo: list[RecordingTask], path: str) -> Iterator[pa.Table]:
+    """Start to make the recordings; returns the stage's reports."""
+    blocks = list(split_blocks(pack_tasks(todo), config.ray.recordings_per_block))
+    if config.ray.executor == "local":
+        return map(RecordingStage(config=config, path=path), blocks)
+    from speechprune.benchmarks.builder.on_ray import make_on_ray
 
-
-def _room_for_actors(config: BuildConfig) -> int:
-    resources = ray.cluster_resources()
-    room = resources.get("CPU", 0) / config.ray.cpus_per_actor
-    if config.ray.gpus_per_actor:
-        room = min(room, resources.get("GPU", 0) / config.ray.gpus_per_actor)
-        if room < 1:
-            raise ConfigError(
-                f"ray.gpus_per_actor is {config.ray.gpus_per_actor:g}, but the cluster has "
-                f"{resources.get('GPU', 0):g} GPUs"
-            )
-    return max(1, int(room))
+    return make_on_ray(config, blocks, path)
 
 
 def _put_together(
@@ -224,7 +197,7 @@ def _put_together(
     }
     card = card_values(entries, failures)
     if entries:
-        card |= measure_quality(config.quality, directory.path, entries)
+        card |= measure_quality(config.quality, directory.path, entries, config.ray.executor)
     directory.write_file("card.json", json.dumps(card, indent=2, ensure_ascii=False).encode())
     directory.write_file("README.md", card_markdown(card).encode())
     return BuildResult(directory.path, card, failures)

@@ -5,18 +5,17 @@ Torch is loaded only where one is asked for.
 
 from __future__ import annotations
 
+import operator
 import random
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
 
-import ray
 from loguru import logger
 
 from speechprune import storage
 from speechprune.audio import decode_audio
 from speechprune.benchmarks.builder.card import QualityOptions, RecordingFacts
 from speechprune.benchmarks.builder.recognition import Recogniser, check_recogniser, word_error_rate
-from speechprune.pipeline.cluster import start_ray
 
 
 def check_quality_models(options: QualityOptions) -> None:
@@ -37,7 +36,10 @@ def check_quality_models(options: QualityOptions) -> None:
 
 
 def measure_quality(
-    options: QualityOptions, path: str, recordings: Sequence[RecordingFacts]
+    options: QualityOptions,
+    path: str,
+    recordings: Sequence[RecordingFacts],
+    executor: Literal["ray", "local"],
 ) -> dict[str, Any]:
     """Measure what the options ask for; returns values for ``card_markdown``.
 
@@ -49,25 +51,24 @@ def measure_quality(
         The benchmark's folder.
     recordings
         All of them, in the benchmark's order.
+    executor
+        See ``BuildRayOptions``.
     """
+    run: Callable[..., dict[str, Any]] = operator.call
+    if executor == "ray":
+        from speechprune.benchmarks.builder.on_ray import call_on_ray
+
+        run = call_on_ray
     measured = {}
     if options.model is not None:
         logger.info("no-audio baseline by {}", options.model)
-        measured["no_audio"] = _on_worker(_no_audio, options.model, recordings)
+        measured["no_audio"] = run(_no_audio, options.model, recordings)
     if options.asr_model is not None:
         num_recordings = min(options.asr_limit, len(recordings))
         sample = random.Random(0).sample(list(recordings), num_recordings)
         logger.info("word error rate by {} on {:,} recordings", options.asr_model, num_recordings)
-        measured["recognition"] = _on_worker(_recognition, options.asr_model, path, sample)
+        measured["recognition"] = run(_recognition, options.asr_model, path, sample)
     return measured
-
-
-def _on_worker(function: Any, *arguments: Any) -> dict[str, Any]:
-    """Run a function on a worker, with a GPU if the cluster has one."""
-    start_ray()
-    num_gpus = min(1, ray.cluster_resources().get("GPU", 0))
-    result: dict[str, Any] = ray.get(ray.remote(num_gpus=num_gpus)(function).remote(*arguments))
-    return result
 
 
 def _no_audio(model_path: str, recordings: Sequence[RecordingFacts]) -> dict[str, Any]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import pickle
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -23,8 +25,7 @@ from speechprune.benchmarks.builder.export import (
 from speechprune.benchmarks.builder.recording import speak_script
 from speechprune.benchmarks.builder.script import RecordingPlan, Script
 from speechprune.benchmarks.builder.speech import Synthesizer
-from speechprune.pipeline.failures import PoisonedRecording, failure_sentence
-from speechprune.pipeline.retries import Attempts
+from speechprune.pipeline.failures import failure_sentence
 from speechprune.pipeline.stages import NUM_FAILURES_SHOWN, PROGRESS_SCHEMA
 
 
@@ -60,7 +61,7 @@ class RecordingTask:
 
 
 def pack_tasks(tasks: list[RecordingTask]) -> pa.Table:
-    """Pack tasks into rows for Ray Data."""
+    """Pack tasks into rows of a table."""
     return pa.table({"task": pa.array([pickle.dumps(task) for task in tasks], pa.large_binary())})
 
 
@@ -105,7 +106,7 @@ def make_synthesizer(config: BuildConfig) -> Synthesizer:
 
 
 class RecordingStage:
-    """Actor that makes recordings, with a writer and a synthesizer.
+    """Stage that makes recordings, with a writer and a synthesizer.
 
     Parameters
     ----------
@@ -113,14 +114,20 @@ class RecordingStage:
         Configuration of the job.
     path
         The benchmark's folder.
-    tracker
-        Handle of the ``AttemptTracker`` actor.
+    attempt
+        Context in which the recording of an id is made; what it raises is the recording's failure.
     """
 
-    def __init__(self, *, config: BuildConfig, path: str, tracker: Any) -> None:
+    def __init__(
+        self,
+        *,
+        config: BuildConfig,
+        path: str,
+        attempt: Callable[[str], AbstractContextManager[Any]] = nullcontext,
+    ) -> None:
         self._config = config
         self._directory = BenchmarkDirectory(path)
-        self._attempts = Attempts(tracker, "make")
+        self._attempt = attempt
         self._writer = make_writer(config)
         self._synthesizer = make_synthesizer(config)
 
@@ -160,8 +167,7 @@ class RecordingStage:
         made: dict[str, Any] = {}
         failure: Exception | None = None
         try:
-            self._raise_if_poisoned(task.recording_id)
-            with self._attempts({task.recording_id: task.recording_id}):
+            with self._attempt(task.recording_id):
                 made = self._make(task)
         except Exception as error:
             failure = error
@@ -172,14 +178,6 @@ class RecordingStage:
             "error": None if failure is None else failure_sentence(failure),
             **made,
         }
-
-    def _raise_if_poisoned(self, recording_id: str) -> None:
-        (num_open,) = self._attempts.open_attempts([recording_id])
-        if num_open >= self._config.ray.max_attempts:
-            raise PoisonedRecording(
-                f"making it killed its worker in {num_open} attempt{'s' if num_open > 1 else ''}: "
-                "give workers more memory, or look at its text"
-            )
 
     def _make(self, task: RecordingTask) -> dict[str, Any]:
         """Write, speak, degrade, encode, publish; the entry comes after everything that it names."""

@@ -45,7 +45,7 @@ class FigureOutputOptions:
     Parameters
     ----------
     path
-        Folder, local or any fsspec URL, of ``token_map.png`` and ``token_map.svg``.
+        Folder, local or any fsspec URL, of ``figure2.png`` and ``figure2.svg``.
     """
 
     path: str

@@ -82,7 +82,7 @@ def _write(config: Figure2Config, drawn: TokenChoice, distances: list[dict[str, 
     title = f"{drawn.row['question']} ({drawn.row['item_id']})"
     figure = draw_panels(places, len(drawn.audio_embeds), panels, title)
     for kind, data in render(figure).items():
-        address = storage.join(config.output.path, f"token_map.{kind}")
+        address = storage.join(config.output.path, f"figure2.{kind}")
         storage.write_bytes(address, data)
         lines_shown.append(f"wrote {address}")
     return lines_shown

@@ -16,7 +16,7 @@ def chat_key(monkeypatch) -> None:
 
 
 @pytest.fixture(scope="session")
-def built(tmp_path_factory, ray_address) -> Path:
+def built(tmp_path_factory) -> Path:
     """A benchmark that nothing disturbed."""
     folder = tmp_path_factory.mktemp("built")
     result = launch_build(write_config(folder))

@@ -14,7 +14,6 @@ from speechprune.config import load_config
 from tests.benchmarks.builder.test_recognition import save_wav2vec2
 from tests.helpers.benchmarks import (
     JOB,
-    NUM_ACTORS,
     NUM_BEFORE_KILL,
     NUM_QUESTIONS,
     NUM_RECORDINGS,
@@ -38,7 +37,7 @@ from tests.helpers.protocol_server import ProtocolServer
     ],
 )
 def test_what_can_not_be_built_is_refused_before_any_worker(tmp_path, monkeypatch, override, sentence):
-    monkeypatch.setattr(job, "start_ray", lambda: pytest.fail("Ray was started"))
+    monkeypatch.setattr(job, "_make_recordings", lambda *_: pytest.fail("it was built"))
     kind = ["writer.kind=spiral"] if override.startswith("writer") else []
     result = launch_build(write_config(tmp_path), override, *kind)
     assert result.code == 2
@@ -87,7 +86,7 @@ def test_texts_that_exist_are_spoken_and_failures_are_named(built, texts, tmp_pa
 # a chat model that is paid for
 
 
-def test_no_script_is_paid_for_twice(tmp_path, job_process, ray_address):
+def test_no_script_is_paid_for_twice(tmp_path, job_process):
     with ProtocolServer(good).running() as server:
         config = write_config(
             tmp_path,
@@ -95,7 +94,7 @@ def test_no_script_is_paid_for_twice(tmp_path, job_process, ray_address):
             chat={"model": "tiny-chat", "base_url": server.base_url, "backoff_seconds": 0.001},
         )
         scripts = tmp_path / "benchmark/scripts"
-        process = job_process(config, job=JOB, environment={"RAY_ADDRESS": ray_address})
+        process = job_process(config, job=JOB)
         process.wait_until(lambda: scripts.is_dir() and len(list(scripts.iterdir())) >= NUM_BEFORE_KILL)
         process.send(signal.SIGKILL)
         process.wait()
@@ -107,11 +106,11 @@ def test_no_script_is_paid_for_twice(tmp_path, job_process, ray_address):
     asked = [seeds[request.body["seed"]] for request in server.requests]
     assert set(asked) == set(seeds.values())
     assert {name for name in written if asked.count(name) > 1} == set()
-    assert len(asked) <= NUM_RECORDINGS + NUM_ACTORS  # those that the kill left without their reply
+    assert len(asked) <= NUM_RECORDINGS + 1  # the one that the kill left without its reply
     assert {name: (scripts / f"{name}.json").read_bytes() for name in written} == written
 
 
-def test_scripts_hold_to_what_they_were_written_by_but_not_to_their_voices(tmp_path, ray_address):
+def test_scripts_hold_to_what_they_were_written_by_but_not_to_their_voices(tmp_path):
     chat = {"writer": {"kind": "chat"}, "items": {"num_recordings": 2}}
     with ProtocolServer(good).running() as server:
         chat["chat"] = {"model": "tiny-chat", "base_url": server.base_url, "max_attempts": 1}

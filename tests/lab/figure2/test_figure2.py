@@ -123,9 +123,9 @@ def test_the_job_draws_an_item_and_averages_over_those_that_can_be_answered(run,
     assert any("left out: lost" in line for line in logged)
     for name in ("speechprune(pruning_rate=0.8)", "random_crop(pruning_rate=0.8)"):
         assert name in told
-        assert name in " ".join(ElementTree.parse(out / "token_map.svg").getroot().itertext())
+        assert name in " ".join(ElementTree.parse(out / "figure2.svg").getroot().itertext())
     assert "mean of 3 items" in told
-    assert Image.open(out / "token_map.png").width == 1200
+    assert Image.open(out / "figure2.png").width == 1200
 
 
 @pytest.mark.parametrize(
