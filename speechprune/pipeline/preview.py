@@ -24,7 +24,7 @@ NUM_HEADERS = 32  # read before a run: enough to tell an hour from a day
 NUM_READERS = 16
 HEADERS_TIMEOUT_SECONDS = 60.0  # a drive that no longer answers must not hold the run
 LENGTHS_PER_CALL = 32
-LENGTHS_TIMEOUT_SECONDS = 3600.0  # all packets of so many recordings may be read
+LENGTHS_TIMEOUT_SECONDS = 3600.0  # all packets of this number of recordings may be read
 
 
 def warn_of_unknown_words(model: ModelOptions, items: pa.Table) -> None:
