@@ -46,7 +46,7 @@ def test_defaults_fill_what_is_left_out():
         ({1: {}}, "unknown section 1"),
         ({"pruning": {"rate": 1}}, "unknown key pruning.rate: did you mean pruning.pruning_rate?"),
         ({"model": {"manifest": "m"}}, "unknown key model.manifest: did you mean input.manifest?"),
-        ({"input": {"zzz": 1}}, "unknown key input.zzz: valid here: manifest, split, limit"),
+        ({"input": {"zzz": 1}}, "unknown key input.zzz: valid here: manifest, track, split, limit"),
         ({"pruning": {2: 1}}, "unknown key pruning.2"),
         ({"pruning": 0.4}, "section pruning must hold keys and values, not 0.4"),
     ],

@@ -40,6 +40,10 @@ COMMANDS: dict[str, Command] = {
     "bench_index": Tool(
         description="Measure what an index saves.", main="speechprune.lab.speed.bench_index:main"
     ),
+    "bench_recorders": Tool(
+        description="Compare answers from an index with direct ones, for recordings of different recorders.",
+        main="speechprune.lab.speed.bench_recorders:main",
+    ),
     "bench_cluster": Tool(
         description="Run the faults and loads of a cluster on this machine.",
         main="speechprune.lab.faults.command:main",

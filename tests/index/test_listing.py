@@ -6,6 +6,7 @@ import os
 import pytest
 from loguru import logger
 
+from speechprune import storage
 from speechprune.index import listing
 from speechprune.index.listing import ArchiveError, _recording, list_archive
 
@@ -164,7 +165,7 @@ def test_only_a_hash_of_the_content_makes_two_recordings_copies(info, is_hashed)
 )
 def test_an_archive_that_cannot_be_listed_is_one_sentence(archive, path, sentence, monkeypatch):
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
-    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
+    monkeypatch.setitem(storage._S3["retries"], "max_attempts", 1)
     where = path if "://" in path else f"{archive}/{path}"
     with pytest.raises(ArchiveError, match=sentence) as caught:
         list_archive(where)

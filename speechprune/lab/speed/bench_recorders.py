@@ -1,0 +1,186 @@
+"""Compare answers from an index with direct ones, for recordings of different recorders.
+
+    python jobs/bench_recorders.py [--recordings 8]
+
+The demo's first recordings, one behind the other, are written as Opus, as ADPCM in WAV, as two joined
+MPEG-TS files, and as WebM whose recorder was paused for a minute; their questions are asked about each file,
+with and without an index. Prints a table. Some ten minutes on two cores.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+from collections.abc import Callable, Sequence
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import pyarrow.parquet as pq
+from rich.console import Console
+from rich.table import Table
+
+from speechprune.audio import SAMPLE_RATE, decode_audio
+from speechprune.data.sources import InputOptions
+from speechprune.index.config import ArchiveOptions, IndexConfig, IndexOptions, StandingQuestions
+from speechprune.index.job import run_index
+from speechprune.lab.speed.measurements import temporary_folder
+from speechprune.models.options import ModelOptions
+from speechprune.pipeline.batch_qa import run_batch_qa
+from speechprune.pipeline.config import BatchQAConfig, OutputOptions
+from speechprune.pipeline.options import RayOptions
+from speechprune.pipeline.run_store import RunStore
+
+DEMO = Path(__file__).parents[2] / "demo"
+PAUSE_AT_SECONDS, PAUSE_SECONDS = 100.0, 60.0
+LOCAL = RayOptions(executor="local")
+MODEL = ModelOptions(path=str(DEMO / "model"))
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Make the files, index them, ask, print."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--recordings", type=int, default=8, help="of the demo that make a long one")
+    options = parser.parse_args(arguments)
+    with temporary_folder() as temporary:
+        folder = Path(temporary)
+        (folder / "archive").mkdir()
+        rows = make_archive(folder, options.recordings)
+        (folder / "manifest.jsonl").write_text("\n".join(map(json.dumps, rows)))
+        index = str(folder / "index")
+        run_index(
+            IndexConfig(
+                archive=ArchiveOptions(path=str(folder / "archive")),
+                model=MODEL,
+                index=IndexOptions(path=index),
+                questions=StandingQuestions(path=None),
+                ray=LOCAL,
+            )
+        )
+        show(rows, _tokens(folder), _ask(folder, "from_index", index), _ask(folder, "direct", None))
+    return 0
+
+
+def make_archive(folder: Path, num_recordings: int) -> list[dict[str, Any]]:
+    """Write the long recordings; returns the rows of a manifest that asks about each of them."""
+    items = [json.loads(line) for line in (DEMO / "archive/manifest.jsonl").read_text().splitlines()]
+    names = list(dict.fromkeys(item["audio"] for item in items))[:num_recordings]
+    pieces = [decode_audio(str(DEMO / "archive" / name)) for name in names]
+    starts = dict(zip(names, np.cumsum([0, *map(len, pieces)]) / SAMPLE_RATE, strict=False))
+    sound = np.concatenate(pieces)
+    half = len(sound) // 2
+    files = {
+        "control.opus": write_recording(sound, "ogg", "libopus", 48_000),
+        "adpcm.wav": write_recording(sound, "wav", "adpcm_ima_wav", bit_rate=128_000),
+        "joined.mpg": b"".join(
+            write_recording(part, "mpegts", "aac") for part in (sound[:half], sound[half:])
+        ),
+        "paused.webm": write_recording(sound, "webm", "libopus", 48_000, shift=_pause),
+    }
+    rows = []
+    for name, data in files.items():
+        (folder / "archive" / name).write_bytes(data)
+        for item in items:
+            if item["audio"] in starts:
+                span = [item[key] + starts[item["audio"]] for key in ("evidence_start", "evidence_end")]
+                if name == "paused.webm":
+                    span = [second + _pause(second) for second in span]
+                rows.append(
+                    {
+                        "item_id": f"{name} {item['item_id']}",
+                        "audio": f"archive/{name}",
+                        **{key: item[key] for key in ("question", "choices", "answer")},
+                        "evidence_start": span[0],
+                        "evidence_end": span[1],
+                    }
+                )
+    return rows
+
+
+def write_recording(
+    samples: np.ndarray,
+    container: str,
+    codec: str,
+    rate: int = SAMPLE_RATE,
+    bit_rate: int | None = None,
+    shift: Callable[[float], float] | None = None,
+) -> bytes:
+    """Encode int16 samples at 16 kHz; ``shift``: seconds to add to the timestamp of a packet at a second."""
+    file = io.BytesIO()
+    with av.open(file, "w", format=container) as out:
+        stream = out.add_stream(codec, rate=rate, layout="mono")
+        stream.bit_rate = bit_rate or stream.bit_rate
+        frame = av.AudioFrame.from_ndarray(samples[None], format="s16", layout="mono")
+        frame.sample_rate, frame.pts, frame.time_base = SAMPLE_RATE, 0, Fraction(1, SAMPLE_RATE)
+        frame_size = stream.codec_context.frame_size or 1024
+        resampler = av.AudioResampler(format=stream.format, layout="mono", rate=rate, frame_size=frame_size)
+        for piece in [*resampler.resample(frame), *resampler.resample(None), None]:
+            for packet in stream.encode(piece):
+                if shift is not None and packet.pts is not None:
+                    packet.pts += round(shift(float(packet.pts * packet.time_base)) / packet.time_base)
+                    packet.dts = packet.pts
+                out.mux(packet)
+    return file.getvalue()
+
+
+def _pause(second: float) -> float:
+    return PAUSE_SECONDS if second >= PAUSE_AT_SECONDS else 0.0
+
+
+def _ask(folder: Path, name: str, index: str | None) -> dict[str, dict[str, Any]]:
+    """Ask all questions; returns the answers by item."""
+    path = str(folder / name)
+    run_batch_qa(
+        BatchQAConfig(
+            input=InputOptions(manifest=str(folder / "manifest.jsonl"), index=index),
+            model=MODEL,
+            output=OutputOptions(path=path),
+            ray=LOCAL,
+        )
+    )
+    columns = ["item_id", "prediction", "correct", "evidence_recall", "num_audio_tokens"]
+    return {row["item_id"]: row for row in RunStore(path).read_answers("ok", columns).to_pylist()}
+
+
+def _tokens(folder: Path) -> dict[str, int]:
+    """Audio tokens in the index, by the file's name."""
+    (windows,) = (folder / "index").glob("*/windows")
+    table = pq.read_table(windows, columns=["recording", "num_tokens"])
+    sums = table.group_by("recording").aggregate([("num_tokens", "sum")]).to_pylist()
+    return {Path(row["recording"]).name: row["num_tokens_sum"] for row in sums}
+
+
+def show(rows: list[dict[str, Any]], tokens: dict[str, int], indexed: dict, direct: dict) -> None:
+    """Print the table: of each file its tokens, right answers, and answers with gold evidence kept."""
+    table = Table()
+    for heading in (
+        "file",
+        "questions",
+        "tokens, index",
+        "tokens, direct",
+        "right, index",
+        "right, direct",
+        "evidence, index",
+        "evidence, direct",
+        "other predictions",
+    ):
+        table.add_column(heading, justify="left" if heading == "file" else "right")
+    for name in dict.fromkeys(row["audio"] for row in rows):
+        ids = [row["item_id"] for row in rows if row["audio"] == name]
+        answers = [[answered[item_id] for item_id in ids] for answered in (indexed, direct)]
+        file = Path(name).name
+        table.add_row(
+            file,
+            str(len(ids)),
+            f"{tokens[file]:,}",
+            f"{answers[1][0]['num_audio_tokens']:,}",
+            *(str(sum(row["correct"] for row in of)) for of in answers),
+            *(str(sum(bool(row["evidence_recall"]) for row in of)) for of in answers),
+            str(sum(one["prediction"] != other["prediction"] for one, other in zip(*answers, strict=True))),
+        )
+    Console(width=140).print(table)
