@@ -18,11 +18,15 @@ WAV_FIELDS = {
     "length": (40, "I"),
     "riff": (4, "I"),
 }
+# playlists, whose targets FFmpeg would open: @FILE@ and @ADDRESS@ stand for ones that exist, @PORT@ for a port
 TEXTS = (
     b"These are the minutes of the meeting.\n",
-    b"#EXTM3U\n#EXTINF:10,\nself.wav\n#EXT-X-ENDLIST\n",  # a playlist: FFmpeg would open what it names
-    b"ffconcat version 1.0\nfile 'self.wav'\n",
-    b"v=0\no=- 0 0 IN IP4 127.0.0.1\nm=audio 5004 RTP/AVP 0\n",  # SDP: FFmpeg would listen on a port
+    b"#EXTM3U\n#EXT-X-TARGETDURATION:5\n#EXTINF:5,\n@FILE@\n#EXT-X-ENDLIST\n",
+    b"#EXTM3U\n#EXT-X-TARGETDURATION:5\n#EXTINF:5,\n@ADDRESS@\n#EXT-X-ENDLIST\n",
+    b"#EXTM3U\n#EXT-X-STREAM-INF:BANDWIDTH=1000\n@ADDRESS@\n",
+    b"ffconcat version 1.0\nfile '@FILE@'\n",
+    b"ffconcat version 1.0\nfile '@ADDRESS@'\n",
+    b"v=0\no=- 0 0 IN IP4 127.0.0.1\ns=x\nc=IN IP4 127.0.0.1\nt=0 0\nm=audio @PORT@ RTP/AVP 0\n",
     b"<!DOCTYPE html><html><body>404 Not Found</body></html>",
 )
 
@@ -91,8 +95,14 @@ def nested_archive(data: bytes, rng: np.random.Generator) -> bytes:
 
 
 def text(data: bytes, rng: np.random.Generator) -> bytes:
-    """A text that calls itself audio."""
-    return TEXTS[rng.integers(0, len(TEXTS))] * int(rng.integers(1, 50))
+    """A text that calls itself audio; half of them with something in front, or within."""
+    words = TEXTS[rng.integers(0, len(TEXTS))]
+    if rng.integers(0, 2):
+        return words * int(rng.integers(1, 50))
+    place = int(rng.integers(0, len(data)))
+    return (
+        data[:place] + words + data[place:] if rng.integers(0, 2) else b"\n" * int(rng.integers(1, 9)) + words
+    )
 
 
 def zeros(data: bytes, rng: np.random.Generator) -> bytes:
