@@ -18,7 +18,7 @@ WAV_FIELDS = {
     "length": (40, "I"),
     "riff": (4, "I"),
 }
-# playlists, whose targets FFmpeg would open: @FILE@ and @ADDRESS@ stand for ones that exist, @PORT@ for a port
+# playlists, whose targets FFmpeg would open: @FILE@, @ADDRESS@ and @PORT@ stand for ones that exist
 TEXTS = (
     b"These are the minutes of the meeting.\n",
     b"#EXTM3U\n#EXT-X-TARGETDURATION:5\n#EXTINF:5,\n@FILE@\n#EXT-X-ENDLIST\n",
