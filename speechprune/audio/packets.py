@@ -34,6 +34,7 @@ ONE_LENGTH_CODECS = ("aac", "mp3", "mp3float", "mp2", "mp2float", "ac3", "eac3",
 OPUS_UNIT, OPUS_UNITS = 120, 48  # a packet of Opus has a multiple of 2.5 ms at 48 kHz, 120 ms at most
 # bytes of the largest frame, of codecs that are also stored without a container: a larger packet is a frame
 # with the remains of damaged ones behind it
+MIN_LOST_FRAMES = 4  # a damaged packet of fewer may be another file's title, where files were joined
 MAX_FRAME_BYTES = {"mp3": 1441, "mp3float": 1441, "mp2": 1729, "mp2float": 1729, "aac": 8192, "ac3": 3840}
 
 
@@ -221,7 +222,7 @@ class PacketReader:
         if not self._num_whole_bytes:
             return 0
         num_frames = round(packet.size * self._num_whole / self._num_whole_bytes)
-        return max(0, num_frames - 1) * self._num_samples(packet)
+        return (num_frames - 1) * self._num_samples(packet) if num_frames >= MIN_LOST_FRAMES else 0
 
     def _num_frame_samples(self, packet: av.Packet) -> int:
         """Samples that a packet's frame decodes to; its duration may span a gap behind it."""
