@@ -17,9 +17,7 @@ WINDOWS_SCHEMA = pa.schema(
         arrow_field("window", pa.int32(), "number of the window in the recording, from 0"),
         arrow_field("start_seconds", pa.float64(), "start of the window in the recording", "s"),
         arrow_field("end_seconds", pa.float64(), "end of its sound", "s"),
-        arrow_field(
-            "num_tokens", pa.int32(), "0 where a header promises sound that isn't there", "audio tokens"
-        ),
+        arrow_field("num_tokens", pa.int32(), "0 where a part is shorter than one token", "audio tokens"),
         arrow_field("peak", pa.int32(), "of its samples", "int16 steps"),
         arrow_field(
             "states",

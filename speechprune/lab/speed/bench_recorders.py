@@ -67,14 +67,8 @@ def main(arguments: Sequence[str]) -> int:
                 ray=LOCAL,
             )
         )
-        from_index = _ask(folder, "whole", "from_index", index)
-        show(
-            rows,
-            _tokens(folder),
-            from_index,
-            _ask(folder, "whole", "direct"),
-            _ask(folder, "slices", "slices"),
-        )
+        runs = (("whole", "from_index", index), ("whole", "direct", None), ("slices", "slices", None))
+        show(rows, _tokens(folder), *(_ask(folder, *run) for run in runs))
     return 0
 
 
@@ -147,7 +141,7 @@ def _pause(second: float) -> float:
     return PAUSE_SECONDS if second >= PAUSE_AT_SECONDS else 0.0
 
 
-def _ask(folder: Path, manifest: str, name: str, index: str | None = None) -> dict[str, dict[str, Any]]:
+def _ask(folder: Path, manifest: str, name: str, index: str | None) -> dict[str, dict[str, Any]]:
     """Ask all questions; returns the answers by item."""
     path = str(folder / name)
     run_batch_qa(
