@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import IO, TYPE_CHECKING, Any, TypeAlias
 
 from speechprune.audio.errors import AudioNotFound, AudioUnreadable
-from speechprune.storage import NotRegularFile, open_binary
+from speechprune.storage import NotRegularFile, open_binary, shortened
 
 if TYPE_CHECKING:
     import av
@@ -50,7 +50,9 @@ def open_file(source: AudioFile, name: str) -> Iterator[IO[bytes]]:
     except FileNotFoundError as error:
         raise AudioNotFound(f"{name} does not exist: check the manifest's audio column") from error
     except PermissionError as error:
-        raise AudioUnreadable(f"{name} may not be read ({error}): check its permissions") from error
+        raise AudioUnreadable(
+            shortened(f"{name} may not be read ({error}): check its permissions")
+        ) from error
     except IsADirectoryError as error:
         raise AudioUnreadable(f"{name} is a folder, not a recording") from error
     except NotRegularFile as error:
@@ -58,7 +60,7 @@ def open_file(source: AudioFile, name: str) -> Iterator[IO[bytes]]:
             f"{name} is no regular file, not a recording: copy what it gives to one"
         ) from error
     except ValueError as error:  # no such protocol, or no path at all
-        raise AudioUnreadable(f"{name} can't be opened ({error}): check the address") from error
+        raise AudioUnreadable(shortened(f"{name} can't be opened ({error}): check the address")) from error
     with file:
         yield file
 

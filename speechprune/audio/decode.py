@@ -17,7 +17,7 @@ from speechprune.audio.container import AudioFile, choose_track, open_container,
 from speechprune.audio.errors import AudioEmpty, AudioSilent, AudioUnreadable
 from speechprune.audio.packets import PacketReader, Piece, pcm_to_float
 from speechprune.audio.resample import SAMPLE_RATE, BlockResampler
-from speechprune.storage import is_store_error
+from speechprune.storage import is_store_error, shortened
 
 MISSING_SECONDS = 1.0  # of a part: codecs leave out some samples at both ends of a recording
 SILENCE_PEAK = 4  # int16 steps: a recording with no peak above it (about -78 dBFS) is silent
@@ -126,7 +126,7 @@ class _Notes:
 def _name(source: AudioSource) -> str:
     if isinstance(source, tuple):
         return "the waveform"
-    return str(source) if isinstance(source, str | os.PathLike) else "the recording"
+    return shortened(str(source)) if isinstance(source, str | os.PathLike) else "the recording"
 
 
 def _decode_file(
@@ -154,7 +154,8 @@ def _decode_file(
         if not is_store_error(error):
             raise
         # reading failed, not decoding: what came before would pass for the whole recording
-        raise AudioUnreadable(f"{name} can't be read ({error}): check the storage, try again") from error
+        sentence = f"{name} can't be read ({error}): check the storage, try again"
+        raise AudioUnreadable(shortened(sentence)) from error
     samples += resampler.finish()
     return samples
 

@@ -78,6 +78,13 @@ def test_what_is_no_recording_is_named(tmp_path):
         assert "\n" not in str(caught.value)
 
 
+def test_no_sentence_repeats_a_secret_of_an_address():
+    with pytest.raises(AudioUnreadable) as caught:
+        decode_audio("nowhere://me:password@host/a.wav?X-Amz-Signature=0123456789abcdef")
+    assert "password" not in str(caught.value)
+    assert "0123456789abcdef" not in str(caught.value)
+
+
 def test_pictures_without_sound_are_named(tmp_path):
     path = tmp_path / "silent_film.mp4"
     with av.open(path, "w") as container:
