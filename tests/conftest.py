@@ -13,8 +13,7 @@ from speechprune.audio import SAMPLE_RATE, decode_audio
 from tests.helpers.tiny_models import DEMO, load_tiny_model, save_tiny_model
 
 pytest_plugins = ["tests.helpers.job_fixtures"]
-# fixtures of tests that use Ray, and the group of such a test: those of one group share what they start
-RAY_GROUPS = {"ray_address": "the session's Ray", "two_nodes": "other Rays", "head": "other Rays"}
+RAY_FIXTURES = {"ray_address", "two_nodes", "head"}  # of a test whose mark "ray" nobody has to remember
 SHARED_AUDIO = Path(__file__).parents[1] / "../shared/audio"
 
 settings.register_profile("speechprune", deadline=None, derandomize=True)
@@ -28,28 +27,21 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Mark what uses Ray, and let it run first: by one worker of pytest-xdist on the Ray of the session, by
-    another on Rays of its own, which takes about as long. Every other file is a group too.
+    """Mark what uses Ray, and let one worker of pytest-xdist run it, first; every other file is a group too.
+
+    Two workers with Ray tests would take longer: several Rays at once wait for each other's processes.
 
     The scheduler reads the group behind the @ of an id. The mark ``xdist_group`` would put it there, but not
     with pytest 9.2, where pytest-xdist 3.8 ignores it without a word (its issue 1386).
     """
-    groups = {item: _ray_group(item) for item in items}
-    for item, group in groups.items():
-        if group is not None:
+    for item in items:
+        if not RAY_FIXTURES.isdisjoint(item.fixturenames):
             item.add_marker(pytest.mark.ray)
         if hasattr(config, "workerinput"):  # of a worker
-            item._id = type(item.id).parse(f"{item.nodeid}@{group or item.path.relative_to(config.rootpath)}")
-            assert "@" in item.nodeid
-    order = [*dict.fromkeys(RAY_GROUPS.values()), None]
-    items.sort(key=lambda item: order.index(groups[item]))
-
-
-def _ray_group(item: pytest.Item) -> str | None:
-    fixtures = [name for name in RAY_GROUPS if name in item.fixturenames]
-    if fixtures or item.get_closest_marker("ray"):
-        return RAY_GROUPS[fixtures[0] if fixtures else "ray_address"]
-    return None
+            group = "ray" if item.get_closest_marker("ray") else item.path.relative_to(config.rootpath)
+            item._id = type(item.id).parse(f"{item.nodeid}@{group}")
+            assert item.nodeid.endswith(f"@{group}")
+    items.sort(key=lambda item: item.get_closest_marker("ray") is None)
 
 
 @pytest.fixture(scope="session", autouse=True)
