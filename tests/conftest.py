@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from hypothesis import settings
+from loguru import logger
 
 from speechprune import SpeechLM
 from speechprune.audio import SAMPLE_RATE, decode_audio
@@ -83,6 +84,15 @@ def speech() -> Callable[..., np.ndarray]:
         return archive[positions % len(archive)]
 
     return cut
+
+
+@pytest.fixture
+def log_lines() -> Iterable[list[str]]:
+    """Messages that were logged, as information or louder."""
+    lines: list[str] = []
+    sink = logger.add(lambda message: lines.append(message.record["message"]), level="INFO")
+    yield lines
+    logger.remove(sink)
 
 
 @pytest.fixture(scope="session")

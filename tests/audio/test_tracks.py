@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import soundfile
 from av.stream import Disposition
-from loguru import logger
 
 from speechprune.audio import SAMPLE_RATE, AudioSilent, AudioUnreadable, decode_audio
 from tests.helpers.telling_tones import named_second, telling_tones, write_container, write_tracks
@@ -16,14 +15,6 @@ SILENCE = np.zeros_like(SOUND)
 LATER = telling_tones(30, first=60)
 
 
-@pytest.fixture
-def warnings():
-    lines: list[str] = []
-    sink = logger.add(lambda message: lines.append(message.record["message"]), level="WARNING")
-    yield lines
-    logger.remove(sink)
-
-
 def write_channels(channels: list[np.ndarray], rate: int = SAMPLE_RATE) -> bytes:
     file = io.BytesIO()
     soundfile.write(file, np.stack(channels, axis=1), rate, format="WAV", subtype="PCM_16")
@@ -31,11 +22,11 @@ def write_channels(channels: list[np.ndarray], rate: int = SAMPLE_RATE) -> bytes
 
 
 @pytest.mark.parametrize("container", ["matroska", "mp4"])
-def test_the_default_track_is_taken_and_named(container, warnings):
+def test_the_default_track_is_taken_and_named(container, log_lines):
     marks = [Disposition(0), Disposition.default]
     data = write_tracks([SILENCE, SOUND], container, dispositions=marks)
     assert named_second(decode_audio(data), 10.25) == 10.25
-    assert warnings == ["the recording has several sound tracks: track 1 of 0, 1 is taken"]
+    assert log_lines == ["the recording has several sound tracks: track 1 of 0, 1 is taken"]
 
 
 def test_any_track_can_be_chosen():
@@ -47,19 +38,19 @@ def test_any_track_can_be_chosen():
         decode_audio(data, track=2)
 
 
-def test_a_track_that_was_not_chosen_adds_no_word(warnings):
+def test_a_track_that_was_not_chosen_adds_no_word(log_lines):
     decode_audio(write_container(SOUND, "matroska", "aac"))
-    assert warnings == []
+    assert log_lines == []
 
 
 # Channels
 
 
-def test_channels_that_cancel_give_the_loudest_and_a_word(warnings):
+def test_channels_that_cancel_give_the_loudest_and_a_word(log_lines):
     """A cable with one side's phase turned: the mean is silence."""
     data = write_channels([SOUND, -SOUND])
     np.testing.assert_array_equal(decode_audio(data), SOUND)
-    assert warnings == ["the channels of the recording cancel each other: channel 0 alone is taken"]
+    assert log_lines == ["the channels of the recording cancel each other: channel 0 alone is taken"]
     hum = SOUND // 100
     nearly_as_loud = write_channels([hum, SOUND - hum, -SOUND])
     np.testing.assert_array_equal(decode_audio(nearly_as_loud), SOUND - hum)

@@ -130,7 +130,7 @@ def spiral_record(item_id: str, correct_answer: str = "B. Noon") -> dict:
     }
 
 
-def test_spiral_names_the_lines_it_cannot_read(tmp_path, monkeypatch, caplog_loguru):
+def test_spiral_names_the_lines_it_cannot_read(tmp_path, monkeypatch, log_lines):
     without_gold = spiral_record("meeting_3", correct_answer="B. Midnight")
     without_audio = spiral_record("meeting_4")
     del without_audio["audio_data"]
@@ -148,28 +148,28 @@ def test_spiral_names_the_lines_it_cannot_read(tmp_path, monkeypatch, caplog_log
     assert make_manifest.main(arguments) == 0
     [row] = read_jsonl(tmp_path / "manifests/spiral.jsonl")
     assert row["audio"] == "../downloads/spiral/wavs/meeting_1.wav"  # relative to the manifest
-    assert len(caplog_loguru) == 3
+    assert len(log_lines) == 3
     for message, part in zip(
-        caplog_loguru,
+        log_lines,
         ["texts.jsonl, line 3", "line 4: the answer 'B. Midnight'", "line 5: field 'audio_data'"],
         strict=True,
     ):
         assert part in message
 
 
-def test_nothing_readable_is_an_error_and_writes_nothing(tmp_path, caplog_loguru):
+def test_nothing_readable_is_an_error_and_writes_nothing(tmp_path, log_lines):
     texts = tmp_path / "texts.jsonl"
     texts.write_text("{}\n")
     manifest = tmp_path / "manifest.jsonl"
     assert make_manifest.main(["spiral", str(texts), "--audio-root", "/wavs", "--output", str(manifest)]) == 2
-    assert "no item left (1 unreadable" in caplog_loguru[-1]
+    assert "no item left (1 unreadable" in log_lines[-1]
     assert (
         make_manifest.main(
             ["spiral", str(tmp_path / "no.jsonl"), "--audio-root", "/", "--output", str(manifest)]
         )
         == 2
     )
-    assert "no.jsonl" in caplog_loguru[-1]
+    assert "no.jsonl" in log_lines[-1]
     assert not manifest.exists()
 
 
@@ -220,7 +220,7 @@ def audiobench_folder(tmp_path, monkeypatch) -> Path:
 
 @pytest.mark.parametrize("name", ["dream_tts", "cn_college_listen"])
 def test_audiobench_keeps_long_readable_items_and_their_bytes(
-    tmp_path, audiobench_folder, caplog_loguru, capsys, name
+    tmp_path, audiobench_folder, log_lines, capsys, name
 ):
     output = tmp_path / "output"
     assert make_manifest.main([name, "--source", str(audiobench_folder), "--output", str(output)]) == 0
@@ -239,28 +239,28 @@ def test_audiobench_keeps_long_readable_items_and_their_bytes(
     for row, original in zip(rows, [tone(61, 300), tone(75, 400, "FLAC")], strict=False):
         assert (output / row["audio"]).read_bytes() == original["bytes"]
 
-    assert [message.split("row ")[1][0] for message in caplog_loguru] == ["4", "5", "6"]
+    assert [message.split("row ")[1][0] for message in log_lines] == ["4", "5", "6"]
     assert "3 unreadable, 2 too short" in capsys.readouterr().out
 
 
 def test_audiobench_minimum_can_be_lowered_but_not_below_every_recording(
-    tmp_path, audiobench_folder, caplog_loguru
+    tmp_path, audiobench_folder, log_lines
 ):
     arguments = ["dream_tts", "--source", str(audiobench_folder), "--output", str(tmp_path / "output")]
     assert make_manifest.main([*arguments, "--min-seconds", "1"]) == 0
     assert len(read_jsonl(tmp_path / "output/manifest.jsonl")) == 5
     arguments[-1] = str(tmp_path / "empty")
     assert make_manifest.main([*arguments, "--min-seconds", "100"]) == 2
-    assert "3 unreadable, 5 too short" in caplog_loguru[-1]
+    assert "3 unreadable, 5 too short" in log_lines[-1]
 
 
-def test_a_dataset_of_another_layout_is_named(tmp_path, audiobench_folder, caplog_loguru):
+def test_a_dataset_of_another_layout_is_named(tmp_path, audiobench_folder, log_lines):
     path = audiobench_folder / "data/test-00000-of-00001.parquet"
     datasets.Dataset.from_parquet(str(path)).rename_column("choices", "options").to_parquet(path)
     assert (
         make_manifest.main(["dream_tts", "--source", str(audiobench_folder), "--output", str(tmp_path)]) == 2
     )
-    assert "no column choices" in caplog_loguru[-1]
+    assert "no column choices" in log_lines[-1]
 
 
 def test_duration_is_counted_where_the_header_does_not_have_it():
@@ -272,14 +272,3 @@ def test_duration_is_counted_where_the_header_does_not_have_it():
     with av.open(io.BytesIO(flac)) as container:
         assert container.duration is None
     assert duration_and_suffix(bytes(flac)) == (2.5, ".flac")
-
-
-@pytest.fixture
-def caplog_loguru():
-    """Messages that were logged as warnings or errors."""
-    from loguru import logger
-
-    messages: list[str] = []
-    sink = logger.add(lambda message: messages.append(message.record["message"]), level="WARNING")
-    yield messages
-    logger.remove(sink)

@@ -4,7 +4,6 @@ import json
 import os
 
 import pytest
-from loguru import logger
 
 from speechprune import storage
 from speechprune.index import listing
@@ -18,14 +17,6 @@ def archive(tmp_path):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(name.encode())
     return tmp_path / "archive"
-
-
-@pytest.fixture
-def log_lines():
-    lines: list[str] = []
-    sink = logger.add(lambda message: lines.append(message.record["message"]), level="INFO")
-    yield lines
-    logger.remove(sink)
 
 
 def names(path) -> list[str]:
