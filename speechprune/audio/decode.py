@@ -46,7 +46,7 @@ def decode_audio(
         file object, or ``(waveform, rate)`` with a waveform of shape ``(samples,)`` or
         ``(samples, channels)`` (or its transpose), float in [-1, 1] or integer PCM.
     start, end
-        Slice in seconds of a player's display. Uncompressed files, FLAC and MP4 are read from there, most
+        Slice in seconds of a player's display. Uncompressed files and MP4 are read from there, most
         others read but not decoded up to there. Default: all of it.
     track
         Number of the audio track, from 0. Default: the one that the file marks as default.

@@ -10,7 +10,7 @@ from speechprune.audio.packets import PacketReader, seek_is_exact
 if TYPE_CHECKING:
     import av
 
-TAIL_SECONDS = 1.0  # before a header's end, in which the last packets must lie
+TAIL_SECONDS = 1.0  # around a header's end, in which the last packet must end
 
 
 def header_seconds(uri: str) -> float | None:
@@ -27,8 +27,8 @@ def header_seconds(uri: str) -> float | None:
 def recording_seconds(uri: str, track: int | None = None) -> float | None:
     """Length of a track as decoding will find it; None if it can't be read.
 
-    Read from the header where a seek is exact (see ``seek_is_exact``) and finds sound at the end that the
-    header states, else counted from all packets.
+    Read from the header where a seek is exact (see ``seek_is_exact``) and finds that the sound ends where the
+    header states it, else counted from all packets.
     """
     try:
         with open_file(uri, uri) as file:
@@ -53,4 +53,4 @@ def _confirmed_seconds(container: av.container.InputContainer, stream: av.AudioS
         for packet in container.demux(stream)
         if packet.pts is not None
     ]
-    return seconds if max(ends, default=0) > seconds - TAIL_SECONDS else None
+    return seconds if abs(max(ends, default=0) - seconds) < TAIL_SECONDS else None

@@ -30,11 +30,11 @@ MAX_READ_ERRORS = 100  # after which a file is not read further
 # demuxers that seek by arithmetic over uncompressed samples
 PCM_FORMATS = ("wav", "w64", "aiff", "au", "caf")
 # codecs all of whose frames have as many samples as the first full one
-ONE_LENGTH_CODECS = ("aac", "mp3", "mp3float", "mp2", "mp2float", "ac3", "eac3", "alac", "amrnb", "amrwb")
+ONE_LENGTH_CODECS = ("aac", "mp3", "mp3float", "mp2", "mp2float", "ac3", "eac3", "alac")
 OPUS_UNIT, OPUS_UNITS = 120, 48  # a packet of Opus has a multiple of 2.5 ms at 48 kHz, 120 ms at most
+MIN_LOST_FRAMES = 4  # a damaged packet of fewer may be another file's title, where files were joined
 # bytes of the largest frame, of codecs that are also stored without a container: a larger packet is a frame
 # with the remains of damaged ones behind it
-MIN_LOST_FRAMES = 4  # a damaged packet of fewer may be another file's title, where files were joined
 MAX_FRAME_BYTES = {"mp3": 1441, "mp3float": 1441, "mp2": 1729, "mp2float": 1729, "aac": 8192, "ac3": 3840}
 
 
@@ -81,9 +81,8 @@ class PacketReader:
             return True
         if seek_is_exact(self._container, self._stream):
             return self._seek(target)
-        if self._stream.codec_context.name not in ("opus", *ONE_LENGTH_CODECS):
-            return False
-        return self._skip(target)
+        can_count = self._stream.codec_context.name in ("opus", *ONE_LENGTH_CODECS) or self._states_samples()
+        return can_count and self._skip(target)
 
     def read(self) -> Iterator[Piece]:
         """Decode from here to the end.
@@ -226,10 +225,17 @@ class PacketReader:
 
     def _num_frame_samples(self, packet: av.Packet) -> int:
         """Samples that a packet's frame decodes to; its duration may span a gap behind it."""
+        if self._states_samples():
+            return self._num_samples(packet)
         if self._stream.codec_context.name != "opus":
             return self._frame_samples
         num_units = round(self._num_samples(packet) / OPUS_UNIT)
         return min(max(1, num_units), OPUS_UNITS) * OPUS_UNIT
+
+    def _states_samples(self) -> bool:
+        """Whether each packet states the number of its samples, and the container counts in them."""
+        codec, tick = self._stream.codec_context, self._stream.time_base
+        return codec.name == "flac" and tick is not None and tick * codec.sample_rate == 1
 
     def _num_samples(self, packet: av.Packet) -> int:
         """Samples of a packet by its duration."""
@@ -249,7 +255,6 @@ def seek_is_exact(container: av.container.InputContainer, stream: av.AudioStream
     """Whether a seek finds a place and its time exactly, by what the header says.
 
     - Uncompressed samples whose byte rate fits their format.
-    - FLAC: each frame states the number of its first sample.
     - MP4 whose table of samples has frames of one length, without a gap.
     """
     rate = stream.codec_context.sample_rate
@@ -261,8 +266,6 @@ def seek_is_exact(container: av.container.InputContainer, stream: av.AudioStream
             return False
         expected = rate * stream.codec_context.layout.nb_channels * int(bits[1] or 8)
         return stream.codec_context.bit_rate in (None, 0, expected)
-    if container.format.name == "flac":
-        return True
     if "mp4" not in container.format.name.split(","):
         return False
     places = np.array([entry.timestamp for entry in stream.index_entries])

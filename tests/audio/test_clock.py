@@ -27,7 +27,7 @@ KINDS = {
     "ogg": ("ogg", "libopus", 48_000, True, True),
     "ts": ("mpegts", "aac", 48_000, True, True),
     "mp3": ("mp3", "libmp3lame", 16_000, False, True),
-    "flac": ("flac", "flac", 16_000, False, False),
+    "flac": ("flac", "flac", 16_000, False, True),
     "wav": ("wav", "pcm_s16le", 16_000, False, False),
 }
 SAME_IN_SLICES = ("webm", "ogg", "mp3", "flac", "wav")  # FFmpeg's AAC decoder fills bands with noise
@@ -151,6 +151,7 @@ OTHER_KINDS = {
     "W64": ("w64", "pcm_s24le", 44_100, {}, True),
     "AIFF": ("aiff", "pcm_s16be", 8_000, {}, True),
     "CAF": ("caf", "pcm_s16le", 44_100, {}, True),
+    "AU": ("au", "pcm_s16be", 16_000, {}, True),
     "AVI": ("avi", "pcm_s16le", 16_000, {}, True),
     "ALAC": ("mov", "alac", 44_100, {}, True),
     "QuickTime": ("mov", "pcm_s16le", 44_100, {}, True),

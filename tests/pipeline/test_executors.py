@@ -8,7 +8,6 @@ from functools import partial
 import pyarrow as pa
 import pytest
 import ray
-from loguru import logger
 
 from speechprune.models.options import ModelOptions
 from speechprune.pipeline.executor import LocalExecutor, Stages, make_executor
@@ -34,15 +33,6 @@ def shipped() -> Iterable[None]:
     ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
     yield
     ray.cloudpickle.unregister_pickle_by_value(sys.modules[__name__])
-
-
-@pytest.fixture
-def lines() -> Iterable[list[str]]:
-    """What is logged."""
-    lines: list[str] = []
-    sink = logger.add(lambda message: lines.append(message.record["message"]), level="INFO")
-    yield lines
-    logger.remove(sink)
 
 
 def tasks_of(num: int) -> pa.Table:
@@ -126,10 +116,10 @@ def test_a_bug_ends_the_run_with_its_traceback(executor, num, sentence):
     assert sentence in caught.value.sentence
 
 
-def test_what_one_recording_met_is_logged_once_and_the_run_goes_on(executor, lines):
+def test_what_one_recording_met_is_logged_once_and_the_run_goes_on(executor, log_lines):
     reports = run_odd(executor, 4, lambda task_id: task_id == "1")
     assert sum(one["num_ok"] for one in reports) == 4
-    (line,) = [line for line in lines if "Traceback" in line]
+    (line,) = [line for line in log_lines if "Traceback" in line]
     assert 'raise TypeError("an odd recording")' in line
 
 
