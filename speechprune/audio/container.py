@@ -56,9 +56,7 @@ def open_file(source: AudioFile, name: str) -> Iterator[IO[bytes]]:
     except IsADirectoryError as error:
         raise AudioUnreadable(f"{name} is a folder, not a recording") from error
     except NotRegularFile as error:
-        raise AudioUnreadable(
-            f"{name} is no regular file, not a recording: copy what it gives to one"
-        ) from error
+        raise AudioUnreadable(f"{name} is no regular file: copy the recording to one") from error
     except ValueError as error:  # no such protocol, or no path at all
         raise AudioUnreadable(shortened(f"{name} can't be opened ({error}): check the address")) from error
     with file:
