@@ -13,7 +13,7 @@ from speechprune.lab.speed.hugging_face_loop import (
     answer_with_hugging_face,
     encode_with_hugging_face,
     encoded_once_flops,
-    loop_flops,
+    hugging_face_flops,
 )
 from speechprune.lab.speed.measurements import (
     against_hugging_face,
@@ -65,8 +65,8 @@ def test_the_accounts_of_the_loops(tiny_lm):
     decoder = shape.decoder
     logits = 2 * 2356 * decoder.hidden_size * decoder.vocab_size
     one = encode_flops(shape, 3) + prefill_flops(decoder, 2357) + logits
-    assert loop_flops(shape, 3, 2357, num_questions=1) == one
-    assert loop_flops(shape, 3, 2357, num_questions=8) == 8 * one
+    assert hugging_face_flops(shape, 3, 2357) == one
+    assert hugging_face_flops(shape, 3, 2357, num_questions=8) == 8 * one
     saved = 7 * encode_flops(shape, 3) + 8 * logits
     assert encoded_once_flops(shape, 3, 2357, num_questions=8) == 8 * one - saved
 

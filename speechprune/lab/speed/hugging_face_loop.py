@@ -63,7 +63,7 @@ def answer_encoded_with_hugging_face(
     return logits
 
 
-def loop_flops(shape: ModelShape, num_windows: int, num_tokens: int, num_questions: int) -> int:
+def hugging_face_flops(shape: ModelShape, num_windows: int, num_tokens: int, num_questions: int = 1) -> int:
     """FLOPs of ``answer_with_hugging_face`` for each question: all windows, logits of every position."""
     prefill = prefill_flops(shape.decoder, num_tokens, num_logit_positions=num_tokens)
     return num_questions * (encode_flops(shape, num_windows) + prefill)

@@ -24,7 +24,7 @@ from speechprune.lab.speed.hugging_face_loop import (
     answer_with_hugging_face,
     encode_with_hugging_face,
     encoded_once_flops,
-    loop_flops,
+    hugging_face_flops,
 )
 from speechprune.pruning import SpeechPrune
 
@@ -115,7 +115,7 @@ def against_hugging_face(
             int(answer_encoded_with_hugging_face(model, processor, embeds, question, choices).argmax())
 
     loops = {
-        "encodes each time": (encoding_each_time, loop_flops),
+        "encodes each time": (encoding_each_time, hugging_face_flops),
         "encodes once": (encoding_once, encoded_once_flops),
     }
     own = [partial(ours, rate) for rate in pruning_rates]
