@@ -136,6 +136,11 @@ class SpeechModel(ABC):
     def projector(self) -> tuple[torch.Tensor, torch.Tensor | None]:
         """P, ``(D, d)``, and b, ``(D,)`` or None."""
 
+    @property
+    def layers(self) -> list[torch.nn.Module]:
+        """Layers that ``torch.compile`` may compile one by one: here the decoder's; a family adds its own."""
+        return list(self.language_model.decoder.layers)
+
     def frame_starts(self, times: np.ndarray) -> np.ndarray:
         """Group a recording's tokens to the budget frames of phase 1, see ``frame_boundaries``.
 
