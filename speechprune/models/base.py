@@ -156,6 +156,21 @@ class SpeechModel(ABC):
         padded = torch.nn.utils.rnn.pad_sequence(embeds, batch_first=True, padding_side=padding_side)
         return {"inputs_embeds": padded}
 
+    def step_inputs(self, embeds: torch.Tensor, token_ids: torch.Tensor) -> dict[str, torch.Tensor]:
+        """Pass on one generated token per answer, as keyword arguments of the decoder.
+
+        A family that overrides ``prompt_inputs`` overrides this, too. On a GPU it is captured in a CUDA
+        graph, so it must not read ``token_ids`` on the host.
+
+        Parameters
+        ----------
+        embeds
+            Shape ``(answers, 1, D)``.
+        token_ids
+            Shape ``(answers, 1)``.
+        """
+        return {"inputs_embeds": embeds}
+
     # --------------------------------------------------------------------------------------------------------
     # What is the same for all
 
