@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -30,11 +30,12 @@ from speechprune.pruning import LateInteraction, NoPruning, PruningMethod, Speec
 
 REPEATS = 3  # at most
 LONG_SECONDS = 2.0  # a way that takes longer is timed once, at its first run
+UNPRUNED, STORED = "unpruned", "SpeechPrune 0.2"
 METHODS: dict[str, PruningMethod] = {
-    "SpeechPrune 0.2": SpeechPrune(pruning_rate=0.2),
+    STORED: SpeechPrune(pruning_rate=0.2),
     "SpeechPrune 0.8": SpeechPrune(pruning_rate=0.8),
     "late interaction 0.2": LateInteraction(pruning_rate=0.2),
-    "unpruned": NoPruning(),
+    UNPRUNED: NoPruning(),
 }
 
 
@@ -51,12 +52,25 @@ class Way:
 def measure_answers(bench: Bench) -> Rows:
     """Seconds a question of each way; out of memory is a result too."""
     for case in bench.sizes.cases:
-        recordings = [make_samples(case.seconds, seed) for seed in range(case.num_recordings)]
-        rows: list[Row] = []
-        for way in _ways(bench, case, recordings):
+        recordings = make_recordings(case)
+        for way in [*_baselines(bench, case, recordings[0]), *_ours(bench, case, recordings, METHODS)]:
             row = _measure(bench, case, way)
-            rows.append(row)
-            yield row | _against(rows[0], row)
+            loop = bench.loops.setdefault(case, row)
+            yield row | _against(loop, row)
+
+
+def measure_compiled_answers(bench: Bench) -> Rows:
+    """SpeechPrune's answers once more, by the layers that ``measure_compiled`` compiled."""
+    some = {name: method for name, method in METHODS.items() if isinstance(method, SpeechPrune)}
+    for case in bench.sizes.cases:
+        for way in _ours(bench, case, make_recordings(case), some):
+            row = _measure(bench, case, way)
+            yield row | _against(bench.loops.get(case, row), row)
+
+
+def make_recordings(case: Case) -> list[np.ndarray]:
+    """Samples of the case's recordings."""
+    return [make_samples(case.seconds, seed) for seed in range(case.num_recordings)]
 
 
 def _measure(bench: Bench, case: Case, way: Way) -> Row:
@@ -97,45 +111,51 @@ def _against(loop: Row, row: Row) -> Row:
     return {"speed_up": speed_up, "by_flops": by_flops, "share_of_prediction": speed_up / by_flops}
 
 
-def _ways(bench: Bench, case: Case, recordings: Sequence[np.ndarray]) -> list[Way]:
-    """The Hugging Face loop first, on one recording; then ours, on all of them as one block of a job."""
-    model = bench.lm.model
-    questions = ask(case.num_questions)
-    num_windows = -(-len(recordings[0]) // model.window_samples)
-    num_tokens = round(case.seconds * model.shape.token_rate)
-    num_text = _num_text_tokens(bench, *questions[0])
+def _baselines(bench: Bench, case: Case, samples: np.ndarray) -> list[Way]:
+    """What one would write with Hugging Face alone, on one recording: the loop, and encoding once."""
+    model, questions = bench.lm.model, ask(case.num_questions)
+    num_windows = -(-len(samples) // model.window_samples)
     # a question's time in the loop doesn't depend on how many there are: of an hour one is enough
     num_asked = 1 if num_windows > 10 else case.num_questions
-    sizes = (model.shape, num_windows, num_tokens + num_text)
-    ways = [
+    sizes = (model.shape, num_windows, _num_tokens(bench, case))
+    return [
         Way(
             "Hugging Face loop",
-            partial(_hugging_face_loop, bench, recordings[0], questions[:num_asked]),
+            partial(_hugging_face_loop, bench, samples, questions[:num_asked]),
             num_asked,
             hugging_face_flops(*sizes, num_asked) / 1e12,
         ),
         Way(
             "Hugging Face, encoding once",
-            partial(_hugging_face_once, bench, recordings[0], questions),
+            partial(_hugging_face_once, bench, samples, questions),
             len(questions),
             encoded_once_flops(*sizes, len(questions)) / 1e12,
         ),
     ]
+
+
+def _ours(
+    bench: Bench, case: Case, recordings: Sequence[np.ndarray], methods: Mapping[str, PruningMethod]
+) -> list[Way]:
+    """Ours, about all recordings as one block of a job, from samples and from stored states."""
+    questions = ask(case.num_questions)
     number = len(questions) * len(recordings)
-    for name, method in METHODS.items():
-        if name == "unpruned" and num_tokens + num_text > model.language_model.max_prompt_tokens:
-            continue
-        ways.append(Way(name, partial(answer_about, bench, recordings, questions, method), number))
-    stored = [_store(model, samples) for samples in recordings]
-    ways.append(
-        Way("SpeechPrune 0.2 from the index", partial(_answer_stored, bench, stored, questions), number)
-    )
-    return ways
+    longest = bench.lm.model.language_model.max_prompt_tokens
+    ways = [
+        Way(name, partial(answer_about, bench, recordings, questions, method), number)
+        for name, method in methods.items()
+        if name != UNPRUNED or _num_tokens(bench, case) <= longest
+    ]
+    stored = [_store(bench.lm.model, samples) for samples in recordings]
+    return [*ways, Way(f"{STORED} from the index", partial(_answer_stored, bench, stored, questions), number)]
 
 
-def _num_text_tokens(bench: Bench, question: str, choices: Sequence[str]) -> int:
-    chat = bench.lm.model.render_chat(question + " ".join(choices))
-    return len(bench.lm.model.tokenizer(chat)["input_ids"])
+def _num_tokens(bench: Bench, case: Case) -> int:
+    """Tokens of an unpruned prompt."""
+    model = bench.lm.model
+    question, choices = ask(1)[0]
+    chat = model.tokenizer(model.render_chat(question + " ".join(choices)))["input_ids"]
+    return round(case.seconds * model.shape.token_rate) + len(chat)
 
 
 def _hugging_face_loop(bench: Bench, samples: np.ndarray, questions: Sequence[Any]) -> list[Answer]:
@@ -161,7 +181,7 @@ def answer_about(
 
 
 def _answer_stored(bench: Bench, stored: Sequence[pa.Table], questions: Sequence[Any]) -> list[Answer]:
-    return _ask_about(bench, embed_stored(bench.lm.model, stored), questions, METHODS["SpeechPrune 0.2"])
+    return _ask_about(bench, embed_stored(bench.lm.model, stored), questions, METHODS[STORED])
 
 
 def _ask_about(

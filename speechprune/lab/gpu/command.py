@@ -25,7 +25,7 @@ from typing import Any
 import torch
 
 from speechprune.lab.gpu.agreement import measure_agreement
-from speechprune.lab.gpu.answers import fit_seconds, measure_answers
+from speechprune.lab.gpu.answers import fit_seconds, measure_answers, measure_compiled_answers
 from speechprune.lab.gpu.bench import Bench, Rows, load
 from speechprune.lab.gpu.clock import PartTimeout, time_limit
 from speechprune.lab.gpu.compiled import measure_compiled
@@ -55,7 +55,8 @@ PARTS = (
     Part("pruning", measure_pruning, 40),
     Part("agreement", measure_agreement, 50),
     Part("profile", measure_profile, 30),
-    Part("compiled", measure_compiled, 60),  # the last: what is compiled stays so
+    Part("compiled", measure_compiled, 60),  # late, as what is compiled stays so
+    Part("compiled_answers", measure_compiled_answers, 30),
 )
 
 
