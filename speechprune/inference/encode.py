@@ -102,28 +102,30 @@ def encode_recordings(
         if len(window.samples) >= model.min_window_samples
     ]
     made, num_encoded = in_encoder_batches(model, [window for _, window in windows], model.embed_windows)
-    for i, samples in enumerate(recordings):
-        if not any(owner == i and len(S) for (owner, _), (S, _) in zip(windows, made, strict=True)):
+    parts: list[list[tuple[torch.Tensor, np.ndarray]]] = [[] for _ in recordings]
+    for (i, _), part in zip(windows, made, strict=True):
+        parts[i].append(part)
+    for samples, own in zip(recordings, parts, strict=True):
+        if not any(len(S) for S, _ in own):
             raise AudioTooShort(
                 f"{len(samples) / SAMPLE_RATE * 1000:.0f} ms of sound are less than one audio token"
             )
-    seconds_per_window = timer.seconds() / len(windows)
+    embeds = [torch.cat([S for S, _ in own]) for own in parts]
+    times = [np.concatenate([part_times for _, part_times in own]) for own in parts]
+    frame_starts = [model.frame_starts(own_times) for own_times in times]
+    seconds_per_window = timer.seconds() / len(windows)  # on a GPU the only place that waits for the encoder
     flops_per_window = encode_flops(model.shape, num_encoded) / len(windows)
-    encoded = []
-    for i, samples in enumerate(recordings):
-        own = [part for (owner, _), part in zip(windows, made, strict=True) if owner == i]
-        times = np.concatenate([part_times for _, part_times in own])
-        encoded.append(
-            EncodedAudio(
-                embeds=torch.cat([S for S, _ in own]),
-                times=times,
-                frame_starts=model.frame_starts(times),
-                seconds=len(samples) / SAMPLE_RATE,
-                num_encoder_flops=len(own) * flops_per_window,
-                seconds_encode=len(own) * seconds_per_window,
-            )
+    return [
+        EncodedAudio(
+            embeds=embeds[i],
+            times=times[i],
+            frame_starts=frame_starts[i],
+            seconds=len(samples) / SAMPLE_RATE,
+            num_encoder_flops=len(parts[i]) * flops_per_window,
+            seconds_encode=len(parts[i]) * seconds_per_window,
         )
-    return encoded
+        for i, samples in enumerate(recordings)
+    ]
 
 
 def in_encoder_batches(

@@ -13,9 +13,21 @@ from speechprune.audio import SILENCE_PEAK, AudioSilent, AudioTooShort
 from speechprune.inference.encode import EncodedAudio
 from speechprune.inference.timing import Timer
 from speechprune.models.base import SpeechModel
+from speechprune.models.staging import staging_zeros
 
 StatesDType = Literal["float16", "int8"]
 INT8_STEPS = 127
+# of a stored window, beside its states and their scales
+SMALL_COLUMNS = (
+    "recording",
+    "start_seconds",
+    "end_seconds",
+    "num_tokens",
+    "peak",
+    "dtype",
+    "width",
+    "token_times",
+)
 
 
 def store_states(states: np.ndarray, dtype: StatesDType) -> tuple[bytes, np.ndarray | None]:
@@ -44,11 +56,16 @@ def store_states(states: np.ndarray, dtype: StatesDType) -> tuple[bytes, np.ndar
 
 def load_states(window: dict[str, Any]) -> np.ndarray:
     """The inverse of ``store_states``, of a row of the index: float32, shape ``(tokens, d)``."""
-    stored = np.frombuffer(window["states"], "<f2" if window["dtype"] == "float16" else np.int8)
-    states = stored.reshape(window["num_tokens"], window["width"]).astype(np.float32)
+    states = _stored(window).astype(np.float32)
     if window["scales"] is not None:
         states *= np.asarray(window["scales"], np.float32)[:, None]
     return states
+
+
+def _stored(window: dict[str, Any]) -> np.ndarray:
+    """The stored numbers without their scales: float16 or int8, shape ``(tokens, d)``."""
+    stored = np.frombuffer(window["states"], "<f2" if window["dtype"] == "float16" else np.int8)
+    return stored.reshape(window["num_tokens"], window["width"])
 
 
 def store_times(times: np.ndarray) -> bytes:
@@ -77,7 +94,7 @@ def embed_stored(model: SpeechModel, recordings: Sequence[pa.Table]) -> list[Enc
     encoded = []
     for table in recordings:
         timer = Timer(model.device)
-        windows = [window for window in table.to_pylist() if window["num_tokens"]]
+        windows = _rows_with_tokens(table)
         if not windows:
             raise AudioTooShort(f"{table['recording'][0]} has not a single audio token in the index")
         if max(window["peak"] for window in windows) < SILENCE_PEAK:
@@ -100,6 +117,14 @@ def embed_stored(model: SpeechModel, recordings: Sequence[pa.Table]) -> list[Enc
     return encoded
 
 
+def _rows_with_tokens(table: pa.Table) -> list[dict[str, Any]]:
+    """Rows of windows that have a token; states and scales stay where Arrow holds them."""
+    rows = table.select(SMALL_COLUMNS).to_pylist()
+    for row, states, scales in zip(rows, table["states"], table["scales"], strict=True):
+        row["states"], row["scales"] = states.as_buffer(), scales.values if scales.is_valid else None
+    return [row for row in rows if row["num_tokens"]]
+
+
 def _project(model: SpeechModel, windows: Sequence[dict[str, Any]]) -> tuple[list[torch.Tensor], int]:
     """S of each window, and how many windows were projected, those that filled up a batch included.
 
@@ -107,13 +132,28 @@ def _project(model: SpeechModel, windows: Sequence[dict[str, Any]]) -> tuple[lis
     """
     size = model.encoder_batch_size
     embeds = []
-    # behind a window's end lies what was there before: no embedding depends on another token's states
     most = max(model.shape.encoder.window_tokens, max(window["num_tokens"] for window in windows))
-    states = torch.zeros(size, most, windows[0]["width"])
     for begin in range(0, len(windows), size):
         batch = windows[begin : begin + size]
-        for i, window in enumerate(batch):
-            states[i, : window["num_tokens"]] = torch.from_numpy(load_states(window))
-        projected = model.project(states)
+        projected = model.project(_upload_states(batch, (size, most), model.projector[0].device))
         embeds += [projected[i, : window["num_tokens"]] for i, window in enumerate(batch)]
     return embeds, -(-len(windows) // size) * size
+
+
+def _upload_states(
+    windows: Sequence[dict[str, Any]], shape: tuple[int, int], device: torch.device
+) -> torch.Tensor:
+    """Copy the stored bytes of some windows and convert them on the device: float32, ``(*shape, d)``.
+
+    - ``shape``: at least the number of windows and of their tokens; the rest is zero.
+    """
+    dtype = torch.float16 if windows[0]["dtype"] == "float16" else torch.int8
+    stored = staging_zeros((*shape, windows[0]["width"]), dtype, device)
+    scales = staging_zeros((*shape, 1), torch.float32, device)
+    for i, window in enumerate(windows):
+        num_tokens = window["num_tokens"]
+        stored.numpy()[i, :num_tokens] = _stored(window)
+        if window["scales"] is not None:
+            scales.numpy()[i, :num_tokens, 0] = window["scales"]
+    states = stored.to(device, non_blocking=True).float()
+    return states if dtype == torch.float16 else states.mul_(scales.to(device, non_blocking=True))

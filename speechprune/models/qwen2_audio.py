@@ -16,7 +16,9 @@ from transformers import PreTrainedConfig
 from speechprune.audio import MEL_HOP_SAMPLES, SAMPLE_RATE
 from speechprune.cost import DecoderShape, ModelShape, WhisperEncoderShape
 from speechprune.models.base import EncodedWindows, LanguageModel, SpeechModel, Window
+from speechprune.models.log_mel import LogMel
 from speechprune.models.source import ModelSource, end_token_ids
+from speechprune.models.staging import staging_zeros
 from speechprune.pruning import FirstLayerProjections
 
 WINDOW_SECONDS = 30
@@ -24,11 +26,15 @@ WINDOW_SAMPLES = WINDOW_SECONDS * SAMPLE_RATE
 TOKENS_PER_SECOND = 25  # two mel frames of 10 ms a position, two positions a token
 
 
-def num_audio_tokens(num_samples: int) -> int:
-    """Count the audio tokens of a window: mel frames halved by a convolution, halved again by pooling."""
+def num_positions(num_samples: int) -> int:
+    """Count the encoder's positions of a window: mel frames halved by a convolution."""
     num_mel_frames = -(-num_samples // MEL_HOP_SAMPLES)
-    after_convolution = (num_mel_frames - 1) // 2 + 1
-    return max(0, (after_convolution - 2) // 2 + 1)
+    return (num_mel_frames - 1) // 2 + 1
+
+
+def num_audio_tokens(num_samples: int) -> int:
+    """Count the audio tokens of a window: positions halved by pooling."""
+    return max(0, (num_positions(num_samples) - 2) // 2 + 1)
 
 
 class Qwen2Audio(SpeechModel):
@@ -47,6 +53,7 @@ class Qwen2Audio(SpeechModel):
     ) -> None:
         self.model = model
         self.processor = processor
+        self._log_mel = LogMel(processor.feature_extractor, model.model.audio_tower.device)
         shape = self.shape_of(model.config)
         attention = model.model.language_model.layers[0].self_attn
         language_model = LanguageModel(
@@ -123,16 +130,9 @@ class Qwen2Audio(SpeechModel):
         window's states don't depend on the others.
         """
         tower = self.model.model.audio_tower
-        features = self.processor.feature_extractor(
-            [window.samples.astype(np.float32) / 32768.0 for window in windows],
-            sampling_rate=SAMPLE_RATE,
-            padding="max_length",
-            return_attention_mask=True,
-            return_tensors="pt",
-            device=str(tower.device),
-        )
-        mask = self._encoder_mask(features["attention_mask"].to(tower.device))
-        states = tower(features["input_features"].to(tower.device), attention_mask=mask).last_hidden_state
+        features = self._log_mel([window.samples for window in windows])
+        mask = encoder_mask(tower, [num_positions(len(window.samples)) for window in windows])
+        states = tower(features, attention_mask=mask).last_hidden_state
         return EncodedWindows(states, [_token_times(window) for window in windows])
 
     @torch.inference_mode()
@@ -144,21 +144,36 @@ class Qwen2Audio(SpeechModel):
         return embeds.to(self.device)
 
     @property
+    def layers(self) -> list[torch.nn.Module]:
+        """Those of the encoder and of the decoder."""
+        return [*self.model.model.audio_tower.layers, *super().layers]
+
+    @property
     def projector(self) -> tuple[torch.Tensor, torch.Tensor | None]:
         """P and b of the linear projector."""
         linear = self.model.model.multi_modal_projector.linear
         return linear.weight, linear.bias
 
-    def _encoder_mask(self, mel_mask: torch.Tensor) -> torch.Tensor | None:
-        """Hide the positions behind the end of each window, as Hugging Face's own forward does."""
-        from transformers.masking_utils import create_bidirectional_mask
 
-        tower = self.model.model.audio_tower
-        num_positions, _ = tower._get_feat_extract_output_lengths(mel_mask.sum(-1))
-        positions = torch.arange(tower.config.max_source_positions, device=mel_mask.device)
-        valid = (positions[None, :] < num_positions[:, None]).long()
-        like = torch.zeros(*valid.shape, 1, dtype=self.dtype, device=mel_mask.device)
-        return create_bidirectional_mask(config=tower.config, inputs_embeds=like, attention_mask=valid)
+def encoder_mask(tower: Any, lengths: Sequence[int]) -> torch.Tensor | None:
+    """Hide the positions behind the end of each window, as Hugging Face's own forward does.
+
+    - ``tower``: the encoder.
+    - ``lengths``: positions of each window; where all are full there is nothing to hide: None.
+    """
+    from transformers.masking_utils import create_bidirectional_mask
+
+    if min(lengths) >= tower.config.max_source_positions:
+        return None
+    valid = staging_zeros((len(lengths), tower.config.max_source_positions), torch.bool, tower.device)
+    for row, length in zip(valid.numpy(), lengths, strict=True):
+        row[:length] = True
+    return create_bidirectional_mask(
+        config=tower.config,
+        inputs_embeds=torch.zeros(*valid.shape, 1, dtype=tower.dtype, device=tower.device),
+        attention_mask=valid.to(tower.device, non_blocking=True),
+        allow_is_bidirectional_skip=False,  # asking whether all are valid would wait for the device
+    )
 
 
 def _token_times(window: Window) -> np.ndarray:

@@ -49,8 +49,8 @@ def test_times_come_back_to_the_bit(times):
     np.testing.assert_array_equal(load_times({"token_times": store_times(times)}), times)
 
 
-def stored_rows(lm, samples: np.ndarray) -> pa.Table:
-    return pa.Table.from_pylist(stored_windows(lm, samples), WINDOWS_SCHEMA)
+def stored_rows(lm, samples: np.ndarray, dtype: str = "float16") -> pa.Table:
+    return pa.Table.from_pylist(stored_windows(lm, samples, dtype), WINDOWS_SCHEMA)
 
 
 @pytest.mark.parametrize("seconds", [4.0, 30.0, 71.3])
@@ -63,6 +63,26 @@ def test_stored_windows_are_what_the_encoder_gives(tiny_lm, speech, seconds):
     np.testing.assert_array_equal(stored.frame_starts, direct.frame_starts)
     assert stored.seconds == pytest.approx(direct.seconds)
     assert stored.num_encoder_flops < direct.num_encoder_flops / 100
+
+
+@pytest.mark.parametrize("dtype", ["float16", "int8"])
+def test_states_are_converted_on_the_device_as_they_are_loaded(tiny_lm, speech, dtype):
+    """To the bit, in batches of windows of which the last is short, beside a window without a token."""
+    model, rows = tiny_lm.model, stored_rows(tiny_lm, speech(71.3), dtype)
+    windows = rows.to_pylist()
+    shape = (model.encoder_batch_size, model.shape.encoder.window_tokens, windows[0]["width"])
+    expected = []
+    for begin in range(0, len(windows), model.encoder_batch_size):
+        batch = windows[begin : begin + model.encoder_batch_size]
+        states = torch.zeros(shape)
+        for i, window in enumerate(batch):
+            states[i, : window["num_tokens"]] = torch.from_numpy(load_states(window))
+        projected = model.project(states)
+        expected += [projected[i, : window["num_tokens"]] for i, window in enumerate(batch)]
+    empty = windows[0] | {"num_tokens": 0, "states": b"", "scales": None, "token_times": b""}
+    table = pa.concat_tables([rows, pa.Table.from_pylist([empty], WINDOWS_SCHEMA)])
+    [stored] = embed_stored(model, [table])
+    assert torch.equal(stored.embeds, torch.cat(expected))
 
 
 def test_a_windowless_or_silent_recording_fails_as_it_would_itself(tiny_lm, speech):

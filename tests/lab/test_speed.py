@@ -8,7 +8,13 @@ import torch
 
 from speechprune import AnsweringOptions, NoPruning, SpeechLM
 from speechprune.cost import encode_flops, prefill_flops
-from speechprune.lab.speed.hugging_face_loop import answer_with_hugging_face, hugging_face_flops
+from speechprune.lab.speed.hugging_face_loop import (
+    answer_encoded_with_hugging_face,
+    answer_with_hugging_face,
+    encode_with_hugging_face,
+    encoded_once_flops,
+    hugging_face_flops,
+)
 from speechprune.lab.speed.measurements import (
     against_hugging_face,
     against_length,
@@ -16,6 +22,7 @@ from speechprune.lab.speed.measurements import (
     make_bench_model,
     pruning_share,
     questions,
+    time_in_turn,
 )
 from speechprune.lab.speed.tables import show_speed
 
@@ -37,24 +44,60 @@ def test_the_loop_gives_the_answers_that_we_give_unpruned(tiny_lm, speech):
     assert answer.choice_probabilities == pytest.approx(expected.tolist(), abs=1e-5)
 
 
-def test_the_account_of_the_loop_repeats_the_encoder_and_forms_all_logits(tiny_lm):
+@pytest.mark.parametrize("seconds", [20.0, 40.0, 60.0])
+def test_encoding_once_gives_the_loops_logits(tiny_lm, speech, seconds):
+    """Of a short window, a full and a short one, and full ones, for questions of different length."""
+    model, processor, samples = tiny_lm.model.model, tiny_lm.model.processor, speech(seconds)
+    embeds = encode_with_hugging_face(model, processor, samples)
+    assert len(embeds) == seconds * 25
+    both = []
+    for question, choices in [("Why?", ["Rain", "Snow"]), *questions(1)]:
+        once = answer_encoded_with_hugging_face(model, processor, embeds, question, choices)
+        each_time = answer_with_hugging_face(model, processor, samples, question, choices)
+        torch.testing.assert_close(once, each_time, atol=1e-4, rtol=0)
+        both.append(once)
+    assert (both[0] - both[1]).abs().max() > 1e-2
+
+
+def test_the_accounts_of_the_loops(tiny_lm):
+    """One repeats the encoder and forms all logits, the other neither."""
     shape = tiny_lm.model.shape
     decoder = shape.decoder
     logits = 2 * 2356 * decoder.hidden_size * decoder.vocab_size
-    whole = encode_flops(shape, 3) + prefill_flops(decoder, 2357) + logits
-    assert hugging_face_flops(shape, 3, 2357) == whole
+    one = encode_flops(shape, 3) + prefill_flops(decoder, 2357) + logits
+    assert hugging_face_flops(shape, 3, 2357) == one
+    assert hugging_face_flops(shape, 3, 2357, num_questions=8) == 8 * one
+    saved = 7 * encode_flops(shape, 3) + 8 * logits
+    assert encoded_once_flops(shape, 3, 2357, num_questions=8) == 8 * one - saved
+
+
+def test_runs_in_turn_are_timed_after_a_warm_up():
+    order: list[str] = []
+    seconds = time_in_turn([lambda name=name: order.append(name) for name in "ABC"], repeats=2)
+    assert "".join(order) == "ABC" * 3
+    assert len(seconds) == 3
 
 
 def test_numbers_hang_together(tiny_lm, speech):
-    numbers, answers = against_hugging_face(tiny_lm, speech(35.0), num_questions=2, repeats=1)
-    assert numbers["speed_up"] == numbers["seconds_hugging_face"] / numbers["seconds_ours"]
-    assert numbers["tflops_ours"] == pytest.approx(sum(answer.cost.tflops_total for answer in answers))
-    assert numbers["tflops_hugging_face"] > numbers["tflops_ours"]
-    share = pruning_share(answers)
+    rows, answers = against_hugging_face(tiny_lm, speech(35.0), num_questions=2, repeats=1)
+    assert [(row["pruning_rate"], row["hugging_face"]) for row in rows] == [
+        (0.2, "encodes each time"),
+        (0.2, "encodes once"),
+        (0.8, "encodes each time"),
+        (0.8, "encodes once"),
+    ]
+    for row in rows:
+        assert row["speed_up"] == row["seconds_hugging_face"] / row["seconds_ours"]
+        tflops = sum(answer.cost.tflops_total for answer in answers[row["pruning_rate"]])
+        assert row["tflops_ours"] == pytest.approx(tflops)
+        assert row["share_of_prediction"] == row["speed_up"] / row["speed_up_predicted_by_flops"]
+    assert rows[0]["tflops_hugging_face"] > max(rows[1]["tflops_hugging_face"], rows[0]["tflops_ours"])
+    assert rows[0]["tflops_ours"] > rows[2]["tflops_ours"]
+    share = pruning_share(answers[0.2])
     assert 0 < share["share_of_flops"] < 1
     assert 0 < share["share_of_seconds"] < 1
-    rows = against_length(tiny_lm, speech(60.0), (30.0, 60.0))
-    assert [row["audio_tokens"] for row in rows] == [750, 1500]
+    lengths = against_length(tiny_lm, speech(60.0), (30.0, 60.0))
+    assert [row["audio_tokens"] for row in lengths] == [750, 1500]
 
 
 def test_the_benchmark_model_is_about_100_million_parameters(tmp_path):
@@ -82,6 +125,8 @@ def test_tables_show_every_section(capsys):
         "speed_up_predicted_by_flops": 5.0,
         "share_of_prediction": 0.8,
         "questions": 8,
+        "pruning_rate": 0.2,
+        "hugging_face": "encodes once",
     }
     length = dict.fromkeys(
         (
@@ -102,11 +147,13 @@ def test_tables_show_every_section(capsys):
             "machine": {"cores": 2},
             "against_hugging_face": [numbers],
             "ray_overhead": {"items": 3, "seconds_direct": 10.0, "seconds_ray": 11.0, "overhead": 0.1},
-            "pruning_share": [{"questions": 8, "share_of_flops": 0.005, "share_of_seconds": 0.02}],
+            "pruning_share": [
+                {"questions": 8, "pruning_rate": 0.2, "share_of_flops": 0.005, "share_of_seconds": 0.02}
+            ],
             "against_length": [length],
             "long_recordings": [job],
         }
     )
     shown = capsys.readouterr().out
-    for text in ("80%", "+10.0%", "0.50%", "(4) length", "(5) through the job"):
+    for text in ("80%", "encodes once", "+10.0%", "0.50%", "(4) length", "(5) through the job"):
         assert text in shown

@@ -2,10 +2,12 @@
 
     python jobs/bench.py [--output bench.json] [--recordings 96] [--repeats 3]
 
-(1) our answers a second against the loop one would write with Hugging Face alone, (2) the job on
-Ray against the same work called directly, (3) the share of pruning itself, (4) time and memory
-against the length of the recording, (5) recordings of up to three hours through the whole job, on
-the demo's small architecture. Prints tables, writes JSON; about 20 minutes on two cores.
+(1) our answers a second, at pruning rates 0.2 and 0.8, against two loops one would write with
+Hugging Face alone, one that encodes the recording again for each question and one that encodes it
+once, (2) the job on Ray against the same work called directly, (3) the share of pruning itself,
+(4) time and memory against the length of the recording, (5) recordings of up to three hours through
+the whole job, on the demo's small architecture. Prints tables, writes JSON; about 25 minutes on two
+cores.
 """
 
 from __future__ import annotations
@@ -67,10 +69,10 @@ def main(arguments: Sequence[str]) -> int:
         }
         hugging_face, shares = [], []
         for num_questions in (1, 8):
-            logger.info("(1) against the Hugging Face loop, {} questions a recording", num_questions)
-            numbers, answers = against_hugging_face(lm, clip, num_questions, options.repeats)
-            hugging_face.append(numbers)
-            shares.append(pruning_share(answers))
+            logger.info("(1) against the Hugging Face loops, {} questions a recording", num_questions)
+            rows, answers = against_hugging_face(lm, clip, num_questions, options.repeats)
+            hugging_face += rows
+            shares += [{"pruning_rate": rate, **pruning_share(own)} for rate, own in answers.items()]
         logger.info("(4) against the length of the recording, up to an hour")
         results |= {
             "against_hugging_face": hugging_face,

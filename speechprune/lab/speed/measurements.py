@@ -7,6 +7,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -18,7 +19,13 @@ from speechprune.inference.speech_lm import SpeechLM
 from speechprune.inference.timing import PeakMemory
 from speechprune.inference.types import Answer
 from speechprune.lab.qwen2_audio import as_qwen2_audio
-from speechprune.lab.speed.hugging_face_loop import answer_with_hugging_face, hugging_face_flops
+from speechprune.lab.speed.hugging_face_loop import (
+    answer_encoded_with_hugging_face,
+    answer_with_hugging_face,
+    encode_with_hugging_face,
+    encoded_once_flops,
+    hugging_face_flops,
+)
 from speechprune.pruning import SpeechPrune
 
 # Qwen2-Audio's architecture at about 100 M parameters: deep enough that arithmetic dominates
@@ -37,6 +44,7 @@ BENCH_TEXT_CONFIG = {
     "max_position_embeddings": 8192,
 }
 CLIP_SECONDS = 90.0  # about the length of a SPIRAL recording
+PRUNING_RATES = (0.2, 0.8)
 QUESTION = "When does the review take place, and who will lead it?"
 CHOICES = ["Monday, Laura", "Tuesday, Henry", "Thursday, Ann", "Friday, Peter"]
 
@@ -68,57 +76,86 @@ def questions(number: int) -> list[tuple[str, list[str]]]:
 
 
 def against_hugging_face(
-    lm: SpeechLM, samples: np.ndarray, num_questions: int, repeats: int
-) -> tuple[Numbers, list[Answer]]:
-    """Compare the time of our answers with the Hugging Face loop's, for one recording, in turn.
+    lm: SpeechLM,
+    samples: np.ndarray,
+    num_questions: int,
+    repeats: int,
+    pruning_rates: Sequence[float] = PRUNING_RATES,
+) -> tuple[list[Numbers], dict[float, list[Answer]]]:
+    """Compare the time of our answers with two Hugging Face loops', for one recording, in turn.
+
+    Both loops answer unpruned, one question at a time. One encodes the recording again for each question and
+    forms the logits of every position; the other encodes it once and forms the last position's alone.
 
     Returns
     -------
     tuple
-        The numbers (speed-up measured, and predicted by the FLOPs account), and our answers.
+        Of each pruning rate and loop the numbers (speed-up measured, and predicted by the FLOPs account), and
+        our answers by pruning rate.
     """
     asked = questions(num_questions)
-    model = as_qwen2_audio(lm)
-    answers: list[Answer] = []
+    family = as_qwen2_audio(lm)
+    model, processor = family.model, family.processor
+    answers: dict[float, list[Answer]] = {}
 
-    def ours() -> None:
+    def ours(rate: float) -> None:
         audio = lm.encode_many([samples])[0]
-        answers[:] = lm.answer_many([(audio, question, choices) for question, choices in asked])
+        triples = [(audio, question, choices) for question, choices in asked]
+        answers[rate] = lm.answer_many(triples, method=SpeechPrune(pruning_rate=rate))
 
-    def theirs() -> None:
+    # both read each prediction, so that work queued on a GPU is done when they end
+
+    def encoding_each_time() -> None:
         for question, choices in asked:
-            answer_with_hugging_face(model.model, model.processor, samples, question, choices)
+            int(answer_with_hugging_face(model, processor, samples, question, choices).argmax())
 
-    seconds_ours, seconds_theirs = time_in_turn(ours, theirs, repeats)
-    flops_ours = sum(answer.cost.tflops_total for answer in answers) * 1e12
-    num_windows = -(-len(samples) // (30 * SAMPLE_RATE))
-    num_tokens = answers[0].num_audio_tokens + answers[0].num_text_tokens
-    flops_theirs = num_questions * hugging_face_flops(lm.model.shape, num_windows, num_tokens)
-    speed_up, predicted = seconds_theirs / seconds_ours, flops_theirs / flops_ours
-    numbers = {
-        "questions": num_questions,
-        "seconds_ours": seconds_ours,
-        "seconds_hugging_face": seconds_theirs,
-        "tflops_ours": flops_ours / 1e12,
-        "tflops_hugging_face": flops_theirs / 1e12,
-        "speed_up": speed_up,
-        "speed_up_predicted_by_flops": predicted,
-        "share_of_prediction": speed_up / predicted,
+    def encoding_once() -> None:
+        embeds = encode_with_hugging_face(model, processor, samples)
+        for question, choices in asked:
+            int(answer_encoded_with_hugging_face(model, processor, embeds, question, choices).argmax())
+
+    loops = {
+        "encodes each time": (encoding_each_time, hugging_face_flops),
+        "encodes once": (encoding_once, encoded_once_flops),
     }
-    return numbers, answers
+    own = [partial(ours, rate) for rate in pruning_rates]
+    seconds = time_in_turn([*(run for run, _ in loops.values()), *own], repeats)
+    num_windows = -(-len(samples) // (30 * SAMPLE_RATE))
+    rows = []
+    for rate, seconds_ours in zip(pruning_rates, seconds[len(loops) :], strict=True):
+        flops_ours = sum(answer.cost.tflops_total for answer in answers[rate]) * 1e12
+        num_tokens = answers[rate][0].num_audio_tokens + answers[rate][0].num_text_tokens
+        for (loop, (_, flops)), seconds_theirs in zip(loops.items(), seconds, strict=False):
+            flops_theirs = flops(lm.model.shape, num_windows, num_tokens, num_questions)
+            speed_up, predicted = seconds_theirs / seconds_ours, flops_theirs / flops_ours
+            rows.append(
+                {
+                    "questions": num_questions,
+                    "pruning_rate": rate,
+                    "hugging_face": loop,
+                    "seconds_ours": seconds_ours,
+                    "seconds_hugging_face": seconds_theirs,
+                    "tflops_ours": flops_ours / 1e12,
+                    "tflops_hugging_face": flops_theirs / 1e12,
+                    "speed_up": speed_up,
+                    "speed_up_predicted_by_flops": predicted,
+                    "share_of_prediction": speed_up / predicted,
+                }
+            )
+    return rows, answers
 
 
-def time_in_turn(first: Callable[[], None], second: Callable[[], None], repeats: int) -> tuple[float, float]:
-    """Return the median seconds of each, run A B A B after one warm-up, so that drift affects both alike."""
-    first()
-    second()
-    seconds: tuple[list[float], list[float]] = ([], [])
+def time_in_turn(runs: Sequence[Callable[[], None]], repeats: int) -> list[float]:
+    """Return the median seconds of each, run A B C A B C after a warm-up, so that drift affects all alike."""
+    for run in runs:
+        run()
+    seconds: list[list[float]] = [[] for _ in runs]
     for _ in range(repeats):
-        for run, times in zip((first, second), seconds, strict=True):
+        for run, times in zip(runs, seconds, strict=True):
             start = time.perf_counter()
             run()
             times.append(time.perf_counter() - start)
-    return median(seconds[0]), median(seconds[1])
+    return [median(times) for times in seconds]
 
 
 def pruning_share(answers: Sequence[Answer]) -> Numbers:

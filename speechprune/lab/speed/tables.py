@@ -14,7 +14,9 @@ Column = tuple[str, str, str]
 
 HUGGING_FACE: tuple[Column, ...] = (
     ("questions", "questions", ""),
-    ("Hugging Face loop s", "seconds_hugging_face", ".2f"),
+    ("pruning rate", "pruning_rate", ""),
+    ("Hugging Face loop", "hugging_face", ""),
+    ("s", "seconds_hugging_face", ".2f"),
     ("ours s", "seconds_ours", ".2f"),
     ("speed-up", "speed_up", ".2f"),
     ("by FLOPs", "speed_up_predicted_by_flops", ".2f"),
@@ -28,6 +30,7 @@ RAY: tuple[Column, ...] = (
 )
 PRUNING: tuple[Column, ...] = (
     ("questions", "questions", ""),
+    ("pruning rate", "pruning_rate", ""),
     ("of FLOPs", "share_of_flops", ".2%"),
     ("of time", "share_of_seconds", ".2%"),
 )

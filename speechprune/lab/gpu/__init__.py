@@ -1,0 +1,1 @@
+"""The benchmark of a GPU: one script that measures every stage on a card, within minutes."""
