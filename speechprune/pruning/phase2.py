@@ -18,12 +18,12 @@ Scale = Literal["sign", "xnor"]
 
 _SMALLEST_EXPONENT = -87.0  # e^-87 is about float32's smallest normal number
 _LOGITS_AT_ONCE = 1 << 24  # elements of the (heads, rows, n) logits held at a time: 64 MiB
-_LOGITS_AT_ONCE_ON_A_GPU = 1 << 22  # 16 MiB: they and their softmax stay in its cache
+_LOGITS_AT_ONCE_ON_A_GPU = 5_000_000  # 20 MB, 8 heads of 750 tokens: with their softmax they fit its cache
 
 
-def sign(values: torch.Tensor) -> torch.Tensor:
-    """±1 in float32, sign(0) = +1 (Eq 10)."""
-    return torch.where(values >= 0, 1.0, -1.0)
+def sign(values: torch.Tensor, dtype: torch.dtype = torch.float32) -> torch.Tensor:
+    """±1, sign(0) = +1 (Eq 10)."""
+    return torch.where(values >= 0, torch.ones((), dtype=dtype, device=values.device), -1.0)
 
 
 @dataclass(frozen=True)
@@ -56,8 +56,8 @@ class FirstLayerProjections:
 
         In bfloat16 on a GPU, whose products of ±1 are exact and summed in float32.
         """
-        signs = sign(torch.cat([self.query_weight, self.key_weight])).T.contiguous()
-        return signs.bfloat16() if is_queued(signs) else signs
+        weights = torch.cat([self.query_weight, self.key_weight])
+        return sign(weights, torch.bfloat16 if is_queued(weights) else torch.float32).T.contiguous()
 
     @cached_property
     def scales(self) -> torch.Tensor:
@@ -80,7 +80,7 @@ def project_signs(
         where it holds them exactly.
     """
     num_dimensions, signs = audio_embeds.shape[-1], projections.signs
-    projected = _product(sign(audio_embeds).to(signs.dtype), signs)
+    projected = _product(sign(audio_embeds, signs.dtype), signs)
     if scale == "xnor":
         projected = projected * audio_embeds.float().abs().mean(dim=-1, keepdim=True) * projections.scales
     elif is_queued(signs) and (
@@ -157,7 +157,7 @@ def received_in_batches(query: torch.Tensor, key: torch.Tensor) -> torch.Tensor:
     query = query.reshape(len(key), -1, head_dim)
     heads_at_once = max(1, _LOGITS_AT_ONCE_ON_A_GPU // (query.shape[1] * num_tokens))
     rows_at_once = max(1, _LOGITS_AT_ONCE_ON_A_GPU // (heads_at_once * num_tokens))
-    received = torch.zeros(num_tokens, dtype=torch.float64, device=query.device)
+    received = []
     for some_queries, some_keys in zip(query.split(heads_at_once), key.split(heads_at_once), strict=True):
         key_T = some_keys.transpose(1, 2)
         for rows in some_queries.split(rows_at_once, dim=1):
@@ -165,8 +165,8 @@ def received_in_batches(query: torch.Tensor, key: torch.Tensor) -> torch.Tensor:
             logits -= logits.amax(dim=2, keepdim=True)
             logits *= head_dim**-0.5
             # every key's column is summed in the same order: equal tokens stay equal
-            received += logits.softmax(dim=2).sum(dim=1).sum(dim=0, dtype=torch.float64)
-    return received
+            received.append(logits.softmax(dim=2).sum(dim=1))
+    return torch.cat(received).sum(dim=0, dtype=torch.float64)
 
 
 def second_phase_scores(

@@ -9,8 +9,8 @@ import torch
 
 
 def is_queued(tensor: torch.Tensor) -> bool:
-    """Whether work on a tensor is queued on a GPU, so that a look at its values waits for all of it."""
-    return tensor.is_cuda
+    """Whether work on a tensor is queued on a device, so that reading a value waits for all of it."""
+    return tensor.device.type != "cpu"
 
 
 def upload(values: torch.Tensor | np.ndarray | Sequence[int], device: torch.device) -> torch.Tensor:

@@ -16,13 +16,16 @@ from speechprune.pruning import (
     FirstPhase,
     LateInteraction,
     NoPruning,
+    PruningInputs,
+    PruningResult,
     RandomCrop,
     RandomSegments,
     SecondPhase,
     SpeechPrune,
     Truncate,
 )
-from speechprune.pruning.phase1 import first_phase
+from speechprune.pruning.late_interaction import WordMatches
+from speechprune.pruning.phase1 import first_phase, token_scores
 from speechprune.pruning.phase2 import second_phase_scores
 from tests.helpers.frames import frames_of
 from tests.helpers.pruning_inputs import make_inputs
@@ -132,6 +135,68 @@ def test_the_papers_rates_keep_the_papers_tokens():
 def test_an_impossible_setting_is_refused_by_name(setting, method_class, value):
     with pytest.raises(ValueError, match=rf"^{setting} is .*: give "):
         method_class(**{setting: value})
+
+
+@pytest.mark.parametrize(
+    "method",
+    [FirstPhase(), SpeechPrune(), SpeechPrune(scale="xnor"), SecondPhase(), LateInteraction()],
+    ids=repr,
+)
+def test_no_value_is_read_back_from_a_device(method):
+    """On a GPU each read would wait for all queued work. Torch's meta device has no values: a read raises."""
+    device, num_tokens, questions = torch.device("meta"), 1_000, range(3)
+    projections = FirstLayerProjections(
+        query_weight=torch.empty(64, 2_048, dtype=torch.bfloat16, device=device),
+        key_weight=torch.empty(32, 2_048, dtype=torch.bfloat16, device=device),
+        num_heads=4,
+        num_key_value_heads=2,
+    )
+    audio_embeds = torch.empty(num_tokens, 2_048, dtype=torch.bfloat16, device=device)
+    queries = [torch.empty(9, 2_048, dtype=torch.bfloat16, device=device) for _ in questions]
+    scores = token_scores(audio_embeds, queries)
+    inputs = [
+        PruningInputs(
+            audio_embeds=audio_embeds,
+            query_embeds=queries[i],
+            projections=projections,
+            frame_starts=torch.arange(0, num_tokens + 1, 25, device=device),
+            item_id=str(i),
+            features={
+                "token_scores": scores[i],
+                "word_matches": WordMatches(torch.empty(17, 9, device=device), block_tokens=62),
+            },
+        )
+        for i in questions
+    ]
+    for result in method.prune_all(inputs):
+        kept = result.kept_indices
+        assert (kept.device, kept.dtype, kept.shape) == (device, torch.int64, (600,))
+
+
+@pytest.mark.parametrize("method", EVERY_METHOD, ids=repr)
+@pytest.mark.parametrize("num_tokens", [1, 30, 53])
+def test_questions_pruned_for_together_keep_what_each_alone_keeps(method, num_tokens):
+    """More than go into one batch, and any number of tokens left by the floor."""
+    alike = make_inputs(num_tokens)
+    inputs = [
+        replace(make_inputs(num_tokens, seed), audio_embeds=alike.audio_embeds, projections=alike.projections)
+        for seed in range(11)
+    ]
+    methods = [method, replace(method, allocation="floor")] if isinstance(method, FirstPhase) else [method]
+    for own in methods:
+        for together, one in zip(own.prune_all(inputs), inputs, strict=True):
+            alone = own.prune(one)
+            np.testing.assert_array_equal(together.kept_indices, alone.kept_indices)
+            assert together.num_phase1_tokens == alone.num_phase1_tokens
+
+
+def test_a_class_that_overrides_keep_alone_is_asked_for_each_question():
+    class FirstToken(SpeechPrune):
+        def keep(self, inputs, num_kept):
+            return PruningResult(super().keep(inputs, num_kept).kept_indices[:1])
+
+    results = FirstToken(phase1_budget=20).prune_all([make_inputs(53), make_inputs(53, seed=1)])
+    assert [len(result.kept_indices) for result in results] == [1, 1]
 
 
 # ------------------------------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""Phase 1 against its definition: the N x L matrix, plain loops, water-filling in exact fractions."""
+"""Phase 1 against its definition: plain loops, water-filling in exact fractions."""
 
 import doctest
 from fractions import Fraction
@@ -20,25 +20,8 @@ from speechprune.pruning.phase1 import (
     keep_by_frame,
     token_scores,
 )
+from tests.helpers.embeddings import SEEDS, embeddings, mean_cosine
 from tests.helpers.frames import equal_frames, frames_of
-
-SEEDS = st.integers(0, 2**32 - 1)
-
-
-@st.composite
-def embeddings(draw, max_queries=1):
-    """Small S and T; whole numbers bring zero rows, equal rows and scores of zero."""
-    generator = np.random.default_rng(draw(SEEDS))
-    num_dimensions = draw(st.integers(1, 40))
-
-    def rows(num_rows):
-        shape = (num_rows, num_dimensions)
-        values = generator.integers(-1, 2, shape) if whole else generator.normal(size=shape)
-        return torch.from_numpy(values.astype(np.float32))
-
-    whole = draw(st.booleans())
-    audio_embeds = rows(draw(st.integers(1, 60)))
-    return audio_embeds, [rows(draw(st.integers(1, 8))) for _ in range(draw(st.integers(1, max_queries)))]
 
 
 @st.composite
@@ -51,16 +34,6 @@ def scores_and_frames(draw):
     else:
         scores = generator.uniform(-1, 1, num_tokens)
     return torch.from_numpy(scores.astype(np.float32)), torch.from_numpy(draw(frames_of(num_tokens)))
-
-
-def mean_cosine(audio_embeds, query_embeds):
-    """Eqs 4 and 5 as written: F (N x L) of cosines in float64, mean over the text."""
-    S, T = audio_embeds.double().numpy(), query_embeds.double().numpy()
-    F = np.zeros((len(S), len(T)))
-    for i, j in np.ndindex(F.shape):
-        norms = np.linalg.norm(S[i]) * np.linalg.norm(T[j])
-        F[i, j] = S[i] @ T[j] / norms if norms > 0 else 0.0
-    return F.mean(axis=1)
 
 
 def water_filling(probabilities, budget, capacities):
@@ -95,55 +68,6 @@ def keep_by_sorting(scores, budgets, frame_starts):
         frame = range(frame_starts[i], frame_starts[i + 1])
         kept += sorted(sorted(frame, key=lambda j: (-scores[j], j))[:budget])
     return kept
-
-
-# ------------------------------------------------------------------------------------------------------------
-# Token scores, Eqs 4 and 5
-
-
-@given(embeddings())
-def test_token_scores_are_the_mean_over_the_text_of_the_cosines(sample):
-    audio_embeds, (query_embeds,) = sample
-    (scores,) = token_scores(audio_embeds, [query_embeds])
-    assert scores.dtype == torch.float32
-    np.testing.assert_allclose(scores, mean_cosine(audio_embeds, query_embeds), rtol=0, atol=1e-7)
-
-
-@given(embeddings(max_queries=5))
-def test_all_queries_together_score_as_each_alone_bit_for_bit(sample):
-    audio_embeds, queries = sample
-    together = token_scores(audio_embeds, queries)
-    for row, query_embeds in zip(together, queries, strict=True):
-        np.testing.assert_array_equal(row, token_scores(audio_embeds, [query_embeds])[0])
-
-
-def test_chunks_of_rows_leave_no_seam(monkeypatch):
-    generator = torch.Generator().manual_seed(0)
-    audio_embeds = torch.randn(100, 16, generator=generator)
-    query_embeds = torch.randn(5, 16, generator=generator)
-    whole = token_scores(audio_embeds, [query_embeds])
-    monkeypatch.setattr(phase1, "_ROWS_PER_CHUNK", 7)
-    np.testing.assert_array_equal(token_scores(audio_embeds, [query_embeds]), whole)
-
-
-def test_rows_without_direction_score_zero():
-    audio_embeds = torch.tensor([[0.0, 0.0], [3.0, 4.0]])
-    query_embeds = torch.tensor([[0.0, 0.0], [1.0, 0.0]])
-    np.testing.assert_allclose(token_scores(audio_embeds, [query_embeds]), [[0.0, 0.3]], atol=1e-7)
-
-
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_half_precision_embeddings_score_as_their_float32_copies(dtype):
-    generator = torch.Generator().manual_seed(0)
-    audio_embeds = torch.randn(50, 32, generator=generator).to(dtype)
-    query_embeds = torch.randn(4, 32, generator=generator).to(dtype)
-    np.testing.assert_array_equal(
-        token_scores(audio_embeds, [query_embeds]), token_scores(audio_embeds.float(), [query_embeds.float()])
-    )
-
-
-def test_no_audio_tokens_have_no_scores():
-    assert token_scores(torch.zeros(0, 8), [torch.ones(2, 8)] * 3).shape == (3, 0)
 
 
 # ------------------------------------------------------------------------------------------------------------

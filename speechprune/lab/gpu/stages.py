@@ -23,6 +23,7 @@ from speechprune.pruning import (
     PruningMethod,
     SpeechPrune,
 )
+from speechprune.pruning.transfers import upload
 
 QUERY_TOKENS = 30  # of a question with four choices
 
@@ -157,18 +158,21 @@ def _random_audio(bench: Bench, seconds: float) -> EncodedAudio:
 
 @torch.inference_mode()
 def _prune(bench: Bench, audio: EncodedAudio, queries: list[torch.Tensor], method: PruningMethod) -> None:
-    """Compute the method's features for all questions together, then choose for each."""
+    """Compute the method's features for all questions together, then choose for all."""
     model = bench.lm.model
     inputs = FeatureInputs(audio.embeds, queries, model.shape.token_rate)
     values = {feature.name: feature.compute(inputs) for feature in method.features}
-    for number, query in enumerate(queries):
-        method.prune(
+    frame_starts = upload(audio.frame_starts, audio.embeds.device)
+    method.prune_all(
+        [
             PruningInputs(
                 audio_embeds=audio.embeds,
                 query_embeds=query,
                 projections=model.language_model.projections,
-                frame_starts=audio.frame_starts,
+                frame_starts=frame_starts,
                 item_id=str(number),
                 features={name: own[number] for name, own in values.items()},
             )
-        )
+            for number, query in enumerate(queries)
+        ]
+    )
