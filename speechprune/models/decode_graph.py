@@ -15,7 +15,7 @@ from weakref import WeakSet
 
 import torch
 
-WARM_UP_STEPS = 2  # what kernels load or allocate at their first use can't be captured
+WARM_UP_STEPS = 1  # what kernels load or allocate at their first use can't be captured
 
 _waiting: WeakSet[Any] = WeakSet()  # decoders whose step was found to wait for the device
 _failed: list[torch.cuda.CUDAGraph] = []  # kept, since torch's allocator goes on pointing to them
@@ -51,7 +51,7 @@ class GraphedStep:
     def _warm_up(self) -> None:
         with _side_stream(self._device):
             place = _place_of_wait(self._step)
-        if place and self._num_calls == WARM_UP_STEPS:  # at first use a kernel may wait
+        if place:
             _waiting.add(self._decoder)
             self._warn(f"waits for the device at {place}")
 

@@ -44,7 +44,8 @@ def generate(
     text, is_gpu = model.language_model, is_on_gpu(model)
     is_static = is_gpu and text.decoder.config._attn_implementation in WITH_STATIC_CACHE
     decoding = GreedyDecoding(model, prompts, max_new_tokens, has_static_cache=is_static)
-    with _attention_kernels(is_gpu):
+    # compiled layers would be compiled again for each layer and length, up to a limit that scoring shares
+    with torch.compiler.set_stance("force_eager"), _attention_kernels(is_gpu):
         decoding.prefill()
         if is_gpu:
             torch.cuda.synchronize(model.device)
