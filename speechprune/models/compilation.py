@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 import torch
 
@@ -11,7 +14,7 @@ from speechprune.models.hub import ModelError
 _PROMPTS = ((2, 64), (3, 96))  # number and tokens: at the second sizes torch makes code for any
 
 
-def compile_layers(model: SpeechModel, backend: str = "inductor") -> None:
+def compile_layers(model: SpeechModel, backend: str | Callable[..., Any] = "inductor") -> None:
     """Compile the layers one by one, and run them once: layers of a kind share one compilation.
 
     Short windows and single prompts are compiled when the first of them comes. Generation runs uncompiled.

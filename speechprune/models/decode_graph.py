@@ -24,9 +24,9 @@ _failed: list[torch.cuda.CUDAGraph] = []  # kept, since torch's allocator goes o
 class GraphedStep:
     """A step that is called many times: run as it is at first, then captured, then replayed.
 
-    Where no graph can be made of it, the step goes on as it is, and a warning in the log gives the reason. A
-    step that waits for the device is found before it is captured, since a failed capture leaves torch's
-    allocator and random generators in the middle of one: after it, no other is tried in this process.
+    Where no graph can be made of it, the step goes on as it is, and a warning gives the reason. A step that
+    waits for the device is found before it is captured, since a failed capture leaves torch's allocator and
+    random generators in the middle of one: after it, no other is tried in this process.
 
     - ``step``: changes tensors in place, and calls the same kernels on tensors of the same shapes each time.
     - ``decoder``: for which a reason is remembered.
@@ -61,17 +61,17 @@ class GraphedStep:
             return _capture(graph, self._step, self._device)
         except torch.OutOfMemoryError:
             raise  # half the batch may fit
-        except RuntimeError:
+        except RuntimeError as error:
             _failed.append(graph)
-            self._warn("can't be captured", has_traceback=True)
+            self._warn(f"can't be captured ({error})")
             return self._step
 
-    def _warn(self, reason: str, *, has_traceback: bool = False) -> None:
-        from loguru import logger
-
+    def _warn(self, reason: str) -> None:
         name = type(self._decoder).__name__
-        logger.opt(exception=has_traceback).warning(
-            "generation goes on without a CUDA graph, which is slower: a step of {} {}", name, reason
+        warnings.warn(
+            f"generation goes on without a CUDA graph, which is slower: a step of {name} {reason}",
+            RuntimeWarning,
+            stacklevel=2,
         )
 
 
