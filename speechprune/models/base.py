@@ -136,6 +136,11 @@ class SpeechModel(ABC):
     def projector(self) -> tuple[torch.Tensor, torch.Tensor | None]:
         """P, ``(D, d)``, and b, ``(D,)`` or None."""
 
+    @property
+    def layers(self) -> list[torch.nn.Module]:
+        """Layers that ``torch.compile`` may compile one by one: here the decoder's; a family adds its own."""
+        return list(self.language_model.decoder.layers)
+
     def frame_starts(self, times: np.ndarray) -> np.ndarray:
         """Group a recording's tokens to the budget frames of phase 1, see ``frame_boundaries``.
 
@@ -150,6 +155,21 @@ class SpeechModel(ABC):
         embeds = [prompt.embeds for prompt in prompts]
         padded = torch.nn.utils.rnn.pad_sequence(embeds, batch_first=True, padding_side=padding_side)
         return {"inputs_embeds": padded}
+
+    def step_inputs(self, embeds: torch.Tensor, token_ids: torch.Tensor) -> dict[str, torch.Tensor]:
+        """Pass on one generated token per answer, as keyword arguments of the decoder.
+
+        A family that overrides ``prompt_inputs`` overrides this, too. On a GPU it is captured in a CUDA
+        graph, so it must not read ``token_ids`` on the host.
+
+        Parameters
+        ----------
+        embeds
+            Shape ``(answers, 1, D)``.
+        token_ids
+            Shape ``(answers, 1)``.
+        """
+        return {"inputs_embeds": embeds}
 
     # --------------------------------------------------------------------------------------------------------
     # What is the same for all

@@ -6,12 +6,22 @@ logits of the whole prompt from ``inputs_embeds``, in others it refuses, or chan
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from typing import Any
 
 import torch
 
 from speechprune.models.base import SpeechModel, SplicedPrompt
+from speechprune.models.decode_graph import WARM_UP_STEPS, GraphedStep
+
+STEPS_BETWEEN_LOOKS = 8  # on a GPU, where a look at a result waits for all queued steps
+MIN_STEPS_FOR_GRAPH = 10  # a capture takes as long as some three steps
+CACHE_MULTIPLE = 8  # of places: attention kernels copy a mask whose rows are not aligned to it
+# these attention functions hide the places of a static cache that are not filled yet
+WITH_STATIC_CACHE = ("sdpa", "eager")
 
 
 @torch.inference_mode()
@@ -23,42 +33,132 @@ def generate(
     Prompts are padded on the left and hidden there by a mask; positions count from each prompt's first token.
     Only the last position's logits are formed.
 
+    On a GPU the cache is allocated at its full length, steps are replayed from a CUDA graph, and whether all
+    answers are closed is looked up every few steps.
+
     ``max_new_tokens``: limit, the closing token included.
 
     Returns the token ids of each answer, up to its closing token, and the time (``perf_counter`` seconds) at
     which the first tokens were there.
     """
-    from transformers import DynamicCache
-
-    text = model.language_model
-    closing = torch.tensor(sorted(text.end_token_ids), device=model.device)
-    cache = DynamicCache(config=text.decoder.config)
-    inputs = model.prompt_inputs(prompts, "left")
-    width = inputs["inputs_embeds"].shape[1]
-    lengths = torch.tensor([len(prompt.token_ids) for prompt in prompts], device=model.device)
-    mask = (torch.arange(width, device=model.device) >= width - lengths[:, None]).long()
-    positions = (mask.cumsum(dim=1) - 1).clamp(min=0)
-    chosen: list[torch.Tensor] = []
-    is_done = torch.zeros(len(prompts), dtype=torch.bool, device=model.device)
-    first_token_seconds = 0.0
-    while len(chosen) < max_new_tokens and not is_done.all():
-        states = text.decoder(
-            **inputs, attention_mask=mask, position_ids=positions, past_key_values=cache, use_cache=True
-        ).last_hidden_state
-        tokens = text.head(states[:, -1]).argmax(dim=-1).to(model.device)
-        if not chosen:
-            if tokens.is_cuda:
-                torch.cuda.synchronize(tokens.device)
-            first_token_seconds = time.perf_counter()
-        chosen.append(tokens)
-        is_done |= torch.isin(tokens, closing)
-        embeds = text.embedding(tokens[:, None])
-        steps = [SplicedPrompt(row, [token]) for row, token in zip(embeds, tokens.tolist(), strict=True)]
-        inputs = model.prompt_inputs(steps, "left")
-        mask = torch.cat([mask, mask.new_ones(len(prompts), 1)], dim=1)
-        positions = positions[:, -1:] + 1
-    rows = torch.stack(chosen, dim=1).tolist()
+    text, is_gpu = model.language_model, is_on_gpu(model)
+    is_static = is_gpu and text.decoder.config._attn_implementation in WITH_STATIC_CACHE
+    decoding = GreedyDecoding(model, prompts, max_new_tokens, has_static_cache=is_static)
+    # compiled layers would be compiled again for each place in the cache's list
+    with _attention_kernels(is_gpu), torch.compiler.set_stance("force_eager"):
+        decoding.prefill()
+        if is_gpu:
+            torch.cuda.synchronize(model.device)
+        first_token_seconds = time.perf_counter()
+        num_steps = max_new_tokens - 1
+        step = decoding.step
+        if is_gpu and num_steps >= MIN_STEPS_FOR_GRAPH and decoding.fits_graph:
+            step = GraphedStep(decoding.step, text.decoder, model.device)
+        until_look = WARM_UP_STEPS if is_gpu else 1  # a graph for closed answers would be in vain
+        while num_steps and not decoding.is_done.all():
+            for _ in range(min(until_look, num_steps)):
+                step()
+                num_steps -= 1
+            until_look = STEPS_BETWEEN_LOOKS if is_gpu else 1
+    rows = decoding.chosen[:, : max_new_tokens - num_steps].tolist()
     return [_up_to_closing(row, text.end_token_ids) for row in rows], first_token_seconds
+
+
+def is_on_gpu(model: SpeechModel) -> bool:
+    """Whether steps are queued on a GPU, rather than run at once."""
+    return model.device.type == "cuda"
+
+
+class GreedyDecoding:
+    """A batch of prompts with its cache and the tokens chosen so far, all on the device.
+
+    - ``chosen``: token ids, ``(prompts, max_new_tokens)``; columns that no step has reached mean nothing.
+    - ``is_done``: whether an answer has its closing token, ``(prompts,)``.
+
+    ``has_static_cache``: allocate the cache at its full length, so that every step has the same shapes.
+    """
+
+    def __init__(
+        self,
+        model: SpeechModel,
+        prompts: Sequence[SplicedPrompt],
+        max_new_tokens: int,
+        *,
+        has_static_cache: bool,
+    ) -> None:
+        from transformers import DynamicCache, StaticCache
+
+        self._model, self._prompts = model, prompts
+        text, device, count = model.language_model, model.device, len(prompts)
+        lengths = [len(prompt.token_ids) for prompt in prompts]
+        self._width = max(lengths)
+        size = -(-(self._width + max_new_tokens) // CACHE_MULTIPLE) * CACHE_MULTIPLE
+        self._has_static_cache = has_static_cache
+        self._cache: Any
+        with device:  # a static cache counts its tokens there; moving each count later would wait
+            if has_static_cache:
+                self._cache = StaticCache(config=text.decoder.config, max_cache_len=size)
+            else:
+                self._cache = DynamicCache(config=text.decoder.config)
+        self._lengths = torch.tensor(lengths, device=device)[:, None]
+        places = torch.arange(size, device=device)
+        self._mask = ((places >= self._width - self._lengths) & (places < self._width)).long()
+        self._num_places = self._width  # used so far; no part of a graph
+        self._closing = torch.tensor(sorted(text.end_token_ids), device=device)
+        self._column = torch.zeros(1, dtype=torch.long, device=device)  # of ``chosen``: the next token's
+        self._tokens = torch.zeros(count, 1, dtype=torch.long, device=device)  # the last step's
+        self.chosen = torch.zeros(count, max_new_tokens, dtype=torch.long, device=device)
+        self.is_done = torch.zeros(count, dtype=torch.bool, device=device)
+
+    @property
+    def fits_graph(self) -> bool:
+        """Whether a step is on one device alone, and no layer of its cache counts tokens on the host."""
+        from transformers.cache_utils import DummyLayer, StaticLayer
+
+        text = self._model.language_model
+        modules = (text.embedding, text.decoder, text.head)
+        devices = {weight.device for module in modules for weight in module.parameters()}
+        return len(devices) == 1 and all(type(one) in (StaticLayer, DummyLayer) for one in self._cache.layers)
+
+    def prefill(self) -> None:
+        """Run the prompts and choose the first tokens."""
+        positions = (self._mask[:, : self._width].cumsum(dim=1) - 1).clamp(min=0)
+        self._choose(self._model.prompt_inputs(self._prompts, "left"), positions)
+
+    def step(self) -> None:
+        """Run the last chosen tokens and choose the next ones.
+
+        With a static cache nothing here reads a value of the device on the host, and all state changes in
+        place, as a CUDA graph needs it.
+        """
+        self._mask.index_fill_(1, self._column + (self._width - 1), 1)
+        self._num_places += 1
+        embeds = self._model.language_model.embedding(self._tokens)
+        positions = self._lengths + (self._column - 1)
+        self._choose(self._model.step_inputs(embeds, self._tokens), positions)
+
+    def _choose(self, inputs: dict[str, torch.Tensor], positions: torch.Tensor) -> None:
+        text = self._model.language_model
+        states = text.decoder(
+            **inputs,
+            attention_mask=self._mask if self._has_static_cache else self._mask[:, : self._num_places],
+            position_ids=positions,
+            past_key_values=self._cache,
+            use_cache=True,
+        ).last_hidden_state
+        self._tokens.copy_(text.head(states[:, -1]).argmax(dim=-1, keepdim=True))
+        self.chosen.index_copy_(1, self._column, self._tokens)
+        self.is_done |= (self._tokens == self._closing).any(dim=1)
+        self._column += 1
+
+
+def _attention_kernels(is_gpu: bool) -> AbstractContextManager[Any]:
+    """Leave out cuDNN's attention: it builds a plan for every shape, and each batch has its own."""
+    from torch.nn.attention import SDPBackend, sdpa_kernel
+
+    if not is_gpu:
+        return contextlib.nullcontext()
+    return sdpa_kernel([SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH])
 
 
 def _up_to_closing(token_ids: list[int], closing: frozenset[int]) -> list[int]:

@@ -14,6 +14,7 @@ from transformers import PreTrainedConfig
 from speechprune import storage
 from speechprune.cost import DecoderShape, ModelShape, paper_weights_bytes
 from speechprune.models.base import SpeechModel
+from speechprune.models.compilation import compile_layers
 from speechprune.models.hub import (
     ModelError,
     as_model_error,
@@ -176,6 +177,8 @@ def load_model(options: ModelOptions) -> SpeechModel:
             f"model {options.path} can't be asked about audio: its chat template does not hold token "
             f"{placeholder}, the placeholder of the audio by its config.json, once"
         )
+    if options.compile:
+        compile_layers(model)
     return model
 
 

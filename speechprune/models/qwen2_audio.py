@@ -144,6 +144,11 @@ class Qwen2Audio(SpeechModel):
         return embeds.to(self.device)
 
     @property
+    def layers(self) -> list[torch.nn.Module]:
+        """Those of the encoder and of the decoder."""
+        return [*self.model.model.audio_tower.layers, *super().layers]
+
+    @property
     def projector(self) -> tuple[torch.Tensor, torch.Tensor | None]:
         """P and b of the linear projector."""
         linear = self.model.model.multi_modal_projector.linear

@@ -25,6 +25,7 @@ FREE_MODEL_SETTINGS = {
     "revision",
     "device",
     "device_map",
+    "compile",
     "encoder_batch_size",
     "prefill_batch_tokens",
 }

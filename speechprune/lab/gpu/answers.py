@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -18,16 +18,24 @@ from speechprune.inference.types import Answer, AnsweringOptions, Item
 from speechprune.lab.gpu.bench import Bench, Row, Rows, ask, make_samples
 from speechprune.lab.gpu.clock import peak_gigabytes, reset_peak, seconds_of
 from speechprune.lab.gpu.sizes import Case
-from speechprune.lab.speed.hugging_face_loop import answer_with_hugging_face, hugging_face_flops
+from speechprune.lab.speed.hugging_face_loop import (
+    answer_encoded_with_hugging_face,
+    answer_with_hugging_face,
+    encode_with_hugging_face,
+    encoded_once_flops,
+    hugging_face_flops,
+)
 from speechprune.models.base import SpeechModel
 from speechprune.pruning import LateInteraction, NoPruning, PruningMethod, SpeechPrune
 
-REPEATS = 3
+REPEATS = 3  # at most
+LONG_SECONDS = 2.0  # a way that takes longer is timed once, at its first run
+UNPRUNED, STORED = "unpruned", "SpeechPrune 0.2"
 METHODS: dict[str, PruningMethod] = {
-    "SpeechPrune 0.2": SpeechPrune(pruning_rate=0.2),
+    STORED: SpeechPrune(pruning_rate=0.2),
     "SpeechPrune 0.8": SpeechPrune(pruning_rate=0.8),
     "late interaction 0.2": LateInteraction(pruning_rate=0.2),
-    "unpruned": NoPruning(),
+    UNPRUNED: NoPruning(),
 }
 
 
@@ -44,12 +52,25 @@ class Way:
 def measure_answers(bench: Bench) -> Rows:
     """Seconds a question of each way; out of memory is a result too."""
     for case in bench.sizes.cases:
-        recordings = [make_samples(case.seconds, seed) for seed in range(case.num_recordings)]
-        rows: list[Row] = []
-        for way in _ways(bench, case, recordings):
+        recordings = make_recordings(case)
+        for way in [*_baselines(bench, case, recordings[0]), *_ours(bench, case, recordings, METHODS)]:
             row = _measure(bench, case, way)
-            rows.append(row)
-            yield row | _against(rows[0], row)
+            loop = bench.loops.setdefault(case, row)
+            yield row | _against(loop, row)
+
+
+def measure_compiled_answers(bench: Bench) -> Rows:
+    """SpeechPrune's answers once more, by the layers that ``measure_compiled`` compiled."""
+    some = {name: method for name, method in METHODS.items() if isinstance(method, SpeechPrune)}
+    for case in bench.sizes.cases:
+        for way in _ours(bench, case, make_recordings(case), some):
+            row = _measure(bench, case, way)
+            yield row | _against(bench.loops.get(case, row), row)
+
+
+def make_recordings(case: Case) -> list[np.ndarray]:
+    """Samples of the case's recordings."""
+    return [make_samples(case.seconds, seed) for seed in range(case.num_recordings)]
 
 
 def _measure(bench: Bench, case: Case, way: Way) -> Row:
@@ -66,7 +87,9 @@ def _measure(bench: Bench, case: Case, way: Way) -> Row:
         answers[:] = way.run()
 
     try:
-        seconds = seconds_of(bench.device, run, REPEATS)
+        seconds = seconds_of(bench.device, run, 1, warmups=0)
+        if seconds < LONG_SECONDS:
+            seconds = seconds_of(bench.device, run, min(REPEATS, bench.sizes.repeats), warmups=0)
     except torch.cuda.OutOfMemoryError:
         return row | {"seconds_per_question": None, "tflops_per_question": None, "prune_share": None}
     tflops = way.tflops if way.tflops is not None else sum(a.cost.tflops_total for a in answers)
@@ -88,45 +111,65 @@ def _against(loop: Row, row: Row) -> Row:
     return {"speed_up": speed_up, "by_flops": by_flops, "share_of_prediction": speed_up / by_flops}
 
 
-def _ways(bench: Bench, case: Case, recordings: Sequence[np.ndarray]) -> list[Way]:
-    """The Hugging Face loop first, on one recording; then ours, on all of them as one block of a job."""
-    model = bench.lm.model
-    questions = ask(case.num_questions)
-    num_windows = -(-len(recordings[0]) // model.window_samples)
-    num_tokens = round(case.seconds * model.shape.token_rate)
-    num_text = _num_text_tokens(bench, *questions[0])
-    # a question's time doesn't depend on how many there are: one is enough where each takes seconds
+def _baselines(bench: Bench, case: Case, samples: np.ndarray) -> list[Way]:
+    """What one would write with Hugging Face alone, on one recording: the loop, and encoding once."""
+    model, questions = bench.lm.model, ask(case.num_questions)
+    num_windows = -(-len(samples) // model.window_samples)
+    # a question's time in the loop doesn't depend on how many there are: of an hour one is enough
     num_asked = 1 if num_windows > 10 else case.num_questions
-    loop_flops = num_asked * hugging_face_flops(model.shape, num_windows, num_tokens + num_text)
-    ways = [
+    sizes = (model.shape, num_windows, _num_tokens(bench, case))
+    return [
         Way(
             "Hugging Face loop",
-            partial(_hugging_face_loop, bench, recordings[0], questions[:num_asked]),
+            partial(_hugging_face_loop, bench, samples, questions[:num_asked]),
             num_asked,
-            loop_flops / 1e12,
-        )
+            hugging_face_flops(*sizes, num_asked) / 1e12,
+        ),
+        Way(
+            "Hugging Face, encoding once",
+            partial(_hugging_face_once, bench, samples, questions),
+            len(questions),
+            encoded_once_flops(*sizes, len(questions)) / 1e12,
+        ),
     ]
+
+
+def _ours(
+    bench: Bench, case: Case, recordings: Sequence[np.ndarray], methods: Mapping[str, PruningMethod]
+) -> list[Way]:
+    """Ours, about all recordings as one block of a job, from samples and from stored states."""
+    questions = ask(case.num_questions)
     number = len(questions) * len(recordings)
-    for name, method in METHODS.items():
-        if name == "unpruned" and num_tokens + num_text > model.language_model.max_prompt_tokens:
-            continue
-        ways.append(Way(name, partial(answer_about, bench, recordings, questions, method), number))
-    stored = [_store(model, samples) for samples in recordings]
-    ways.append(
-        Way("SpeechPrune 0.2 from the index", partial(_answer_stored, bench, stored, questions), number)
-    )
-    return ways
+    longest = bench.lm.model.language_model.max_prompt_tokens
+    ways = [
+        Way(name, partial(answer_about, bench, recordings, questions, method), number)
+        for name, method in methods.items()
+        if name != UNPRUNED or _num_tokens(bench, case) <= longest
+    ]
+    stored = [_store(bench.lm.model, samples) for samples in recordings]
+    return [*ways, Way(f"{STORED} from the index", partial(_answer_stored, bench, stored, questions), number)]
 
 
-def _num_text_tokens(bench: Bench, question: str, choices: Sequence[str]) -> int:
-    chat = bench.lm.model.render_chat(question + " ".join(choices))
-    return len(bench.lm.model.tokenizer(chat)["input_ids"])
+def _num_tokens(bench: Bench, case: Case) -> int:
+    """Tokens of an unpruned prompt."""
+    model = bench.lm.model
+    question, choices = ask(1)[0]
+    chat = model.tokenizer(model.render_chat(question + " ".join(choices)))["input_ids"]
+    return round(case.seconds * model.shape.token_rate) + len(chat)
 
 
 def _hugging_face_loop(bench: Bench, samples: np.ndarray, questions: Sequence[Any]) -> list[Answer]:
     model, processor = bench.hugging_face
     for question, choices in questions:
         answer_with_hugging_face(model, processor, samples, question, list(choices))
+    return []
+
+
+def _hugging_face_once(bench: Bench, samples: np.ndarray, questions: Sequence[Any]) -> list[Answer]:
+    model, processor = bench.hugging_face
+    embeds = encode_with_hugging_face(model, processor, samples)
+    for question, choices in questions:
+        answer_encoded_with_hugging_face(model, processor, embeds, question, list(choices))
     return []
 
 
@@ -138,7 +181,7 @@ def answer_about(
 
 
 def _answer_stored(bench: Bench, stored: Sequence[pa.Table], questions: Sequence[Any]) -> list[Answer]:
-    return _ask_about(bench, embed_stored(bench.lm.model, stored), questions, METHODS["SpeechPrune 0.2"])
+    return _ask_about(bench, embed_stored(bench.lm.model, stored), questions, METHODS[STORED])
 
 
 def _ask_about(

@@ -12,7 +12,7 @@ import torch
 
 from speechprune.audio import SAMPLE_RATE
 from speechprune.inference.speech_lm import SpeechLM
-from speechprune.lab.gpu.sizes import Sizes, make_model_folder
+from speechprune.lab.gpu.sizes import Case, Sizes, make_model_folder
 from speechprune.lab.qwen2_audio import as_qwen2_audio
 from speechprune.models.base import SplicedPrompt
 from speechprune.models.options import DType
@@ -27,6 +27,7 @@ class Bench:
 
     - ``matrix_rates``: FLOPs a second of the products of ``decoder`` and ``encoder``, by these names.
     - ``bandwidth``: bytes a second, read and written, of a copy on the card.
+    - ``loops``: what the Hugging Face loop took, by case.
     """
 
     sizes: Sizes
@@ -35,6 +36,7 @@ class Bench:
     lm: SpeechLM
     matrix_rates: dict[str, float] = field(default_factory=dict)
     bandwidth: float = 0.0
+    loops: dict[Case, Row] = field(default_factory=dict)
 
     @property
     def hugging_face(self) -> tuple[Any, Any]:

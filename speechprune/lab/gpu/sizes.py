@@ -46,6 +46,7 @@ class Sizes:
     new_tokens: int = 64
     few_layers: int = 4  # of the model on which float32 is compared
     compared_questions: int = 64
+    compile_backend: str = "inductor"
 
 
 CARD = Sizes()
@@ -73,6 +74,7 @@ SMOKE = Sizes(
     new_tokens=10,
     few_layers=1,
     compared_questions=4,
+    compile_backend="aot_eager",  # no C compiler
 )
 
 
