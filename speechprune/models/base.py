@@ -14,6 +14,7 @@ from speechprune.audio import SAMPLE_RATE
 from speechprune.cost import ModelShape
 from speechprune.pruning import FirstLayerProjections
 from speechprune.pruning.phase1 import frame_boundaries
+from speechprune.pruning.transfers import upload
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig
@@ -215,7 +216,7 @@ class SpeechModel(ABC):
     @torch.inference_mode()
     def embed_tokens(self, token_ids: list[int]) -> torch.Tensor:
         """Embed text tokens, ``(L, D)``."""
-        embeds: torch.Tensor = self.language_model.embedding(torch.tensor(token_ids, device=self.device))
+        embeds: torch.Tensor = self.language_model.embedding(upload(token_ids, self.device))
         return embeds
 
     @torch.inference_mode()
@@ -232,7 +233,7 @@ class SpeechModel(ABC):
         """
         inputs = self.prompt_inputs(prompts, "right")
         states = self.language_model.decoder(**inputs, use_cache=False).last_hidden_state
-        last = torch.tensor([len(prompt.token_ids) - 1 for prompt in prompts], device=states.device)
+        last = upload([len(prompt.token_ids) - 1 for prompt in prompts], states.device)
         rows = torch.arange(len(prompts), device=states.device)
         logits: torch.Tensor = self.language_model.head(states[rows, last])
         return logits.float()

@@ -10,7 +10,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-import numpy as np
 import torch
 
 from speechprune.cost import DecoderShape, late_interaction_flops, phase1_flops
@@ -59,8 +58,8 @@ class Feature(Generic[Value]):
     flops: Callable[[DecoderShape, int, int], int]
 
 
-# phase 1's mean similarity of every token, s: float32, shape (N,)
-TOKEN_SCORES: Feature[np.ndarray] = Feature(
+# phase 1's mean similarity of every token, s: float32, shape (N,), on the device of the embeddings
+TOKEN_SCORES: Feature[torch.Tensor] = Feature(
     "token_scores",
     lambda inputs: list(token_scores(inputs.audio_embeds, inputs.queries)),
     lambda shape, num_tokens, num_query_tokens: phase1_flops(shape, num_tokens),

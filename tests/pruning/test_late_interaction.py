@@ -54,6 +54,7 @@ def scored_windows(draw):
     else:
         scores = generator.exponential(size=num_windows)
     token_scores = (generator.integers(-2, 3, num_tokens) / 4).astype(np.float32)
+    scores, token_scores = torch.from_numpy(scores), torch.from_numpy(token_scores)
     return scores, size, token_scores, draw(st.integers(1, num_tokens))
 
 
@@ -82,7 +83,7 @@ def test_matches_are_the_best_cosine_of_each_word_in_each_block(recording):
             for begin in range(0, len(S), size)
         ]
         assert matches.block_tokens == size
-        assert matches.best_cosines.dtype == np.float32
+        assert matches.best_cosines.dtype == torch.float32
         assert matches.best_cosines.shape == (len(expected), len(words))
         # the order of the words is the function's own
         found, expected = (np.sort(values, axis=1) for values in (matches.best_cosines, expected))
@@ -111,28 +112,33 @@ def test_windows_are_chosen_best_first_while_nearly_as_good_and_needed(drawn):
     scores, size, token_scores, num_kept = drawn
     num_tokens = len(token_scores)
     expected = set()
-    for score, window in sorted((-score, window) for window, score in enumerate(scores)):
+    for score, window in sorted((-score, window) for window, score in enumerate(scores.tolist())):
         if -score >= 0.8 * max(scores) and len(expected) < num_kept:
             expected |= set(range(window * size, min((window + 2) * size, num_tokens)))
-    chosen = choose_windows(scores, size, num_tokens, num_kept)
+    chosen = choose_windows(scores, size, num_tokens, num_kept).repeat_interleave(size)[:num_tokens]
     assert set(np.flatnonzero(chosen)) == expected
 
 
 @given(scored_windows())
 def test_the_nearest_tokens_are_kept_and_the_higher_scores_of_equally_near_ones(drawn):
     scores, size, token_scores, num_kept = drawn
-    chosen = choose_windows(scores, size, len(token_scores), num_kept)
-    distances = [min(abs(i - j) for j in np.flatnonzero(chosen)) for i in range(len(token_scores))]
-    assert distance_to_chosen(chosen).tolist() == distances
-    ranked = sorted(range(len(token_scores)), key=lambda i: (distances[i], -token_scores[i], i))
-    kept = keep_nearest(np.array(distances), token_scores, num_kept)
-    assert kept.dtype == np.int64
-    assert kept.tolist() == sorted(ranked[:num_kept])
+    num_tokens = len(token_scores)
+    chosen = choose_windows(scores, size, num_tokens, num_kept)
+    tokens = np.flatnonzero(chosen.repeat_interleave(size)[:num_tokens])
+    distances = [min(abs(i - j) for j in tokens) for i in range(num_tokens)]
+    assert distance_to_chosen(chosen, size, num_tokens).tolist() == distances
+    ranked = sorted(range(num_tokens), key=lambda i: (distances[i], -token_scores[i].item(), i))
+    for is_queued in (False, True):  # a CPU's way, a GPU's
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(late_interaction, "is_queued", lambda tensor, answer=is_queued: answer)
+            kept = keep_nearest(torch.tensor(distances), token_scores, num_kept)
+        assert kept.dtype == torch.int64
+        assert kept.tolist() == sorted(ranked[:num_kept])
 
 
 def test_a_words_weight_is_its_rarity():
     """Matched in one window of a hundred it counts 99, in one of four it counts 3: (1 - p) / p."""
-    blocks = np.zeros((201, 2), np.float32)
+    blocks = torch.zeros(201, 2)
     blocks[0:2, 0] = 0.7  # windows 0 and 1
     blocks[100:149, 1] = 0.9  # windows 99 to 148
     scores = window_scores(blocks)
@@ -225,7 +231,7 @@ def make_hour(seed):
         audio_embeds=audio_embeds,
         query_embeds=query_embeds,
         projections=None,
-        frame_starts=equal_frames(NUM_TOKENS, TOKEN_RATE),
+        frame_starts=torch.from_numpy(equal_frames(NUM_TOKENS, TOKEN_RATE)),
         item_id="hour",
         features={
             "token_scores": token_scores(audio_embeds, [query_embeds])[0],
