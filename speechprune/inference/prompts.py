@@ -6,6 +6,7 @@ import random
 import string
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Literal
 
 from speechprune.inference.chat_tokens import MARK, PromptError, tokenize_chat
@@ -102,7 +103,7 @@ def build_prompt(
     if not question.strip():
         raise PromptError("the question is empty: write one")
     user_text, spans = _word(question, choices, wording)
-    head, tail = render_chat(MARK).split(MARK)
+    head, tail = _chat_around_words(render_chat)
     chat = head + user_text + tail
     if render_chat(user_text) != chat:
         raise PromptError(
@@ -127,6 +128,12 @@ def build_prompt(
         question_ids=tokens_of(spans[0]),
         choice_ids=[token_id for span in spans[1:] for token_id in tokens_of(span)],
     )
+
+
+@lru_cache(maxsize=8)  # one a model
+def _chat_around_words(render_chat: Callable[[str], str]) -> tuple[str, str]:
+    head, tail = render_chat(MARK).split(MARK)
+    return head, tail
 
 
 def _word(
@@ -160,7 +167,8 @@ def _word(
     return text, spans + [(origin + begin, origin + end) for begin, end in choice_spans]
 
 
-def letter_token_ids(tokenizer: Any, num_choices: int) -> list[int]:
+@lru_cache(maxsize=64)
+def letter_token_ids(tokenizer: Any, num_choices: int) -> tuple[int, ...]:
     """The token of each choice's letter.
 
     Raises
@@ -174,7 +182,7 @@ def letter_token_ids(tokenizer: Any, num_choices: int) -> list[int]:
         if len(ids) != 1:
             raise PromptError(f"the tokenizer has no single token for the letter {letter}")
         token_ids.append(ids[0])
-    return token_ids
+    return tuple(token_ids)
 
 
 def choice_orders(num_choices: int, num_orders: int, item_id: str) -> list[list[int]]:

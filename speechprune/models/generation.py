@@ -9,10 +9,10 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from speechprune.models.base import SpeechModel, SplicedPrompt
 from speechprune.models.decode_graph import WARM_UP_STEPS, GraphedStep
@@ -22,6 +22,8 @@ MIN_STEPS_FOR_GRAPH = 10  # a capture takes as long as some three steps
 CACHE_MULTIPLE = 8  # of places: attention kernels copy a mask whose rows are not aligned to it
 # these attention functions hide the places of a static cache that are not filled yet
 WITH_STATIC_CACHE = ("sdpa", "eager")
+# without cuDNN's attention, which builds a plan for every shape: each batch has its own
+KERNELS = [SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]
 
 
 @torch.inference_mode()
@@ -44,8 +46,11 @@ def generate(
     text, is_gpu = model.language_model, is_on_gpu(model)
     is_static = is_gpu and text.decoder.config._attn_implementation in WITH_STATIC_CACHE
     decoding = GreedyDecoding(model, prompts, max_new_tokens, has_static_cache=is_static)
-    # compiled layers would be compiled again for each place in the cache's list
-    with _attention_kernels(is_gpu), torch.compiler.set_stance("force_eager"):
+    # compiled layers would be compiled again for each layer and length, up to a limit that scoring shares
+    with (
+        torch.compiler.set_stance("force_eager"),
+        sdpa_kernel(KERNELS) if is_gpu else contextlib.nullcontext(),
+    ):
         decoding.prefill()
         if is_gpu:
             torch.cuda.synchronize(model.device)
@@ -150,15 +155,6 @@ class GreedyDecoding:
         self.chosen.index_copy_(1, self._column, self._tokens)
         self.is_done |= (self._tokens == self._closing).any(dim=1)
         self._column += 1
-
-
-def _attention_kernels(is_gpu: bool) -> AbstractContextManager[Any]:
-    """Leave out cuDNN's attention: it builds a plan for every shape, and each batch has its own."""
-    from torch.nn.attention import SDPBackend, sdpa_kernel
-
-    if not is_gpu:
-        return contextlib.nullcontext()
-    return sdpa_kernel([SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH])
 
 
 def _up_to_closing(token_ids: list[int], closing: frozenset[int]) -> list[int]:

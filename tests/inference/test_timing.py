@@ -19,7 +19,7 @@ def clock(monkeypatch):
 
 @pytest.fixture
 def queue(monkeypatch, clock):
-    """A GPU's queue: events get the time at which they are recorded, and are there once they are waited for."""
+    """A GPU's queue: events get the time at which they are recorded. Returns those that were waited for."""
     waited = []
 
     class Event:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
@@ -12,12 +13,14 @@ from speechprune.inference.speech_lm import SpeechLM
 from speechprune.inference.types import Answer, AnsweringOptions, Item
 from speechprune.lab.gpu.bench import Bench, Rows, ask, load, make_samples
 from speechprune.lab.gpu.clock import reset_peak
+from speechprune.lab.gpu.stages import QUERY_TOKENS, prune_all, random_audio
 from speechprune.lab.qwen2_audio import as_qwen2_audio
 from speechprune.lab.speed.hugging_face_loop import answer_with_hugging_face
 from speechprune.models.options import DType
-from speechprune.pruning import NoPruning, PruningMethod, SpeechPrune
+from speechprune.pruning import LateInteraction, NoPruning, PruningMethod, SpeechPrune
 
 SECONDS = 75.0  # two full windows and a short one
+NUM_ON_CPU = 4
 
 
 def measure_agreement(bench: Bench) -> Rows:
@@ -38,6 +41,7 @@ def measure_agreement(bench: Bench) -> Rows:
         yield {"what": f"keep the same tokens alone and in a batch, {dtype}", "value": float(np.mean(same))}
         answers[dtype] = together
         del lm, audio
+    yield {"what": "keep the same tokens here and on a CPU, float32", "value": _as_on_a_cpu(bench)}
     pairs = list(zip(answers["float32"], answers["bfloat16"], strict=True))
     yield {
         "what": "predictions of bfloat16 that differ from float32's, random weights",
@@ -47,6 +51,19 @@ def measure_agreement(bench: Bench) -> Rows:
         "what": "kept tokens of float32 that bfloat16 keeps too",
         "value": float(np.mean([np.isin(a.kept_indices, b.kept_indices).mean() for a, b in pairs])),
     }
+
+
+def _as_on_a_cpu(bench: Bench) -> float:
+    """Share of questions for which two methods keep the same of the same float32 embeddings on both."""
+    width, same = bench.lm.model.shape.decoder.hidden_size, []
+    audio = random_audio(bench, SECONDS, torch.float32)
+    queries = [torch.randn(QUERY_TOKENS, width, device=bench.device) for _ in range(NUM_ON_CPU)]
+    on_cpu = dataclasses.replace(audio, embeds=audio.embeds.cpu())
+    for method in (SpeechPrune(pruning_rate=0.5), LateInteraction(pruning_rate=0.5)):
+        here = prune_all(bench.lm.model, audio, queries, method)
+        there = prune_all(bench.lm.model, on_cpu, [query.cpu() for query in queries], method)
+        same += [np.array_equal(a, b) for a, b in zip(here, there, strict=True)]
+    return float(np.mean(same))
 
 
 def _logits(lm: SpeechLM, samples: np.ndarray) -> float:
