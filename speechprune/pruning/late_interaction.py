@@ -18,6 +18,7 @@ import numpy as np
 import torch
 
 from speechprune.pruning.phase1 import ascending_keys
+from speechprune.pruning.phase2 import exact_product
 from speechprune.pruning.transfers import is_queued, upload
 
 SENTENCE_SECONDS = 5  # a window of two blocks: about a sentence
@@ -78,11 +79,13 @@ def match_words(
         return []
     device = audio_embeds.device
     words, word_of_token = torch.unique(torch.cat(list(queries)).to(device), dim=0, return_inverse=True)
-    word_directions = directions(words).T.contiguous()
+    # float16 holds whole numbers up to 2¹¹: a GPU multiplies them much faster than float32
+    dtype = torch.float16 if is_queued(words) else torch.float32
+    word_directions = directions(words).to(dtype).T.contiguous()
     size = block_tokens(token_rate)
     chunks = []
     for rows in audio_embeds.split(max(1, _ROWS_PER_CHUNK // size) * size):
-        cosines = directions(rows) @ word_directions / _STEPS**2
+        cosines = exact_product(directions(rows).to(dtype), word_directions) / _STEPS**2
         num_full = len(rows) // size * size
         chunks.append(cosines[:num_full].view(-1, size, len(words)).amax(dim=1))
         if num_full < len(rows):

@@ -80,7 +80,7 @@ def project_signs(
         where it holds them exactly.
     """
     num_dimensions, signs = audio_embeds.shape[-1], projections.signs
-    projected = _product(sign(audio_embeds, signs.dtype), signs)
+    projected = exact_product(sign(audio_embeds, signs.dtype), signs)
     if scale == "xnor":
         projected = projected * audio_embeds.float().abs().mean(dim=-1, keepdim=True) * projections.scales
     elif is_queued(signs) and (
@@ -92,8 +92,11 @@ def project_signs(
     return query, key
 
 
-def _product(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-    """Product a·b in float32, of ``(..., rows, d)`` by ``(d, columns)`` or of batches of matrices."""
+def exact_product(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+    """Product a·b in float32, of ``(..., rows, d)`` by ``(d, columns)`` or of batches of matrices.
+
+    Exact for whole numbers whose partial sums stay below 2²⁴.
+    """
     if a.dtype == torch.float32:
         return a @ b
     # half precision, which comes from a GPU alone
@@ -161,7 +164,7 @@ def received_in_batches(query: torch.Tensor, key: torch.Tensor) -> torch.Tensor:
     for some_queries, some_keys in zip(query.split(heads_at_once), key.split(heads_at_once), strict=True):
         key_T = some_keys.transpose(1, 2)
         for rows in some_queries.split(rows_at_once, dim=1):
-            logits = _product(rows, key_T)
+            logits = exact_product(rows, key_T)
             logits -= logits.amax(dim=2, keepdim=True)
             logits *= head_dim**-0.5
             # every key's column is summed in the same order: equal tokens stay equal

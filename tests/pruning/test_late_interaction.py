@@ -185,6 +185,7 @@ def test_products_of_directions_are_exact(num_dimensions):
         for u in d[:4].tolist()
     ]
     assert (d[:4] @ d[:4].T).tolist() == [[float(value) for value in row] for row in exact]
+    assert (d.half().float() == d).all()  # as a GPU multiplies them
 
 
 def test_no_query_no_matches():

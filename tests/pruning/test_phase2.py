@@ -95,7 +95,7 @@ def test_scores_are_the_attention_received_in_a_plain_loop(scale, sample):
 def as_on_a_gpu(patch, projections):
     """Let phase 2 go a GPU's way on a CPU, whose products of half precision don't come in float32."""
     patch.setattr(phase2, "is_queued", lambda tensor: True)
-    patch.setattr(phase2, "_product", lambda a, b: a.float() @ b.float())
+    patch.setattr(phase2, "exact_product", lambda a, b: a.float() @ b.float())
     return replace(projections)  # without the signs that were kept
 
 
