@@ -14,7 +14,7 @@ from speechprune.audio import SAMPLE_RATE
 from speechprune.inference.speech_lm import SpeechLM
 from speechprune.lab.gpu.sizes import Case, Sizes, make_model_folder
 from speechprune.lab.qwen2_audio import as_qwen2_audio
-from speechprune.models.base import SplicedPrompt
+from speechprune.models.base import SpeechModel, SplicedPrompt
 from speechprune.models.options import DType
 
 Row = dict[str, Any]
@@ -50,15 +50,19 @@ class Bench:
 
     def prompts(self, num_tokens: int, number: int) -> list[SplicedPrompt]:
         """Prompts of random embeddings."""
-        token = self.lm.model.language_model.audio_token_id
-        width = self.lm.model.shape.decoder.hidden_size
-        return [
-            SplicedPrompt(
-                0.02 * torch.randn(num_tokens, width, device=self.device, dtype=self.lm.model.dtype),
-                [token] * num_tokens,
-            )
-            for _ in range(number)
-        ]
+        return make_prompts(self.lm.model, num_tokens, number)
+
+
+def make_prompts(model: SpeechModel, num_tokens: int, number: int) -> list[SplicedPrompt]:
+    """Prompts of random embeddings."""
+    token, width = model.language_model.audio_token_id, model.shape.decoder.hidden_size
+    return [
+        SplicedPrompt(
+            0.02 * torch.randn(num_tokens, width, device=model.device, dtype=model.dtype),
+            [token] * num_tokens,
+        )
+        for _ in range(number)
+    ]
 
 
 def load(sizes: Sizes, folder: Path, device: str, dtype: DType, num_layers: int | None = None) -> SpeechLM:

@@ -50,13 +50,13 @@ PARTS = (
     Part("limits", measure_limits, 20),  # the first: the others' shares refer to it
     Part("prefill", measure_prefill, 30),
     Part("encoder", measure_encoder, 40),
-    Part("generation", measure_generation, 60),
     Part("answers", measure_answers, 150),
-    Part("pruning", measure_pruning, 40),
+    Part("pruning", measure_pruning, 30),
+    Part("generation", measure_generation, 60),
     Part("agreement", measure_agreement, 50),
     Part("profile", measure_profile, 30),
     Part("compiled", measure_compiled, 60),  # late, as what is compiled stays so
-    Part("compiled_answers", measure_compiled_answers, 30),
+    Part("compiled_answers", measure_compiled_answers, 40),
 )
 
 

@@ -44,7 +44,7 @@ def measure_profile(bench: Bench) -> Rows:
             run()
             synchronize(bench.device)
         events = [_seconds_of(event, on_card) for event in profiler.key_averages()]
-        events.sort(key=lambda event: -event[1])
+        events = sorted((event for event in events if event[1]), key=lambda event: -event[1])
         busy, number = sum(seconds for _, seconds, _ in events), sum(count for *_, count in events)
         for kernel, seconds, count in [("all", busy, number), *events[:NUM_KERNELS]]:
             yield {
