@@ -94,7 +94,7 @@ def _prepare_recording(
     embeds = model.embed_tokens([token_id for own in query_ids for token_id in own])
     queries = embeds.split([len(own) for own in query_ids])
     frame_starts = upload(audio.frame_starts, audio.embeds.device)
-    inputs = FeatureInputs(audio.embeds, queries, model.shape.token_rate)
+    inputs = FeatureInputs(audio.embeds, queries, query_ids, model.shape.token_rate)
     values: dict[str, Sequence[Any]] = {}
     timers: dict[str, Timer] = {}
     for feature in features_of(methods):

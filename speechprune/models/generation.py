@@ -6,24 +6,20 @@ logits of the whole prompt from ``inputs_embeds``, in others it refuses, or chan
 
 from __future__ import annotations
 
-import contextlib
 import time
 from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from speechprune.models.base import SpeechModel, SplicedPrompt
-from speechprune.models.decode_graph import WARM_UP_STEPS, GraphedStep
+from speechprune.models.base import SpeechModel, SplicedPrompt, attention_of_any_shape
+from speechprune.models.cuda_graphs import WARM_UP_STEPS, GraphedStep
 
 STEPS_BETWEEN_LOOKS = 8  # on a GPU, where a look at a result waits for all queued steps
 MIN_STEPS_FOR_GRAPH = 10  # a capture takes as long as some three steps
-CACHE_MULTIPLE = 8  # of places: attention kernels copy a mask whose rows are not aligned to it
+CACHE_MULTIPLE = 64  # of places: so that batches share few shapes, as cuDNN's attention plans for each
 # these attention functions hide the places of a static cache that are not filled yet
 WITH_STATIC_CACHE = ("sdpa", "eager")
-# without cuDNN's attention, which builds a plan for every shape: each batch has its own
-KERNELS = [SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]
 
 
 @torch.inference_mode()
@@ -47,11 +43,9 @@ def generate(
     is_static = is_gpu and text.decoder.config._attn_implementation in WITH_STATIC_CACHE
     decoding = GreedyDecoding(model, prompts, max_new_tokens, has_static_cache=is_static)
     # compiled layers would be compiled again for each layer and length, up to a limit that scoring shares
-    with (
-        torch.compiler.set_stance("force_eager"),
-        sdpa_kernel(KERNELS) if is_gpu else contextlib.nullcontext(),
-    ):
-        decoding.prefill()
+    with torch.compiler.set_stance("force_eager"):
+        with attention_of_any_shape(model.device):
+            decoding.prefill()
         if is_gpu:
             torch.cuda.synchronize(model.device)
         first_token_seconds = time.perf_counter()

@@ -29,12 +29,15 @@ class FeatureInputs:
         S, shape ``(N, D)``, N at least 1.
     queries
         T of each of Q questions, ``(L, D)``.
+    token_ids
+        The L tokens of each question, on the host.
     token_rate
         f, audio tokens a second.
     """
 
     audio_embeds: torch.Tensor
     queries: Sequence[torch.Tensor]
+    token_ids: Sequence[Sequence[int]]
     token_rate: float
 
 
@@ -68,6 +71,6 @@ TOKEN_SCORES: Feature[torch.Tensor] = Feature(
 # where the query's words are matched, for late interaction
 WORD_MATCHES: Feature[WordMatches] = Feature(
     "word_matches",
-    lambda inputs: match_words(inputs.audio_embeds, inputs.queries, inputs.token_rate),
+    lambda inputs: match_words(inputs.audio_embeds, inputs.queries, inputs.token_ids, inputs.token_rate),
     late_interaction_flops,
 )

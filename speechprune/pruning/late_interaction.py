@@ -55,7 +55,10 @@ def directions(embeds: torch.Tensor) -> torch.Tensor:
 
 
 def match_words(
-    audio_embeds: torch.Tensor, queries: Sequence[torch.Tensor], token_rate: float
+    audio_embeds: torch.Tensor,
+    queries: Sequence[torch.Tensor],
+    token_ids: Sequence[Sequence[int]],
+    token_rate: float,
 ) -> list[WordMatches]:
     """Best match of each word in each block, max over tokens i of cos(S_i, T_v), for all queries at once.
 
@@ -67,18 +70,23 @@ def match_words(
         S, shape ``(N, D)``, N at least 1.
     queries
         Q tensors T, each ``(L, D)``; a token that is repeated counts once.
+    token_ids
+        The L tokens of each query.
     token_rate
         f.
 
     Returns
     -------
     list of WordMatches
-        One a query; its words in an order that doesn't depend on the query's.
+        One a query; its words in the order of their token ids.
     """
     if not queries:
         return []
     device = audio_embeds.device
-    words, word_of_token = torch.unique(torch.cat(list(queries)).to(device), dim=0, return_inverse=True)
+    # found on the host, from the ids: a GPU would be waited for
+    vocabulary, first = np.unique(np.concatenate(token_ids), return_index=True)
+    embeds = torch.cat(list(queries)).to(device)
+    words = embeds[upload(first, device)]
     # float16 holds whole numbers up to 2¹¹: a GPU multiplies them much faster than float32
     dtype = torch.float16 if is_queued(words) else torch.float32
     word_directions = directions(words).to(dtype).T.contiguous()
@@ -91,11 +99,7 @@ def match_words(
         if num_full < len(rows):
             chunks.append(cosines[num_full:].amax(dim=0, keepdim=True))
     best_cosines = torch.cat(chunks)
-    # which columns are a query's is found on the host, in one copy there and one back
-    words_of_query = [
-        np.unique(part)
-        for part in np.split(word_of_token.cpu().numpy(), np.cumsum([len(T) for T in queries])[:-1])
-    ]
+    words_of_query = [np.searchsorted(vocabulary, np.unique(own)) for own in token_ids]
     columns = upload(np.concatenate(words_of_query), device).split([len(own) for own in words_of_query])
     return [WordMatches(best_cosines[:, own], size) for own in columns]
 

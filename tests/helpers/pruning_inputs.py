@@ -31,6 +31,8 @@ def make_inputs(num_tokens, seed=0, item_id="meeting.wav#0", frame_starts=None):
         item_id=item_id,
         features={
             "token_scores": token_scores(audio_embeds, [query_embeds])[0],
-            "word_matches": match_words(audio_embeds, [query_embeds], FRAME_TOKENS)[0],
+            "word_matches": match_words(
+                audio_embeds, [query_embeds], [range(len(query_embeds))], FRAME_TOKENS
+            )[0],
         },
     )

@@ -14,7 +14,6 @@ from speechprune.pruning.late_interaction import (
     directions,
     distance_to_chosen,
     keep_nearest,
-    match_words,
     window_scores,
 )
 from speechprune.pruning.phase1 import token_scores
@@ -63,6 +62,13 @@ def cosine(a, b):
     return float(a @ b) / lengths if lengths else 0.0
 
 
+def matches_of(audio_embeds, queries, token_rate):
+    """Equal rows are one token."""
+    ids = torch.unique(torch.cat(queries), dim=0, return_inverse=True)[1] if queries else torch.zeros(0)
+    own = ids.split([len(query) for query in queries])
+    return late_interaction.match_words(audio_embeds, queries, [part.tolist() for part in own], token_rate)
+
+
 def different_rows(query_embeds):
     return np.array(sorted({tuple(row) for row in query_embeds.double().tolist()}))
 
@@ -76,7 +82,7 @@ def test_matches_are_the_best_cosine_of_each_word_in_each_block(recording):
     audio_embeds, queries, token_rate = recording
     size = max(1, int(2.5 * token_rate))
     S = audio_embeds.double().numpy()
-    for query_embeds, matches in zip(queries, match_words(audio_embeds, queries, token_rate), strict=True):
+    for query_embeds, matches in zip(queries, matches_of(audio_embeds, queries, token_rate), strict=True):
         words = different_rows(query_embeds)
         expected = [
             [max(cosine(token, word) for token in S[begin : begin + size]) for word in words]
@@ -94,7 +100,7 @@ def test_matches_are_the_best_cosine_of_each_word_in_each_block(recording):
 @given(recordings_and_queries())
 def test_window_scores_are_squares_of_what_is_above_the_recordings_mean(recording):
     audio_embeds, queries, token_rate = recording
-    blocks = match_words(audio_embeds, queries, token_rate)[0].best_cosines
+    blocks = matches_of(audio_embeds, queries, token_rate)[0].best_cosines
     num_windows = max(1, len(blocks) - 1)
     expected = [0.0] * num_windows
     for word in range(blocks.shape[1]):
@@ -154,10 +160,10 @@ def test_a_words_weight_is_its_rarity():
 @given(recordings_and_queries(), st.randoms(use_true_random=False))
 def test_neither_the_batch_nor_the_order_of_the_words_changes_a_bit(recording, random):
     audio_embeds, queries, token_rate = recording
-    together = match_words(audio_embeds, queries, token_rate)
+    together = matches_of(audio_embeds, queries, token_rate)
     for query_embeds, matches in zip(queries, together, strict=True):
         order = random.sample(range(len(query_embeds)), len(query_embeds))
-        alone = match_words(audio_embeds, [query_embeds[order]], token_rate)[0]
+        alone = matches_of(audio_embeds, [query_embeds[order]], token_rate)[0]
         np.testing.assert_array_equal(matches.best_cosines, alone.best_cosines)
 
 
@@ -165,10 +171,10 @@ def test_neither_the_batch_nor_the_order_of_the_words_changes_a_bit(recording, r
 @given(recordings_and_queries(), st.integers(1, 100))
 def test_streaming_equals_the_whole(recording, rows_per_chunk):
     audio_embeds, queries, token_rate = recording
-    whole = match_words(audio_embeds, queries, token_rate)
+    whole = matches_of(audio_embeds, queries, token_rate)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(late_interaction, "_ROWS_PER_CHUNK", rows_per_chunk)
-        streamed = match_words(audio_embeds, queries, token_rate)
+        streamed = matches_of(audio_embeds, queries, token_rate)
     for a, b in zip(whole, streamed, strict=True):
         np.testing.assert_array_equal(a.best_cosines, b.best_cosines)
 
@@ -189,12 +195,12 @@ def test_products_of_directions_are_exact(num_dimensions):
 
 
 def test_no_query_no_matches():
-    assert match_words(torch.ones(4, 2), [], 5) == []
+    assert matches_of(torch.ones(4, 2), [], 5) == []
 
 
 def test_the_embeddings_are_left_as_they_are():
     audio_embeds, query_embeds = torch.full((9, 4), 3.0), torch.full((2, 4), 5.0)
-    match_words(audio_embeds, [query_embeds], 2)
+    matches_of(audio_embeds, [query_embeds], 2)
     assert (audio_embeds == 3).all()
     assert (query_embeds == 5).all()
 
@@ -236,7 +242,7 @@ def make_hour(seed):
         item_id="hour",
         features={
             "token_scores": token_scores(audio_embeds, [query_embeds])[0],
-            "word_matches": match_words(audio_embeds, [query_embeds], TOKEN_RATE)[0],
+            "word_matches": matches_of(audio_embeds, [query_embeds], TOKEN_RATE)[0],
         },
     )
     return inputs, needle

@@ -11,9 +11,10 @@ import torch
 from speechprune.inference.answer import answer_items
 from speechprune.inference.speech_lm import SpeechLM
 from speechprune.inference.types import Answer, AnsweringOptions, Item
-from speechprune.lab.gpu.bench import Bench, Rows, ask, load, make_prompts, make_samples
+from speechprune.lab.gpu.bench import Bench, Rows, ask, load, make_prompts
 from speechprune.lab.gpu.clock import reset_peak
 from speechprune.lab.gpu.generation import generate_unclosed, generate_with_hugging_face
+from speechprune.lab.gpu.recordings import make_samples
 from speechprune.lab.gpu.stages import QUERY_TOKENS, prune_all, random_audio
 from speechprune.lab.qwen2_audio import as_qwen2_audio
 from speechprune.lab.speed.hugging_face_loop import answer_with_hugging_face

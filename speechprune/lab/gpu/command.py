@@ -24,8 +24,9 @@ from typing import Any
 
 import torch
 
+from speechprune.lab.gpu.account import fit_seconds
 from speechprune.lab.gpu.agreement import measure_agreement
-from speechprune.lab.gpu.answers import fit_seconds, measure_answers, measure_compiled_answers
+from speechprune.lab.gpu.answers import measure_answers, measure_compiled_answers
 from speechprune.lab.gpu.bench import Bench, Rows, load
 from speechprune.lab.gpu.clock import PartTimeout, time_limit
 from speechprune.lab.gpu.compiled import measure_compiled

@@ -11,8 +11,9 @@ import torch
 from speechprune.audio import SAMPLE_RATE
 from speechprune.cost import encode_flops, paper_activation_bytes, prefill_flops
 from speechprune.inference.encode import EncodedAudio
-from speechprune.lab.gpu.bench import Bench, Rows, make_samples
+from speechprune.lab.gpu.bench import Bench, Rows
 from speechprune.lab.gpu.clock import peak_gigabytes, queued_seconds, reset_peak, seconds_of
+from speechprune.lab.gpu.recordings import make_samples
 from speechprune.lab.gpu.sizes import TABLE_I_MILLISECONDS
 from speechprune.lab.qwen2_audio import as_qwen2_audio
 from speechprune.models.base import SpeechModel, Window
@@ -168,7 +169,8 @@ def prune_all(
             query_weight=projections.query_weight.to(device),
             key_weight=projections.key_weight.to(device),
         )
-    inputs = FeatureInputs(audio.embeds, queries, model.shape.token_rate)
+    token_ids = [range(len(query)) for query in queries]
+    inputs = FeatureInputs(audio.embeds, queries, token_ids, model.shape.token_rate)
     values = {feature.name: feature.compute(inputs) for feature in method.features}
     frame_starts = upload(audio.frame_starts, device)
     results = method.prune_all(

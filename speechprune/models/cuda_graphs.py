@@ -1,4 +1,4 @@
-"""A decoding step as a CUDA graph.
+"""CUDA graphs: of a decoding step, and of the encoder's compiled layers.
 
 A step of a decoder with 32 layers launches some 1,500 kernels. From Python that takes longer than the GPU
 needs to run them; a graph launches all of them at once.
@@ -73,6 +73,24 @@ class GraphedStep:
             RuntimeWarning,
             stacklevel=2,
         )
+
+
+class GraphedCall:
+    """A function of one tensor, always of one shape, replayed from a CUDA graph."""
+
+    def __init__(self, function: Callable[[torch.Tensor], torch.Tensor], example: torch.Tensor) -> None:
+        self._argument = example.clone()
+        with _side_stream(example.device):
+            function(self._argument)  # what kernels load or allocate at their first use can't be captured
+        self._graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(self._graph, stream=_capture_stream(example.device)):
+            self._result = function(self._argument)
+
+    def __call__(self, argument: torch.Tensor) -> torch.Tensor:
+        """Return the function's result, a tensor of its own."""
+        self._argument.copy_(argument)
+        self._graph.replay()
+        return self._result.clone()
 
 
 def _capture(
