@@ -103,7 +103,7 @@ def build_prompt(
     if not question.strip():
         raise PromptError("the question is empty: write one")
     user_text, spans = _word(question, choices, wording)
-    head, tail = _chat_around_words(render_chat)
+    head, tail = render_chat(MARK).split(MARK)
     chat = head + user_text + tail
     if render_chat(user_text) != chat:
         raise PromptError(
@@ -128,12 +128,6 @@ def build_prompt(
         question_ids=tokens_of(spans[0]),
         choice_ids=[token_id for span in spans[1:] for token_id in tokens_of(span)],
     )
-
-
-@lru_cache(maxsize=8)  # one a model
-def _chat_around_words(render_chat: Callable[[str], str]) -> tuple[str, str]:
-    head, tail = render_chat(MARK).split(MARK)
-    return head, tail
 
 
 def _word(
