@@ -28,7 +28,7 @@ from speechprune.lab.speed.hugging_face_loop import (
 )
 from speechprune.pruning import LateInteraction, NoPruning, PruningMethod, SpeechPrune
 
-REPEATS = 3  # at most
+REPEATS = 2  # at most, after a first
 LONG_SECONDS = 2.0  # a way that takes longer is timed once, at its first run
 LONG_WINDOWS = 10  # of a recording of which Hugging Face is asked one question
 UNPRUNED, STORED = "unpruned", "SpeechPrune 0.2"

@@ -55,9 +55,9 @@ PARTS = (
     Part("pruning", measure_pruning, 30),
     Part("generation", measure_generation, 60),
     Part("agreement", measure_agreement, 50),
-    Part("profile", measure_profile, 30),
     Part("compiled", measure_compiled, 60),  # late, as what is compiled stays so
     Part("compiled_answers", measure_compiled_answers, 40),
+    Part("profile", measure_profile, 30),
 )
 
 

@@ -16,6 +16,8 @@ from speechprune.lab.gpu.clock import peak_gigabytes, reset_peak, seconds_of
 from speechprune.models.base import SpeechModel, SplicedPrompt
 from speechprune.models.generation import generate
 
+WARM_UP_TOKENS = 16
+
 
 def measure_generation(bench: Bench) -> Rows:
     """Tokens a second behind the prefill: ours, and Hugging Face's ``generate`` with its growing cache.
@@ -34,7 +36,7 @@ def measure_generation(bench: Bench) -> Rows:
             ("ours", partial(generate_unclosed, bench.lm.model, prompts)),
             ("Hugging Face", partial(generate_with_hugging_face, hugging_face, prompts)),
         ):
-            run(sizes.new_tokens)
+            run(min(WARM_UP_TOKENS, sizes.new_tokens))
             reset_peak(bench.device)
             # the prefill and the first token are in both, and in neither once subtracted
             seconds = _seconds(bench, partial(run, sizes.new_tokens))

@@ -19,7 +19,7 @@ NUM_KERNELS = 7
 
 
 def measure_profile(bench: Bench) -> Rows:
-    """Share of the wall time in which the card computes, and the kernels that take most of it."""
+    """Share of the wall time in which the card computes, and the kernels that take most; layers compiled."""
     model, sizes = bench.lm.model, bench.sizes
     prompts = bench.prompts(sizes.prompt_tokens[1], sizes.prompt_batch)
     windows = [Window(make_samples(model.window_seconds, seed), 0.0) for seed in range(8)]

@@ -92,7 +92,7 @@ TABLES: dict[str, tuple[str, tuple[Column, ...]]] = {
         ),
     ),
     "profile": (
-        "Kernels by time",
+        "Kernels by time, layers compiled",
         (
             ("stage", "stage", ""),
             ("kernel", "kernel", ""),
