@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from filelock import FileLock
+from safetensors import SafetensorError
 
 from speechprune.config import fetched_models_folder
 from speechprune.lab.fetch.catalogue import Catalogue, FetchedModel, FetchError
@@ -32,9 +33,10 @@ def fetch(name: str, catalogue: Catalogue) -> bool:
         cache.mkdir(parents=True, exist_ok=True)
         with FileLock(cache / "fetch.lock"):
             return _fetch(name, catalogue, cache)
-    except OSError as error:
+    except (OSError, SafetensorError) as error:  # the latter of a disk that is full, too
+        reason = getattr(error, "strerror", None) or error
         raise FetchError(
-            f"{name} can't be written to {cache} ({error.strerror or error}): make room there, or set "
+            f"{name} can't be written to {cache} ({reason}): make room there, or set "
             "SPEECHPRUNE_MODELS to another folder"
         ) from error
 
@@ -52,7 +54,7 @@ def _fetch(name: str, catalogue: Catalogue, cache: Path) -> bool:
         _fetch(part, catalogue, cache)
     if shutil.disk_usage(cache).free < model.megabytes * 1e6:
         raise FetchError(
-            f"{name} needs {model.megabytes} MB and {cache} has no such room: make some, or set "
+            f"{name} needs {model.megabytes} MB, more than {cache} has left: make room there, or set "
             "SPEECHPRUNE_MODELS to another folder"
         )
     work = cache / "unfinished"

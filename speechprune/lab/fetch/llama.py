@@ -47,7 +47,8 @@ def write_llama(folder: Path, model: Path) -> None:
     texts = {f"tokenizer.ggml.{key}" for key in ("tokens", "merges")}
     metadata, _ = read_gguf_metadata(str(model), texts)
     save_file(_weights(model, metadata), folder / "model.safetensors", metadata={"format": "pt"})
-    _make_tokenizer(metadata).save(str(folder / "tokenizer.json"))
+    tokenizer = _make_tokenizer(metadata).to_str(pretty=True)
+    (folder / "tokenizer.json").write_text(tokenizer, encoding="utf-8")
     (folder / "chat_template.jinja").write_text(metadata["tokenizer.chat_template"], encoding="utf-8")
     ids = {name: metadata[f"tokenizer.ggml.{key}_token_id"] for name, key in _SPECIAL.items()}
     tokens = metadata["tokenizer.ggml.tokens"]

