@@ -7,44 +7,21 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 
 from speechprune.cost import answer_cost
 from speechprune.inference.batching import Result, batches_by_tokens, run_in_batches
-from speechprune.inference.evidence import EvidenceSpan, find_evidence
 from speechprune.inference.prepare import PreparedQuery, prepare_queries
-from speechprune.inference.prompts import LETTERS, PromptError, letter_token_ids
+from speechprune.inference.prompts import LETTERS, letter_token_ids
+from speechprune.inference.prune import Pending, download_kept, prune_queries
 from speechprune.inference.timing import PeakMemory, Timer
 from speechprune.inference.types import Answer, AnsweringOptions, Item
 from speechprune.models.base import SpeechModel, SplicedPrompt
 from speechprune.models.generation import generate
-from speechprune.pruning import TOKEN_SCORES, PruningInputs, PruningMethod, PruningResult
-
-
-@dataclass
-class _Pending:
-    """A pruned question on its way to an answer."""
-
-    query: PreparedQuery
-    pruned: PruningResult
-    evidence: list[EvidenceSpan]
-    prune_flops: int
-    seconds_prune: float
-    letter_logits: dict[int, torch.Tensor] = field(default_factory=dict)  # by number of the order
-    generated_ids: list[int] = field(default_factory=list)
-    seconds_prefill: float = 0.0
-    seconds_generate: float = 0.0
-    peak_memory_bytes: int = 0
-
-    @property
-    def item(self) -> Item:
-        return self.query.item
-
-    def num_prompt_tokens(self, order: int) -> int:
-        return len(self.pruned.kept_indices) + self.query.prompts[order].num_text_tokens
+from speechprune.pruning import PruningMethod
+from speechprune.pruning.transfers import Download, upload
 
 
 def answer_items(
@@ -76,18 +53,19 @@ def answer_prepared(
     An exception among the queries comes back as it is.
     """
     outcomes: dict[int, Answer | Exception] = {}
-    pending: dict[int, _Pending] = {}
-    for index, query in enumerate(queries):
-        if isinstance(query, Exception):
-            outcomes[index] = query
-            continue
-        try:
-            pruned = _prune(model, query, method)
-            _check_length(model, pruned)
+    # A GPU gets all its work queued, up to the choices' logits, before the host waits for a result.
+    pending: dict[int, Pending] = {}
+    for index, pruned in enumerate(prune_queries(model, queries, method)):
+        if isinstance(pruned, Exception):
+            outcomes[index] = pruned
+        else:
             pending[index] = pruned
-        except Exception as error:  # out of memory, say: this question fails, the others go on
-            outcomes[index] = error
-    _score_choices(model, {i: one for i, one in pending.items() if one.item.choices}, outcomes)
+    fill_in_kept = download_kept(list(pending.values()))
+    fill_in_letters = _score_choices(
+        model, {i: one for i, one in pending.items() if one.item.choices}, outcomes
+    )
+    fill_in_kept()  # with evidence, while a GPU computes
+    fill_in_letters()
     _generate(model, {i: one for i, one in pending.items() if not one.item.choices}, options, outcomes)
     answered = {index: one for index, one in pending.items() if index not in outcomes}
     num_sharing = Counter(id(one.item.audio) for one in answered.values())
@@ -96,73 +74,57 @@ def answer_prepared(
     return [outcomes[index] for index in range(len(queries))]
 
 
-def _prune(model: SpeechModel, query: PreparedQuery, method: PruningMethod) -> _Pending:
-    timer = Timer(model.device)
-    audio = query.item.audio
-    names = [feature.name for feature in method.features]
-    inputs = PruningInputs(
-        audio_embeds=audio.embeds,
-        query_embeds=query.query_embeds,
-        projections=model.language_model.projections,
-        frame_starts=audio.frame_starts,
-        item_id=query.item.item_id,
-        features={name: query.features[name] for name in names},
-    )
-    pruned = method.prune(inputs)
-    evidence: list[EvidenceSpan] = []
-    if TOKEN_SCORES in method.features:
-        evidence = find_evidence(inputs[TOKEN_SCORES], pruned.kept_indices, audio.times, audio.frame_starts)
-    return _Pending(
-        query=query,
-        pruned=pruned,
-        evidence=evidence,
-        prune_flops=method.flops(
-            model.shape.decoder, inputs.num_tokens, len(query.query_embeds), pruned.num_phase1_tokens
-        ),
-        seconds_prune=timer.seconds() + sum(query.feature_seconds[name] for name in names),
-    )
-
-
-def _check_length(model: SpeechModel, one: _Pending) -> None:
-    num_tokens = max(one.num_prompt_tokens(order) for order in range(len(one.query.prompts)))
-    longest = model.language_model.max_prompt_tokens
-    if num_tokens > longest:
-        raise PromptError(
-            f"a prompt of {num_tokens:,} tokens exceeds the {longest:,} that the model takes: prune to fewer "
-            "tokens, or set start and end"
-        )
-
-
-def _splice(model: SpeechModel, one: _Pending, order: int) -> SplicedPrompt:
-    """Put the kept audio tokens into their place in the prompt."""
-    S, prompt = one.item.audio.embeds, one.query.prompts[order]
-    kept = torch.from_numpy(one.pruned.kept_indices).to(S.device)
-    parts = [model.embed_tokens(prompt.prefix_ids), S[kept], model.embed_tokens(prompt.suffix_ids)]
-    audio_ids = [model.language_model.audio_token_id] * len(kept)
-    return SplicedPrompt(torch.cat(parts), [*prompt.prefix_ids, *audio_ids, *prompt.suffix_ids])
+def _splice(model: SpeechModel, jobs: Sequence[tuple[Pending, int]]) -> list[SplicedPrompt]:
+    """Put the kept audio tokens into their places in the prompts; text tokens are embedded in one call."""
+    prompts = [one.query.prompts[order] for one, order in jobs]
+    text_ids = [ids for prompt in prompts for ids in (prompt.prefix_ids, prompt.suffix_ids)]
+    embeds = model.embed_tokens([token_id for ids in text_ids for token_id in ids])
+    parts = embeds.split([len(ids) for ids in text_ids])
+    spliced = []
+    for (one, _), prompt, prefix, suffix in zip(jobs, prompts, parts[::2], parts[1::2], strict=True):
+        audio_ids = [model.language_model.audio_token_id] * len(one.kept)
+        token_ids = [*prompt.prefix_ids, *audio_ids, *prompt.suffix_ids]
+        audio = one.item.audio.embeds[one.kept]
+        spliced.append(SplicedPrompt(torch.cat([prefix, audio, suffix]), token_ids))
+    return spliced
 
 
 def _score_choices(
-    model: SpeechModel, pending: dict[int, _Pending], outcomes: dict[int, Answer | Exception]
-) -> None:
-    """Compute the logits of the choices' letters, one prefill a prompt."""
+    model: SpeechModel, pending: dict[int, Pending], outcomes: dict[int, Answer | Exception]
+) -> Callable[[], None]:
+    """Compute the logits of the choices' letters, one prefill a prompt.
+
+    Returns what waits for them and fills them in.
+    """
+    if not pending:
+        return lambda: None
+    most = max(len(one.item.choices or ()) for one in pending.values())
+    letters = upload(letter_token_ids(model.tokenizer, most), model.device)
 
     def prefill(prompts: list[SplicedPrompt]) -> list[torch.Tensor]:
-        return list(model.next_token_logits(prompts).cpu())
+        logits = model.next_token_logits(prompts)
+        return list(logits[:, letters.to(logits.device)].to(model.device))
 
     jobs = [(index, order) for index, one in pending.items() for order in range(len(one.query.prompts))]
-    for index, order, row, seconds in _run_prompts(model, pending, jobs, prefill, outcomes):
-        one = pending[index]
-        assert one.item.choices is not None
-        letters = letter_token_ids(model.tokenizer, len(one.item.choices))
-        one.letter_logits[order] = row[letters]
-        if order != one.query.check_order:  # which no cost column counts
-            one.seconds_prefill += seconds
+    scored = list(_run_prompts(model, pending, jobs, prefill, outcomes))
+    if not scored:
+        return lambda: None
+    download = Download(torch.stack([row for _, _, row, _ in scored]))
+
+    def fill_in() -> None:
+        rows = torch.from_numpy(download.numpy())
+        for (index, order, _, timer), row in zip(scored, rows, strict=True):
+            one = pending[index]
+            one.letter_logits[order] = row[: len(one.item.choices or ())]
+            if order != one.query.check_order:  # which no cost column counts
+                one.seconds_prefill += timer.seconds()
+
+    return fill_in
 
 
 def _generate(
     model: SpeechModel,
-    pending: dict[int, _Pending],
+    pending: dict[int, Pending],
     options: AnsweringOptions,
     outcomes: dict[int, Answer | Exception],
 ) -> None:
@@ -175,43 +137,44 @@ def _generate(
         return [(token_ids, seconds_prefill) for token_ids in generated]
 
     jobs = [(index, 0) for index in pending]
-    for index, _, answer, seconds in _run_prompts(model, pending, jobs, continue_prompts, outcomes):
+    for index, _, answer, timer in _run_prompts(model, pending, jobs, continue_prompts, outcomes):
         one = pending[index]
         one.generated_ids, one.seconds_prefill = answer
-        one.seconds_generate = seconds - one.seconds_prefill
+        one.seconds_generate = timer.seconds() - one.seconds_prefill
 
 
 def _run_prompts(
     model: SpeechModel,
-    pending: dict[int, _Pending],
+    pending: dict[int, Pending],
     jobs: list[tuple[int, int]],
     run: Callable[[list[SplicedPrompt]], list[Result]],
     outcomes: dict[int, Answer | Exception],
-) -> Iterator[tuple[int, int, Result, float]]:
+) -> Iterator[tuple[int, int, Result, Timer]]:
     """Run jobs (item, number of its prompt) in batches by the model's token budget.
 
-    Yields each job with its result and its even share of its batch's seconds; an exception becomes the item's
-    outcome.
+    Yields each job with its result and the timer of its batch, which shares the seconds out evenly; an
+    exception becomes the item's outcome.
     """
 
     def run_jobs(part: list[tuple[int, int]]) -> list[Result]:
-        return run([_splice(model, pending[index], order) for index, order in part])
+        return run(_splice(model, [(pending[index], order) for index, order in part]))
 
     lengths = [pending[index].num_prompt_tokens(order) for index, order in jobs]
     for numbers in batches_by_tokens(lengths, model.prefill_batch_tokens):
         batch = [jobs[number] for number in numbers]
-        timer, memory = Timer(model.device), PeakMemory(model.device)
+        timer, memory = Timer(model.device, len(batch)), PeakMemory(model.device)
         results = run_in_batches([batch], run_jobs)
-        seconds, peak = timer.seconds() / len(batch), memory.bytes()
+        timer.stop()
+        peak = memory.bytes()
         for (index, order), result in zip(batch, results, strict=True):
             if isinstance(result, Exception):
                 outcomes[index] = result
                 continue
             pending[index].peak_memory_bytes = max(pending[index].peak_memory_bytes, peak)
-            yield index, order, result, seconds
+            yield index, order, result, timer
 
 
-def _to_answer(model: SpeechModel, one: _Pending, num_sharing: int) -> Answer:
+def _to_answer(model: SpeechModel, one: Pending, num_sharing: int) -> Answer:
     """Make the answer; encoding cost is split evenly across the recording's answers in this call."""
     choices, query = one.item.choices, one.query
     probabilities: list[float] | None = None
@@ -232,15 +195,15 @@ def _to_answer(model: SpeechModel, one: _Pending, num_sharing: int) -> Answer:
         prediction_text=text,
         permuted_prediction=permuted_prediction,
         choice_probabilities=probabilities,
-        kept_indices=one.pruned.kept_indices,
+        kept_indices=one.kept_indices,
         evidence=one.evidence,
         num_audio_tokens=len(audio.embeds),
-        num_phase1_tokens=one.pruned.num_phase1_tokens,
+        num_phase1_tokens=one.num_phase1_tokens,
         num_text_tokens=num_text_tokens,
         num_generated_tokens=len(one.generated_ids),
         cost=answer_cost(
             model.shape.decoder,
-            num_audio_tokens_kept=len(one.pruned.kept_indices),
+            num_audio_tokens_kept=len(one.kept_indices),
             num_text_tokens=num_text_tokens,
             encode_flops=audio.num_encoder_flops / num_sharing,
             prune_flops=one.prune_flops,
@@ -255,7 +218,7 @@ def _to_answer(model: SpeechModel, one: _Pending, num_sharing: int) -> Answer:
     )
 
 
-def _mean_over(one: _Pending, numbers: Sequence[int]) -> np.ndarray:
+def _mean_over(one: Pending, numbers: Sequence[int]) -> np.ndarray:
     """Average the probability of each choice over some of the orders in which the choices were put."""
     assert one.item.choices is not None
     total = np.zeros(len(one.item.choices))

@@ -7,6 +7,9 @@ from typing import TypeVar
 
 import torch
 
+MOST_PADDING = 1 / 20  # of a prompt, in a batch that is large enough
+BUSY_SHARE = 1 / 8  # of the token budget, from which on a batch is large enough: 2,048 by default on CUDA
+
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
@@ -16,14 +19,21 @@ def batches_by_tokens(lengths: Sequence[int], max_tokens: int) -> list[list[int]
 
     ``max_tokens``: padded tokens in a batch; a prompt longer than that makes a batch of its own.
 
+    A batch that is large enough to keep a GPU busy takes no prompt that would be padded by more than a
+    twentieth.
+
     Returns indices into ``lengths``, longest first: the largest batch fails first, if one has to.
     """
     batches: list[list[int]] = []
     for index in sorted(range(len(lengths)), key=lambda i: -lengths[i]):
-        if batches and lengths[batches[-1][0]] * (len(batches[-1]) + 1) <= max_tokens:
-            batches[-1].append(index)
-        else:
-            batches.append([index])
+        if batches:
+            longest = lengths[batches[-1][0]]
+            num_padded = longest * (len(batches[-1]) + 1)
+            is_alike = longest - lengths[index] <= MOST_PADDING * longest
+            if num_padded <= max_tokens and (is_alike or num_padded <= BUSY_SHARE * max_tokens):
+                batches[-1].append(index)
+                continue
+        batches.append([index])
     return batches
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from itertools import repeat
 from typing import Any, NamedTuple
 
@@ -50,7 +51,7 @@ def tokenize_chat(
     frame = chat  # with a mark for each span of words
     for begin, end in reversed(words):
         frame = frame[:begin] + MARK + frame[end:]
-    frame_tokens = _encode(tokenizer, frame)
+    frame_tokens = _encode_frame(tokenizer, frame)
     control_ids = _control_ids(tokenizer, frame_tokens) | {audio_token_id}
 
     def controls(of: list[Token]) -> list[Token]:
@@ -73,6 +74,11 @@ def tokenize_chat(
             "can't take for text: write it in another way"
         )
     return apart
+
+
+@lru_cache(maxsize=64)  # all questions with as many choices have one frame
+def _encode_frame(tokenizer: Any, frame: str) -> list[Token]:
+    return _encode(tokenizer, frame)
 
 
 def _encode(tokenizer: Any, text: str, *, split_special_tokens: bool = False) -> list[Token]:

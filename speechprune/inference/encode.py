@@ -34,8 +34,9 @@ class EncodedAudio:
         Length of the audio that was encoded.
     num_encoder_flops
         What encoding cost, with its share of windows that filled up a batch.
-    seconds_encode
-        Its share of the time that encoding took.
+    encode_timer, time_share
+        Of all recordings that were encoded together, and this one's share of it; no timer where nothing was
+        encoded.
     """
 
     embeds: torch.Tensor
@@ -43,7 +44,13 @@ class EncodedAudio:
     frame_starts: np.ndarray
     seconds: float
     num_encoder_flops: float
-    seconds_encode: float
+    encode_timer: Timer | None = None
+    time_share: float = 1.0
+
+    @property
+    def seconds_encode(self) -> float:
+        """Its share of the time that encoding took; on a GPU this waits until it is over."""
+        return 0.0 if self.encode_timer is None else self.time_share * self.encode_timer.seconds()
 
     def __repr__(self) -> str:
         return (
@@ -113,7 +120,7 @@ def encode_recordings(
     embeds = [torch.cat([S for S, _ in own]) for own in parts]
     times = [np.concatenate([part_times for _, part_times in own]) for own in parts]
     frame_starts = [model.frame_starts(own_times) for own_times in times]
-    seconds_per_window = timer.seconds() / len(windows)  # on a GPU the only place that waits for the encoder
+    timer.stop()  # nothing here waits for a GPU
     flops_per_window = encode_flops(model.shape, num_encoded) / len(windows)
     return [
         EncodedAudio(
@@ -122,7 +129,8 @@ def encode_recordings(
             frame_starts=frame_starts[i],
             seconds=len(samples) / SAMPLE_RATE,
             num_encoder_flops=len(parts[i]) * flops_per_window,
-            seconds_encode=len(parts[i]) * seconds_per_window,
+            encode_timer=timer,
+            time_share=len(parts[i]) / len(windows),
         )
         for i, samples in enumerate(recordings)
     ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 
 from speechprune.pruning.phase1 import frame_scores
 
@@ -37,7 +38,7 @@ def find_evidence(
     frame_starts
         Boundaries of the budget frames, shape ``(m + 1,)``.
     """
-    frames = frame_scores(scores, frame_starts)
+    frames = frame_scores(torch.from_numpy(scores), torch.from_numpy(frame_starts)).numpy()
     alive = np.unique(np.searchsorted(frame_starts, kept_indices, side="right") - 1)
     best = np.sort(alive[np.argsort(-frames[alive], kind="stable")[:NUM_EVIDENCE_SECONDS]])
     spans: list[EvidenceSpan] = []

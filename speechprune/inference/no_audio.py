@@ -47,7 +47,6 @@ def answer_without_audio(
         frame_starts=np.array([0, 1]),
         seconds=0.0,
         num_encoder_flops=0.0,
-        seconds_encode=0.0,
     )
     items = [
         Item(item_id=str(number), audio=audio, question=question, choices=tuple(choices))

@@ -19,11 +19,12 @@ from speechprune.inference.prompts import (
     letter_token_ids,
     moved_order,
 )
-from speechprune.inference.timing import Timer
+from speechprune.inference.timing import SecondsByName, Timer
 from speechprune.inference.types import AnsweringOptions, Item
 from speechprune.models.base import SpeechModel
 from speechprune.pruning import FeatureInputs, PruningMethod
 from speechprune.pruning.base import features_of
+from speechprune.pruning.transfers import upload
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,7 @@ class PreparedQuery:
     # number of the order that only checks whether the answer depends on the letters; None without
     check_order: int | None
     query_embeds: torch.Tensor  # T, shape ``(L, D)``
+    frame_starts: torch.Tensor  # the recording's, on the device of its embeddings
     features: Mapping[str, Any]  # values of all features that the methods need, by name
     # this question's even share of the time that each feature took, by name
     feature_seconds: Mapping[str, float]
@@ -76,6 +78,7 @@ def prepare_queries(
     return [prepared[index] for index in range(len(items))]
 
 
+@torch.inference_mode()
 def _prepare_recording(
     model: SpeechModel,
     items: dict[int, Item],
@@ -87,14 +90,18 @@ def _prepare_recording(
     if not items:
         return {}
     audio = next(iter(items.values())).audio
-    queries = [model.embed_tokens(prompts[index][0].query_ids(options.query_text)) for index in items]
-    inputs = FeatureInputs(audio.embeds, queries, model.shape.token_rate)
+    query_ids = [prompts[index][0].query_ids(options.query_text) for index in items]
+    embeds = model.embed_tokens([token_id for own in query_ids for token_id in own])
+    queries = embeds.split([len(own) for own in query_ids])
+    frame_starts = upload(audio.frame_starts, audio.embeds.device)
+    inputs = FeatureInputs(audio.embeds, queries, query_ids, model.shape.token_rate)
     values: dict[str, Sequence[Any]] = {}
-    seconds: dict[str, float] = {}
+    timers: dict[str, Timer] = {}
     for feature in features_of(methods):
-        timer = Timer(model.device)
+        timers[feature.name] = Timer(model.device, len(items))
         values[feature.name] = feature.compute(inputs)
-        seconds[feature.name] = timer.seconds() / len(items)
+        timers[feature.name].stop()
+    feature_seconds = SecondsByName(timers)
     return {
         index: PreparedQuery(
             item=item,
@@ -102,8 +109,9 @@ def _prepare_recording(
             orders=_orders(item, options),
             check_order=options.permute_choices if item.choices and options.permuted_check else None,
             query_embeds=T,
+            frame_starts=frame_starts,
             features={name: own[number] for name, own in values.items()},
-            feature_seconds=seconds,
+            feature_seconds=feature_seconds,
         )
         for number, ((index, item), T) in enumerate(zip(items.items(), queries, strict=True))
     }

@@ -6,6 +6,7 @@ import random
 import string
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Literal
 
 from speechprune.inference.chat_tokens import MARK, PromptError, tokenize_chat
@@ -160,7 +161,8 @@ def _word(
     return text, spans + [(origin + begin, origin + end) for begin, end in choice_spans]
 
 
-def letter_token_ids(tokenizer: Any, num_choices: int) -> list[int]:
+@lru_cache(maxsize=64)
+def letter_token_ids(tokenizer: Any, num_choices: int) -> tuple[int, ...]:
     """The token of each choice's letter.
 
     Raises
@@ -174,7 +176,7 @@ def letter_token_ids(tokenizer: Any, num_choices: int) -> list[int]:
         if len(ids) != 1:
             raise PromptError(f"the tokenizer has no single token for the letter {letter}")
         token_ids.append(ids[0])
-    return token_ids
+    return tuple(token_ids)
 
 
 def choice_orders(num_choices: int, num_orders: int, item_id: str) -> list[list[int]]:

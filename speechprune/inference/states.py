@@ -102,16 +102,18 @@ def embed_stored(model: SpeechModel, recordings: Sequence[pa.Table]) -> list[Enc
                 f"{windows[0]['recording']} is silent throughout: check the microphone or the channel it was "
                 "taken from"
             )
-        embeds, num_projected = _project(model, windows)
+        parts, num_projected = _project(model, windows)
+        embeds = torch.cat(parts)
+        timer.stop()
         times = np.concatenate([load_times(window) for window in windows])
         encoded.append(
             EncodedAudio(
-                embeds=torch.cat(embeds),
+                embeds=embeds,
                 times=times,
                 frame_starts=model.frame_starts(times),
                 seconds=windows[-1]["end_seconds"] - windows[0]["start_seconds"],
                 num_encoder_flops=model.shape.encoder.project_flops(num_projected),
-                seconds_encode=timer.seconds(),
+                encode_timer=timer,
             )
         )
     return encoded

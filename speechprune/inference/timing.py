@@ -5,29 +5,64 @@ from __future__ import annotations
 import contextlib
 import resource
 import time
+from collections.abc import Iterator, Mapping
 
 import torch
 
 
 class Timer:
-    """Seconds since it was made; on a GPU the queued work is waited for first."""
+    """Seconds from when it was made to ``stop``; on a GPU of the work queued in between, without waiting.
 
-    def __init__(self, device: torch.device) -> None:
+    ``num_sharing``: how many share them evenly; ``seconds`` is the share of one.
+    """
+
+    def __init__(self, device: torch.device, num_sharing: int = 1) -> None:
         self._device = device
-        self._start = self._now()
+        self._num_sharing = num_sharing
+        self._made = time.perf_counter()
+        self._start = self._mark()
+        self._end: float | torch.cuda.Event | None = None
+
+    def stop(self) -> None:
+        """Set the end."""
+        self._end = self._mark()
 
     def seconds(self) -> float:
-        """Elapsed seconds."""
-        return self._now() - self._start
+        """Elapsed seconds, until now without ``stop``; on a GPU the end is waited for."""
+        end = self._mark() if self._end is None else self._end
+        if isinstance(self._start, float):
+            assert isinstance(end, float)
+            return (end - self._start) / self._num_sharing
+        assert isinstance(end, torch.cuda.Event)
+        end.synchronize()
+        return self._start.elapsed_time(end) / 1000 / self._num_sharing
 
     def seconds_until(self, moment: float) -> float:
-        """Seconds from the start to a ``perf_counter`` reading."""
-        return moment - self._start
+        """Seconds, not shared, to a ``perf_counter`` reading; on a GPU with nothing queued at the start."""
+        return moment - self._made
 
-    def _now(self) -> float:
-        if self._device.type == "cuda":
-            torch.cuda.synchronize(self._device)
-        return time.perf_counter()
+    def _mark(self) -> float | torch.cuda.Event:
+        if self._device.type != "cuda":
+            return time.perf_counter()
+        event = torch.cuda.Event(enable_timing=True)
+        event.record(torch.cuda.current_stream(self._device))
+        return event
+
+
+class SecondsByName(Mapping[str, float]):
+    """Seconds of stopped timers, read when they are asked for."""
+
+    def __init__(self, timers: Mapping[str, Timer]) -> None:
+        self._timers = timers
+
+    def __getitem__(self, name: str) -> float:
+        return self._timers[name].seconds()
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._timers)
+
+    def __len__(self) -> int:
+        return len(self._timers)
 
 
 class PeakMemory:

@@ -2,23 +2,36 @@
 
 from __future__ import annotations
 
+import contextlib
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 import numpy as np
 import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from speechprune.audio import SAMPLE_RATE
 from speechprune.cost import ModelShape
 from speechprune.pruning import FirstLayerProjections
 from speechprune.pruning.phase1 import frame_boundaries
+from speechprune.pruning.transfers import upload
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig
 
     from speechprune.models.source import ModelSource
+
+
+# all but cuDNN's attention, which is faster but takes some 40 ms to plan for each shape that is new to it
+_KERNELS_OF_ANY_SHAPE = [SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]
+
+
+def attention_of_any_shape(device: torch.device) -> AbstractContextManager[None]:
+    """Choose attention kernels for batches of prompts, nearly each of which has a shape of its own."""
+    return sdpa_kernel(_KERNELS_OF_ANY_SHAPE) if device.type == "cuda" else contextlib.nullcontext()
 
 
 @dataclass(frozen=True)
@@ -141,6 +154,10 @@ class SpeechModel(ABC):
         """Layers that ``torch.compile`` may compile one by one: here the decoder's; a family adds its own."""
         return list(self.language_model.decoder.layers)
 
+    def graph_encoder(self) -> bool:
+        """Replay full batches of the encoder from a CUDA graph; returns whether the family can: here not."""
+        return False
+
     def frame_starts(self, times: np.ndarray) -> np.ndarray:
         """Group a recording's tokens to the budget frames of phase 1, see ``frame_boundaries``.
 
@@ -215,7 +232,7 @@ class SpeechModel(ABC):
     @torch.inference_mode()
     def embed_tokens(self, token_ids: list[int]) -> torch.Tensor:
         """Embed text tokens, ``(L, D)``."""
-        embeds: torch.Tensor = self.language_model.embedding(torch.tensor(token_ids, device=self.device))
+        embeds: torch.Tensor = self.language_model.embedding(upload(token_ids, self.device))
         return embeds
 
     @torch.inference_mode()
@@ -231,8 +248,9 @@ class SpeechModel(ABC):
             float32, shape ``(len(prompts), V)``.
         """
         inputs = self.prompt_inputs(prompts, "right")
-        states = self.language_model.decoder(**inputs, use_cache=False).last_hidden_state
-        last = torch.tensor([len(prompt.token_ids) - 1 for prompt in prompts], device=states.device)
+        with attention_of_any_shape(self.device):
+            states = self.language_model.decoder(**inputs, use_cache=False).last_hidden_state
+        last = upload([len(prompt.token_ids) - 1 for prompt in prompts], states.device)
         rows = torch.arange(len(prompts), device=states.device)
         logits: torch.Tensor = self.language_model.head(states[rows, last])
         return logits.float()

@@ -17,7 +17,7 @@ _PROMPTS = ((2, 64), (3, 96))  # number and tokens: at the second sizes torch ma
 def compile_layers(model: SpeechModel, backend: str | Callable[..., Any] = "inductor") -> None:
     """Compile the layers one by one, and run them once: layers of a kind share one compilation.
 
-    Short windows and single prompts are compiled when the first of them comes. Generation runs uncompiled.
+    A single prompt is compiled when the first comes. Generation runs uncompiled.
 
     - ``backend``: of ``torch.compile``.
 
@@ -28,13 +28,16 @@ def compile_layers(model: SpeechModel, backend: str | Callable[..., Any] = "indu
     """
     for layer in model.layers:
         layer.compile(backend=backend)
-    window = Window(np.zeros(model.window_samples, np.int16), 0.0)
+    lengths = (model.window_samples, model.window_samples // 2)
     audio_id, width = model.language_model.audio_token_id, model.shape.decoder.hidden_size
     try:
-        model.embed_windows([window] * model.encoder_batch_size)
+        for length in lengths:
+            model.embed_windows([Window(np.zeros(length, np.int16), 0.0)] * model.encoder_batch_size)
         for number, length in _PROMPTS:
             embeds = torch.zeros(length, width, dtype=model.dtype, device=model.device)
             model.next_token_logits([SplicedPrompt(embeds, [audio_id] * length)] * number)
+        if model.device.type == "cuda":
+            model.graph_encoder()
     except torch.cuda.OutOfMemoryError:
         raise
     except Exception as error:

@@ -9,17 +9,18 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
 
-from speechprune.models.base import SpeechModel, SplicedPrompt
-from speechprune.models.decode_graph import WARM_UP_STEPS, GraphedStep
+from speechprune.models.base import SpeechModel, SplicedPrompt, attention_of_any_shape
+from speechprune.models.cuda_graphs import WARM_UP_STEPS, GraphedStep
 
 STEPS_BETWEEN_LOOKS = 8  # on a GPU, where a look at a result waits for all queued steps
 MIN_STEPS_FOR_GRAPH = 10  # a capture takes as long as some three steps
-CACHE_MULTIPLE = 8  # of places: attention kernels copy a mask whose rows are not aligned to it
+CACHE_MULTIPLE = 64  # of places: so that batches share few shapes
+# from so many prompts on, cuDNN's attention, twice as fast, is worth up to half a second of planning a shape
+MIN_PROMPTS_FOR_CUDNN = 16
 # these attention functions hide the places of a static cache that are not filled yet
 WITH_STATIC_CACHE = ("sdpa", "eager")
 
@@ -44,9 +45,10 @@ def generate(
     text, is_gpu = model.language_model, is_on_gpu(model)
     is_static = is_gpu and text.decoder.config._attn_implementation in WITH_STATIC_CACHE
     decoding = GreedyDecoding(model, prompts, max_new_tokens, has_static_cache=is_static)
-    # compiled layers would be compiled again for each place in the cache's list
-    with _attention_kernels(is_gpu), torch.compiler.set_stance("force_eager"):
-        decoding.prefill()
+    # compiled layers would be compiled again for each layer and length, up to a limit that scoring shares
+    with torch.compiler.set_stance("force_eager"):
+        with attention_of_any_shape(model.device):
+            decoding.prefill()
         if is_gpu:
             torch.cuda.synchronize(model.device)
         first_token_seconds = time.perf_counter()
@@ -55,11 +57,13 @@ def generate(
         if is_gpu and num_steps >= MIN_STEPS_FOR_GRAPH and decoding.fits_graph:
             step = GraphedStep(decoding.step, text.decoder, model.device)
         until_look = WARM_UP_STEPS if is_gpu else 1  # a graph for closed answers would be in vain
-        while num_steps and not decoding.is_done.all():
-            for _ in range(min(until_look, num_steps)):
-                step()
-                num_steps -= 1
-            until_look = STEPS_BETWEEN_LOOKS if is_gpu else 1
+        is_large = len(prompts) >= MIN_PROMPTS_FOR_CUDNN
+        with contextlib.nullcontext() if is_large else attention_of_any_shape(model.device):
+            while num_steps and not decoding.is_done.all():
+                for _ in range(min(until_look, num_steps)):
+                    step()
+                    num_steps -= 1
+                until_look = STEPS_BETWEEN_LOOKS if is_gpu else 1
     rows = decoding.chosen[:, : max_new_tokens - num_steps].tolist()
     return [_up_to_closing(row, text.end_token_ids) for row in rows], first_token_seconds
 
@@ -150,15 +154,6 @@ class GreedyDecoding:
         self.chosen.index_copy_(1, self._column, self._tokens)
         self.is_done |= (self._tokens == self._closing).any(dim=1)
         self._column += 1
-
-
-def _attention_kernels(is_gpu: bool) -> AbstractContextManager[Any]:
-    """Leave out cuDNN's attention: it builds a plan for every shape, and each batch has its own."""
-    from torch.nn.attention import SDPBackend, sdpa_kernel
-
-    if not is_gpu:
-        return contextlib.nullcontext()
-    return sdpa_kernel([SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH])
 
 
 def _up_to_closing(token_ids: list[int], closing: frozenset[int]) -> list[int]:

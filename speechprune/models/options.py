@@ -40,8 +40,8 @@ class ModelOptions:
     random_weights
         The architecture with seeded random weights: for load tests; its answers mean nothing.
     encoder_batch_size
-        Windows in an encoder batch, always of this one shape. Default: 8 on CUDA, 1 on CPUs, where a window
-        alone fills the cores.
+        Windows in an encoder batch, always of this one shape. Default: 4 on CUDA, where more are
+        no faster, and 1 on CPUs, where a window alone fills the cores.
     prefill_batch_tokens
         Padded prompt tokens in a prefill batch. Default: 16,384 on CUDA, 1 prompt at a time on CPUs.
     """

@@ -39,7 +39,7 @@ class ModelSource:
         is_gpu = self.device == "cuda"
         return {
             "name": self.options.path,
-            "encoder_batch_size": self.options.encoder_batch_size or (8 if is_gpu else 1),
+            "encoder_batch_size": self.options.encoder_batch_size or (4 if is_gpu else 1),
             "prefill_batch_tokens": self.options.prefill_batch_tokens or (16_384 if is_gpu else 1),
         }
 

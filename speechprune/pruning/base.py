@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, get_args, get_origin, get_type_hints
 
@@ -30,8 +30,9 @@ class PruningInputs:
     projections
         W_Q and W_K of the first decoder layer.
     frame_starts
-        Boundaries of the m budget frames (seconds), int64, shape ``(m + 1,)``: frame i holds the tokens from
-        ``frame_starts[i]`` up to ``frame_starts[i + 1]``, at least one.
+        Boundaries of the m budget frames (seconds), int64, shape ``(m + 1,)``, on the device of the
+        embeddings: frame i holds the tokens from ``frame_starts[i]`` up to ``frame_starts[i + 1]``, at least
+        one.
     item_id
         Seeds the random methods, so that an item keeps its tokens on any worker.
     features
@@ -41,7 +42,7 @@ class PruningInputs:
     audio_embeds: torch.Tensor
     query_embeds: torch.Tensor
     projections: FirstLayerProjections
-    frame_starts: np.ndarray
+    frame_starts: torch.Tensor
     item_id: str
     features: Mapping[str, Any] = field(default_factory=dict)
 
@@ -59,9 +60,13 @@ class PruningInputs:
 
 @dataclass(frozen=True)
 class PruningResult:
-    """The tokens kept, ascending and unique, and how many phase 1 left (None without phase 1)."""
+    """The tokens kept, ascending and unique, and how many phase 1 left (None without phase 1).
 
-    kept_indices: np.ndarray
+    ``kept_indices``: int64, a tensor or an array; best a tensor on the device of the embeddings, as bringing
+    them to the host waits for a GPU.
+    """
+
+    kept_indices: torch.Tensor | np.ndarray
     num_phase1_tokens: int | None = None
 
 
@@ -85,6 +90,11 @@ class PruningMethod(ABC):
 
     phase1_budget: int = 750
 
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        if "keep" in vars(cls) and "keep_all" not in vars(cls):  # another rule than the inherited keep_all's
+            cls.keep_all = PruningMethod.keep_all  # type: ignore[method-assign]
+
     def __post_init__(self) -> None:
         if self.phase1_budget < 1:
             raise ValueError(f"phase1_budget is {self.phase1_budget}: give at least 1 token")
@@ -101,6 +111,13 @@ class PruningMethod(ABC):
     def keep(self, inputs: PruningInputs, num_kept: int) -> PruningResult:
         """Choose exactly ``num_kept`` tokens, 1 to N (``allocation: floor`` may find fewer)."""
 
+    def keep_all(self, inputs: Sequence[PruningInputs], num_kept: int) -> list[PruningResult]:
+        """Choose for several questions about one recording as ``keep`` does for each; here one by one.
+
+        A GPU is faster where it is asked for all of them at once.
+        """
+        return [self.keep(own, num_kept) for own in inputs]
+
     def flops(
         self, shape: DecoderShape, num_tokens: int, num_query_tokens: int, num_phase1_tokens: int | None
     ) -> int:
@@ -109,7 +126,11 @@ class PruningMethod(ABC):
 
     def prune(self, inputs: PruningInputs) -> PruningResult:
         """Choose as many tokens as the settings say."""
-        return self.keep(inputs, self.num_kept(inputs.num_tokens))
+        return self.prune_all([inputs])[0]
+
+    def prune_all(self, inputs: Sequence[PruningInputs]) -> list[PruningResult]:
+        """Choose as many tokens as the settings say, for each of some questions about one recording."""
+        return self.keep_all(inputs, self.num_kept(inputs[0].num_tokens))
 
     @property
     def rate(self) -> float | None:

@@ -10,7 +10,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-import numpy as np
 import torch
 
 from speechprune.cost import DecoderShape, late_interaction_flops, phase1_flops
@@ -30,12 +29,15 @@ class FeatureInputs:
         S, shape ``(N, D)``, N at least 1.
     queries
         T of each of Q questions, ``(L, D)``.
+    token_ids
+        The L tokens of each question, on the host.
     token_rate
         f, audio tokens a second.
     """
 
     audio_embeds: torch.Tensor
     queries: Sequence[torch.Tensor]
+    token_ids: Sequence[Sequence[int]]
     token_rate: float
 
 
@@ -59,8 +61,8 @@ class Feature(Generic[Value]):
     flops: Callable[[DecoderShape, int, int], int]
 
 
-# phase 1's mean similarity of every token, s: float32, shape (N,)
-TOKEN_SCORES: Feature[np.ndarray] = Feature(
+# phase 1's mean similarity of every token, s: float32, shape (N,), on the device of the embeddings
+TOKEN_SCORES: Feature[torch.Tensor] = Feature(
     "token_scores",
     lambda inputs: list(token_scores(inputs.audio_embeds, inputs.queries)),
     lambda shape, num_tokens, num_query_tokens: phase1_flops(shape, num_tokens),
@@ -69,6 +71,6 @@ TOKEN_SCORES: Feature[np.ndarray] = Feature(
 # where the query's words are matched, for late interaction
 WORD_MATCHES: Feature[WordMatches] = Feature(
     "word_matches",
-    lambda inputs: match_words(inputs.audio_embeds, inputs.queries, inputs.token_rate),
+    lambda inputs: match_words(inputs.audio_embeds, inputs.queries, inputs.token_ids, inputs.token_rate),
     late_interaction_flops,
 )

@@ -17,7 +17,9 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from speechprune.pruning.phase2 import keep_highest
+from speechprune.pruning.phase1 import ascending_keys
+from speechprune.pruning.phase2 import exact_product
+from speechprune.pruning.transfers import is_queued, upload
 
 SENTENCE_SECONDS = 5  # a window of two blocks: about a sentence
 NEARLY_BEST = 0.8  # share of the best window's score that makes another one worth keeping
@@ -31,7 +33,7 @@ class WordMatches:
     """Where a query's words are matched in a recording: all that is kept of one pass over it."""
 
     # max over a block's tokens i of cos(S_i, T_v), for every block and word v: float32, ``(B, V)``
-    best_cosines: np.ndarray
+    best_cosines: torch.Tensor
     block_tokens: int  # tokens in a block; the last may be short
 
 
@@ -53,7 +55,10 @@ def directions(embeds: torch.Tensor) -> torch.Tensor:
 
 
 def match_words(
-    audio_embeds: torch.Tensor, queries: Sequence[torch.Tensor], token_rate: float
+    audio_embeds: torch.Tensor,
+    queries: Sequence[torch.Tensor],
+    token_ids: Sequence[Sequence[int]],
+    token_rate: float,
 ) -> list[WordMatches]:
     """Best match of each word in each block, max over tokens i of cos(S_i, T_v), for all queries at once.
 
@@ -65,33 +70,41 @@ def match_words(
         S, shape ``(N, D)``, N at least 1.
     queries
         Q tensors T, each ``(L, D)``; a token that is repeated counts once.
+    token_ids
+        The L tokens of each query.
     token_rate
         f.
 
     Returns
     -------
     list of WordMatches
-        One a query; its words in an order that doesn't depend on the query's.
+        One a query; its words in the order of their token ids.
     """
     if not queries:
         return []
     device = audio_embeds.device
-    words, word_of_token = torch.unique(torch.cat(list(queries)).to(device), dim=0, return_inverse=True)
-    word_directions = directions(words).T.contiguous()
+    # found on the host, from the ids: a GPU would be waited for
+    vocabulary, first = np.unique(np.concatenate(token_ids), return_index=True)
+    embeds = torch.cat(list(queries)).to(device)
+    words = embeds[upload(first, device)]
+    # float16 holds whole numbers up to 2¹¹: a GPU multiplies them much faster than float32
+    dtype = torch.float16 if is_queued(words) else torch.float32
+    word_directions = directions(words).to(dtype).T.contiguous()
     size = block_tokens(token_rate)
     chunks = []
     for rows in audio_embeds.split(max(1, _ROWS_PER_CHUNK // size) * size):
-        cosines = directions(rows) @ word_directions / _STEPS**2
+        cosines = exact_product(directions(rows).to(dtype), word_directions) / _STEPS**2
         num_full = len(rows) // size * size
         chunks.append(cosines[:num_full].view(-1, size, len(words)).amax(dim=1))
         if num_full < len(rows):
             chunks.append(cosines[num_full:].amax(dim=0, keepdim=True))
-    best_cosines = torch.cat(chunks).cpu().numpy()
-    words_of_query = [part.unique().cpu().numpy() for part in word_of_token.split([len(T) for T in queries])]
-    return [WordMatches(best_cosines[:, own], size) for own in words_of_query]
+    best_cosines = torch.cat(chunks)
+    words_of_query = [np.searchsorted(vocabulary, np.unique(own)) for own in token_ids]
+    columns = upload(np.concatenate(words_of_query), device).split([len(own) for own in words_of_query])
+    return [WordMatches(best_cosines[:, own], size) for own in columns]
 
 
-def window_scores(best_cosines: np.ndarray) -> np.ndarray:
+def window_scores(best_cosines: torch.Tensor) -> torch.Tensor:
     """How much more than other windows a window matches, M_w = Σ_v max(0, z_wv)².
 
     z_wv = (m_wv - mean_w m_wv) / deviation_w m_wv, with m_wv the best cosine of word v in window w. Each
@@ -106,27 +119,28 @@ def window_scores(best_cosines: np.ndarray) -> np.ndarray:
 
     Returns
     -------
-    numpy.ndarray
+    torch.Tensor
         float64, shape ``(W,)``; window w is the blocks w and w + 1.
     """
     m = window_maxima(best_cosines)
-    return sum_of_squares(m, m.mean(axis=0), m.std(axis=0))
+    mean = m.mean(dim=0)
+    return sum_of_squares(m, mean, (m - mean).square().mean(dim=0).sqrt())
 
 
-def window_maxima(best_cosines: np.ndarray) -> np.ndarray:
+def window_maxima(best_cosines: torch.Tensor) -> torch.Tensor:
     """m_wv, the best cosine of word v in window w: of its two blocks; float64, ``(B, V)`` to ``(W, V)``."""
-    m = best_cosines.astype(np.float64)
-    return np.maximum(m[:-1], m[1:]) if len(m) > 1 else m
+    m = best_cosines.double()
+    return m[:-1].maximum(m[1:]) if len(m) > 1 else m
 
 
-def sum_of_squares(m: np.ndarray, mean: np.ndarray, deviation: np.ndarray) -> np.ndarray:
+def sum_of_squares(m: torch.Tensor, mean: torch.Tensor, deviation: torch.Tensor) -> torch.Tensor:
     """Σ_v max(0, z_wv)², z_wv = (m_wv - mean_v) / deviation_v; float64, ``(W, V)`` to ``(W,)``."""
-    z = (m - mean) / np.maximum(deviation, _SMALLEST)
-    return np.square(np.maximum(z, 0.0)).sum(axis=1)
+    z = (m - mean) / deviation.clamp(min=_SMALLEST)
+    return z.clamp(min=0.0).square().sum(dim=1)
 
 
-def choose_windows(scores: np.ndarray, block_tokens: int, num_tokens: int, num_kept: int) -> np.ndarray:
-    """Tokens of the windows that score nearly as high as the best, M_w ≥ 0.8 · max M.
+def choose_windows(scores: torch.Tensor, block_tokens: int, num_tokens: int, num_kept: int) -> torch.Tensor:
+    """Blocks of the windows that score nearly as high as the best, M_w ≥ 0.8 · max M.
 
     The best comes first, equal ones in the order of time, and none after there are enough tokens: a
     clear case is one window, a doubtful one as many as the prompt can hold.
@@ -144,27 +158,40 @@ def choose_windows(scores: np.ndarray, block_tokens: int, num_tokens: int, num_k
 
     Returns
     -------
-    numpy.ndarray
-        bool, shape ``(N,)``.
+    torch.Tensor
+        bool, shape ``(B,)``.
     """
-    chosen = np.zeros(num_tokens, bool)
-    for window in np.argsort(-scores, kind="stable"):
-        if scores[window] < NEARLY_BEST * scores.max() or chosen.sum() >= num_kept:
-            break
-        chosen[window * block_tokens : (window + 2) * block_tokens] = True
-    return chosen
+    num_windows, num_blocks = len(scores), -(-num_tokens // block_tokens)
+    ranked = scores.sort(descending=True, stable=True)
+    places = torch.arange(num_windows, device=scores.device)
+    rank = torch.empty_like(places).scatter(0, ranked.indices, places)
+    # a block comes with the better of the two windows that it is in
+    neighbours = torch.nn.functional.pad(rank, (1, 1), value=num_windows)
+    rank_of_block = neighbours[:num_blocks].minimum(neighbours[1 : num_blocks + 1])
+    sizes = torch.full_like(rank_of_block, block_tokens)
+    sizes[-1] = num_tokens - (num_blocks - 1) * block_tokens
+    num_new = torch.zeros_like(rank).scatter_add(0, rank_of_block, sizes)
+    num_before = num_new.cumsum(dim=0) - num_new
+    is_chosen = (ranked.values >= NEARLY_BEST * ranked.values[0]) & (num_before < num_kept)
+    return is_chosen[rank_of_block]
 
 
-def distance_to_chosen(chosen: np.ndarray) -> np.ndarray:
-    """How far the nearest chosen token is, d_i = min over chosen j of |i - j|; int64, shape ``(N,)``."""
-    num_tokens = len(chosen)
-    positions = np.arange(num_tokens)
-    before = np.maximum.accumulate(np.where(chosen, positions, -num_tokens))
-    after = np.minimum.accumulate(np.where(chosen, positions, 2 * num_tokens)[::-1])[::-1]
-    return np.minimum(positions - before, after - positions)
+def distance_to_chosen(chosen: torch.Tensor, block_tokens: int, num_tokens: int) -> torch.Tensor:
+    """How far the nearest token of a chosen block is, d_i = min over such j of |i - j|; int64, ``(N,)``.
+
+    - ``chosen``: bool, shape ``(B,)``.
+    """
+    blocks = torch.arange(len(chosen), device=chosen.device)
+    far = 2 * num_tokens
+    ends = torch.where(chosen, (blocks + 1) * block_tokens - 1, -far).cummax(dim=0).values
+    starts = torch.where(chosen, blocks * block_tokens, far).flip(0).cummin(dim=0).values.flip(0)
+    tokens = torch.arange(num_tokens, device=chosen.device)
+    before, after = (edges.repeat_interleave(block_tokens)[:num_tokens] for edges in (ends, starts))
+    # inside a chosen block both are negative or zero
+    return (tokens - before).minimum(after - tokens).clamp_(min=0)
 
 
-def keep_nearest(distances: np.ndarray, scores: np.ndarray, num_kept: int) -> np.ndarray:
+def keep_nearest(distances: torch.Tensor, scores: torch.Tensor, num_kept: int) -> torch.Tensor:
     """The k tokens nearest to the chosen ones, ties to the higher phase 1 score, then to the earlier.
 
     Where the chosen windows hold more than k tokens, phase 1's score decides inside them; where they hold
@@ -181,10 +208,13 @@ def keep_nearest(distances: np.ndarray, scores: np.ndarray, num_kept: int) -> np
 
     Returns
     -------
-    numpy.ndarray
+    torch.Tensor
         int64 token indices, ascending.
     """
-    farthest = np.partition(distances, num_kept - 1)[num_kept - 1]
+    if is_queued(distances):  # a GPU would wait for the number of those that are near
+        return ascending_keys(distances, scores).argsort(stable=True)[:num_kept].sort().values
+    farthest = np.partition(distances.numpy(), num_kept - 1)[num_kept - 1]
     # few of an hour's tokens: sorting all takes five times as long
-    near = np.flatnonzero(distances <= farthest)
-    return near[keep_highest(num_kept, -distances[near], scores[near])]
+    near = (distances <= farthest).nonzero()[:, 0]
+    order = ascending_keys(distances[near], scores[near]).argsort(stable=True)
+    return near[order[:num_kept].sort().values]

@@ -12,6 +12,8 @@ from typing import Literal
 import numpy as np
 import torch
 
+from speechprune.pruning.transfers import is_queued
+
 Allocation = Literal["fill", "floor"]
 
 _ROWS_PER_CHUNK = 8192  # float64 copies of S are made this many rows at a time
@@ -20,24 +22,25 @@ _ROUNDING_SECONDS = 1e-6  # of token times
 _SCORE_STEP = 2.0**-24  # scores lie in [-1, 1]: float32 holds every multiple of this exactly
 
 
-def mean_query_direction(query_embeds: torch.Tensor) -> torch.Tensor:
-    """Mean of the normalised query embeddings, t̄ = (1/L) Σ_j T_j / ‖T_j‖ (Eq 4, text side).
+def mean_query_directions(queries: Sequence[torch.Tensor]) -> torch.Tensor:
+    """Mean of each query's normalised embeddings, t̄ = (1/L) Σ_j T_j / ‖T_j‖ (Eq 4, text side).
 
     Parameters
     ----------
-    query_embeds
-        T, shape ``(L, D)``, L at least 1.
+    queries
+        Q tensors T, each ``(L, D)``, L at least 1.
 
     Returns
     -------
     torch.Tensor
-        float64, shape ``(D,)``.
+        float64, shape ``(D, Q)``.
     """
-    T = query_embeds.double()
-    return (T / T.norm(dim=-1, keepdim=True).clamp_min(_SMALLEST_NORM)).mean(dim=0)
+    T = torch.cat(list(queries)).double()
+    T /= T.norm(dim=-1, keepdim=True).clamp_min(_SMALLEST_NORM)
+    return torch.stack([own.mean(dim=0) for own in T.split([len(own) for own in queries])], dim=1)
 
 
-def token_scores(audio_embeds: torch.Tensor, queries: Sequence[torch.Tensor]) -> np.ndarray:
+def token_scores(audio_embeds: torch.Tensor, queries: Sequence[torch.Tensor]) -> torch.Tensor:
     """Mean similarity of every audio token to each query, s_i = mean_j cos(S_i, T_j) (Eqs 4, 5).
 
     Mean and product commute, so s = Ŝ·t̄: one (N, D) by (D, Q) product for all Q queries of a
@@ -54,18 +57,18 @@ def token_scores(audio_embeds: torch.Tensor, queries: Sequence[torch.Tensor]) ->
 
     Returns
     -------
-    numpy.ndarray
-        float32, shape ``(Q, N)``.
+    torch.Tensor
+        float32, shape ``(Q, N)``, on the device of ``audio_embeds``.
     """
     if len(audio_embeds) == 0:
-        return np.zeros((len(queries), 0), np.float32)
-    directions = torch.stack([mean_query_direction(T) for T in queries], dim=1).to(audio_embeds.device)
+        return torch.zeros(len(queries), 0, device=audio_embeds.device)
+    directions = mean_query_directions(queries).to(audio_embeds.device)
     chunks = []
     for rows in audio_embeds.split(_ROWS_PER_CHUNK):
         S = rows.double()
         scores = (S @ directions) / S.norm(dim=-1, keepdim=True).clamp_min(_SMALLEST_NORM)
         chunks.append((scores / _SCORE_STEP).round() * _SCORE_STEP)
-    return torch.cat(chunks).T.float().cpu().numpy()
+    return torch.cat(chunks).T.float().contiguous()
 
 
 def frame_boundaries(start_seconds: np.ndarray) -> np.ndarray:
@@ -87,47 +90,35 @@ def frame_boundaries(start_seconds: np.ndarray) -> np.ndarray:
     return np.concatenate([[0], np.flatnonzero(np.diff(seconds) > 0) + 1, [len(seconds)]]).astype(np.int64)
 
 
-def _as_frames(values: np.ndarray, frame_starts: np.ndarray, fill: float) -> np.ndarray:
-    """(N,) as (m, largest frame), shorter frames filled up at their end."""
-    sizes = np.diff(frame_starts)
-    frames = np.full((len(sizes), sizes.max()), fill, np.float64)
-    frames[_is_token(sizes)] = values
-    return frames
-
-
-def _is_token(sizes: np.ndarray) -> np.ndarray:
-    """Which places of the (m, largest frame) array hold a token."""
-    is_token: np.ndarray = np.arange(sizes.max()) < sizes[:, None]
-    return is_token
-
-
-def frame_scores(scores: np.ndarray, frame_starts: np.ndarray) -> np.ndarray:
+def frame_scores(scores: torch.Tensor, frame_starts: torch.Tensor) -> torch.Tensor:
     """Sum of the token scores of each budget frame, F̂_i = Σ_{j in frame i} s_j (Eq 5).
+
+    Sums of multiples of 2⁻²⁴ are exact in float64, in any order.
 
     Parameters
     ----------
     scores
-        s, shape ``(N,)``.
+        s, shape ``(..., N)``.
     frame_starts
         See ``frame_boundaries``, shape ``(m + 1,)``.
 
     Returns
     -------
-    numpy.ndarray
-        float64, shape ``(m,)``.
+    torch.Tensor
+        float64, shape ``(..., m)``.
     """
-    return _as_frames(scores, frame_starts, 0.0).sum(axis=1)
+    sums = scores.double().cumsum(dim=-1).index_select(-1, frame_starts[1:] - 1)
+    return sums.diff(dim=-1, prepend=torch.zeros_like(sums[..., :1]))
 
 
-def frame_probabilities(frame_scores: np.ndarray) -> np.ndarray:
-    """P = softmax over the frames' scores (Eq 6), float64, shape ``(m,)``."""
-    weights = np.exp(frame_scores - frame_scores.max())
-    return weights / weights.sum()
+def frame_probabilities(frame_scores: torch.Tensor) -> torch.Tensor:
+    """P = softmax over the frames' scores (Eq 6), float64, shape ``(..., m)``."""
+    return frame_scores.softmax(dim=-1)
 
 
 def frame_budgets(
-    probabilities: np.ndarray, budget: int, capacities: np.ndarray, allocation: Allocation
-) -> np.ndarray:
+    probabilities: torch.Tensor, budget: int, capacities: torch.Tensor, allocation: Allocation
+) -> torch.Tensor:
     """How many tokens each frame may keep, n_i = ⌊K p_i⌋ (Eq 7).
 
     The paper leaves the floor's leftover open, and frames whose n_i exceeds the tokens they hold.
@@ -139,27 +130,27 @@ def frame_budgets(
     Parameters
     ----------
     probabilities
-        p, shape ``(m,)``, positive.
+        p, shape ``(..., m)``, positive.
     budget
         K, tokens to keep in all.
     capacities
-        Tokens each frame holds, shape ``(m,)``.
+        Tokens each frame holds, int64, shape ``(m,)``.
     allocation
         ``fill`` or ``floor``.
 
     Returns
     -------
-    numpy.ndarray
-        int64, shape ``(m,)``.
+    torch.Tensor
+        int64, shape ``(..., m)``.
 
     Examples
     --------
     An hour of even frames, and one among them that matches the question:
 
-    >>> import numpy as np
-    >>> scores = np.zeros(3600)
+    >>> import torch
+    >>> scores = torch.zeros(3600).double()
     >>> scores[1800] = 5.0
-    >>> p, full = frame_probabilities(scores), np.full(3600, 25)
+    >>> p, full = frame_probabilities(scores), torch.full((3600,), 25)
     >>> n = frame_budgets(p, 750, full, "floor")
     >>> int(n.sum()), int(n[1800])
     (25, 25)
@@ -169,62 +160,102 @@ def frame_budgets(
 
     Were no frame to stand out, ``floor`` would keep nothing at all of the hour:
 
-    >>> int(frame_budgets(np.full(3600, 1 / 3600), 750, full, "floor").sum())
+    >>> int(frame_budgets(torch.full((3600,), 1 / 3600), 750, full, "floor").sum())
     0
     """
     if allocation == "floor":
-        return np.minimum(np.floor(budget * probabilities).astype(np.int64), capacities)
-    budgets = np.zeros(len(probabilities), np.int64)
-    free = np.ones(len(probabilities), bool)
-    left = min(budget, int(capacities.sum()))
-    while left > 0:
-        share = np.where(free, probabilities, 0.0)
-        quota = left * (share / share.sum())
-        overfull = free & (quota >= capacities)
-        if not overfull.any():
-            break
-        budgets[overfull] = capacities[overfull]
-        left -= int(capacities[overfull].sum())
-        free &= ~overfull
-    else:
-        return budgets
-    budgets[free] = np.floor(quota[free]).astype(np.int64)
-    remainder = np.where(free, quota - np.floor(quota), -1.0)
-    num_leftover = left - int(budgets[free].sum())
-    budgets[np.argsort(-remainder, kind="stable")[:num_leftover]] += 1
-    return budgets
+        return (budget * probabilities).floor().long().minimum(capacities)
+    total = capacities.sum().clamp(max=budget)
+    is_full = _full_frames(probabilities, total, capacities)
+    left = total - (capacities * is_full).sum(dim=-1, keepdim=True)
+    share = probabilities.masked_fill(is_full, 0.0)
+    quota = left * (share / share.sum(dim=-1, keepdim=True).clamp_min(_SMALLEST_NORM))
+    budgets = torch.where(is_full, capacities, quota.long())
+    remainder = quota.frac().masked_fill(is_full, -1.0)
+    by_remainder = remainder.argsort(dim=-1, descending=True, stable=True)
+    places = torch.arange(len(capacities), device=quota.device)
+    is_raised = places < total - budgets.sum(dim=-1, keepdim=True)
+    return budgets.scatter_add(-1, by_remainder, is_raised.long())
 
 
-def keep_by_frame(scores: np.ndarray, budgets: np.ndarray, frame_starts: np.ndarray) -> np.ndarray:
+def _full_frames(probabilities: torch.Tensor, total: torch.Tensor, capacities: torch.Tensor) -> torch.Tensor:
+    """Which frames hold nothing but kept tokens; bool, shape ``(..., m)``.
+
+    A level rises until ``total`` tokens stand under it, min(c_i, level · p_i) in frame i: frames fill in the
+    order of c_i / p_i. So a frame is full if its share of what the frames before it leave is c_i or more.
+    """
+    order = (capacities / probabilities).argsort(dim=-1)
+    c, p = capacities[order], probabilities.gather(-1, order)
+    left = total - (c.cumsum(dim=-1) - c)
+    share = p / p.flip(-1).cumsum(dim=-1).flip(-1)
+    return torch.zeros_like(order, dtype=torch.bool).scatter(-1, order, left * share >= c)
+
+
+def ascending_keys(groups: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+    """Whole numbers that sort by group (below 2³¹), and in a group by float32 score, the highest first."""
+    bits = (scores.float() + 0.0).view(torch.int32)  # + 0.0: of -0 and 0 neither is higher
+    in_order = bits ^ ((bits >> 31) & 0x7FFFFFFF)  # as integers, negative floats run backwards
+    return (groups << 32) + ~in_order
+
+
+def keep_by_frame(
+    scores: torch.Tensor, budgets: torch.Tensor, frame_starts: torch.Tensor, num_kept: int
+) -> torch.Tensor:
     """The n_i highest-scoring tokens of every frame i, in the order of time (Eqs 8, 9).
 
     Parameters
     ----------
     scores
-        s, shape ``(N,)``.
+        s, float32, shape ``(Q, N)``.
     budgets
-        n, shape ``(m,)``, none above what its frame holds.
+        n, shape ``(Q, m)``, none above what its frame holds.
     frame_starts
         See ``frame_boundaries``, shape ``(m + 1,)``.
+    num_kept
+        Σ n_i over all Q questions: so that nobody has to ask a GPU for it.
 
     Returns
     -------
-    numpy.ndarray
-        int64 token indices, ascending; equal scores go to the earlier token.
+    torch.Tensor
+        int64 token indices, shape ``(num_kept,)``: of the first question, ascending, then of the second, and
+        so on; equal scores go to the earlier token.
     """
-    frames = _as_frames(scores, frame_starts, -np.inf)
-    order = np.argsort(-frames, axis=1, kind="stable")
-    chosen = np.zeros(frames.shape, bool)
-    np.put_along_axis(chosen, order, np.arange(frames.shape[1]) < budgets[:, None], axis=1)
-    return np.flatnonzero(chosen[_is_token(np.diff(frame_starts))])
+    num_questions, num_tokens = scores.shape
+    rows = torch.arange(num_questions, device=scores.device)[:, None]
+    # from here on the frames and tokens of all questions in one row
+    starts, sizes = (
+        (frame_starts[:-1] + num_tokens * rows).flatten(),
+        frame_starts.diff().repeat(num_questions),
+    )
+    scores, budgets, num_candidates = scores.flatten(), budgets.flatten(), num_questions * num_tokens
+    if not is_queued(scores):  # few frames of an hour have a budget; a GPU would wait for their number
+        frames = budgets.nonzero()[:, 0]
+        starts, sizes, budgets = starts[frames], sizes[frames], budgets[frames]
+        num_candidates = int(sizes.sum())
+    numbers = torch.arange(len(sizes), device=scores.device)
+    frame = numbers.repeat_interleave(sizes, output_size=num_candidates)  # of each candidate
+    places = torch.arange(num_candidates, device=scores.device)
+    rank = places - (sizes.cumsum(dim=0) - sizes)[frame]
+    candidates = starts[frame] + rank
+    by_score = candidates[ascending_keys(frame, scores[candidates]).argsort(stable=True)]
+    # sorting leaves every frame in its place: the first n_i places of each are what is kept
+    kept = torch.nonzero_static(rank < budgets[frame], size=num_kept)[:, 0]
+    return by_score[kept].sort().values % num_tokens
 
 
 def first_phase(
-    scores: np.ndarray, budget: int, frame_starts: np.ndarray, allocation: Allocation
-) -> np.ndarray:
-    """Phase 1 whole: token scores (N,) to the indices of the survivors, ascending (Eqs 5 to 9)."""
-    if len(scores) == 0:
-        return np.zeros(0, np.int64)
+    scores: torch.Tensor, budget: int, frame_starts: torch.Tensor, allocation: Allocation
+) -> torch.Tensor:
+    """Phase 1 whole: token scores to the indices of the survivors, ascending (Eqs 5 to 9).
+
+    Scores ``(N,)`` of one question give ``(n,)``; with ``fill``, ``(Q, N)`` of several give ``(Q, n)``.
+    """
+    num_tokens = scores.shape[-1]
+    if num_tokens == 0:
+        return torch.zeros(scores.shape, dtype=torch.int64, device=scores.device)
     probabilities = frame_probabilities(frame_scores(scores, frame_starts))
-    budgets = frame_budgets(probabilities, budget, np.diff(frame_starts), allocation)
-    return keep_by_frame(scores, budgets, frame_starts)
+    budgets = frame_budgets(probabilities, budget, frame_starts.diff(), allocation)
+    num_questions = scores.numel() // num_tokens
+    num_kept = num_questions * min(budget, num_tokens) if allocation == "fill" else int(budgets.sum())
+    rows, budgets = scores.reshape(num_questions, -1), budgets.reshape(num_questions, -1)
+    return keep_by_frame(rows, budgets, frame_starts, num_kept).view(*scores.shape[:-1], -1)

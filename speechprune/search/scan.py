@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 
 from speechprune.inference.states import load_states, load_times
 from speechprune.pruning.late_interaction import sum_of_squares, window_maxima
@@ -68,7 +69,7 @@ class WordStatistics:
     @classmethod
     def of(cls, maxima: np.ndarray) -> WordStatistics:
         """Make the statistics of one recording."""
-        m = window_maxima(maxima)
+        m = window_maxima(torch.from_numpy(maxima)).numpy()
         return cls(len(m), m.sum(axis=0), np.square(m).sum(axis=0))
 
     def __add__(self, other: WordStatistics) -> WordStatistics:
@@ -111,8 +112,9 @@ def score(scan: Scan, words: np.ndarray, statistics: WordStatistics) -> Score:
     """
     if len(scan.maxima) == 0:
         return Score(0.0, -1.0, 0.0, 0.0)
-    m = window_maxima(scan.maxima[:, words])
-    scores = sum_of_squares(m, statistics.mean[words], statistics.deviation[words])
+    m = window_maxima(torch.from_numpy(scan.maxima[:, words]))
+    mean, deviation = (torch.from_numpy(own[words]) for own in (statistics.mean, statistics.deviation))
+    scores = sum_of_squares(m, mean, deviation).numpy()
     s = scan.means[:, words].mean(axis=1)
     similarity = (s[:-1] + s[1:]) / 2 if len(s) > 1 else s
     best = int(np.argmax(scores))

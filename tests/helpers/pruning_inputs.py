@@ -25,10 +25,14 @@ def make_inputs(num_tokens, seed=0, item_id="meeting.wav#0", frame_starts=None):
             num_heads=4,
             num_key_value_heads=2,
         ),
-        frame_starts=equal_frames(num_tokens, FRAME_TOKENS) if frame_starts is None else frame_starts,
+        frame_starts=torch.from_numpy(
+            equal_frames(num_tokens, FRAME_TOKENS) if frame_starts is None else frame_starts
+        ),
         item_id=item_id,
         features={
             "token_scores": token_scores(audio_embeds, [query_embeds])[0],
-            "word_matches": match_words(audio_embeds, [query_embeds], FRAME_TOKENS)[0],
+            "word_matches": match_words(
+                audio_embeds, [query_embeds], [range(len(query_embeds))], FRAME_TOKENS
+            )[0],
         },
     )

@@ -14,7 +14,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten
 
-from speechprune.models import decode_graph, generation
+from speechprune.models import cuda_graphs, generation
 
 READS = {"aten::_local_scalar_dense", "aten::nonzero", "aten::item", "aten::is_nonzero", "aten::equal"}
 
@@ -84,16 +84,16 @@ def simulate_gpu(monkeypatch: pytest.MonkeyPatch) -> list[Callable[[], None]]:
     monkeypatch.setattr(torch.cuda, "synchronize", lambda device: None)
     monkeypatch.setattr(torch.cuda, "CUDAGraph", SimulatedGraph)
     monkeypatch.setattr(torch.cuda, "is_current_stream_capturing", lambda: SimulatedGraph.is_capturing)
-    monkeypatch.setattr(decode_graph, "_side_stream", lambda device: nullcontext())
-    monkeypatch.setattr(decode_graph, "_capture", capture)
-    monkeypatch.setattr(decode_graph, "_place_of_wait", place_of_wait)
+    monkeypatch.setattr(cuda_graphs, "_side_stream", lambda device: nullcontext())
+    monkeypatch.setattr(cuda_graphs, "_capture", capture)
+    monkeypatch.setattr(cuda_graphs, "_place_of_wait", place_of_wait)
     return captured
 
 
 def forget_failures(monkeypatch: pytest.MonkeyPatch) -> None:
     """Start as in a new process, and leave this one without a trace."""
-    monkeypatch.setattr(decode_graph, "_failed", [])
-    monkeypatch.setattr(decode_graph, "_waiting", WeakSet())
+    monkeypatch.setattr(cuda_graphs, "_failed", [])
+    monkeypatch.setattr(cuda_graphs, "_waiting", WeakSet())
 
 
 def _tensors(result: Any) -> list[torch.Tensor]:

@@ -104,13 +104,13 @@ def test_an_item_that_never_fits_fails_alone(tiny_lm, items, out_of_memory, name
 
 
 def test_a_recording_that_cannot_be_pruned_fails_alone(tiny_lm, items, monkeypatch):
-    def prune(self, inputs):
-        if inputs.num_tokens == 1_000:
+    def keep_all(self, inputs, num_kept):
+        if inputs[0].num_tokens == 1_000:
             raise torch.cuda.OutOfMemoryError("CUDA out of memory")
-        return original(self, inputs)
+        return original(self, inputs, num_kept)
 
-    original = SpeechPrune.prune
-    monkeypatch.setattr(SpeechPrune, "prune", prune)
+    original = SpeechPrune.keep_all
+    monkeypatch.setattr(SpeechPrune, "keep_all", keep_all)
     outcomes = answer_items(tiny_lm.model, items, SpeechPrune(**SMALL), OPTIONS)
     failed = [isinstance(outcome, torch.cuda.OutOfMemoryError) for outcome in outcomes]
     assert failed == [False] * 3 + [True] * 3 + [False] * 3

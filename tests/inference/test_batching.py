@@ -1,5 +1,6 @@
 """Batches by token budget, and what happens when one does not fit into memory."""
 
+import itertools
 import weakref
 
 import pytest
@@ -24,10 +25,20 @@ def test_batches_hold_every_prompt_once_within_the_budget(lengths, max_tokens):
 
 
 @given(LENGTHS, st.integers(1, 5_000))
-def test_no_batch_is_closed_while_the_next_prompt_still_fits(lengths, max_tokens):
+def test_a_batch_is_closed_where_the_next_prompt_does_not_fit_or_is_much_shorter(lengths, max_tokens):
     batches = batches_by_tokens(lengths, max_tokens)
-    for batch in batches[:-1]:
-        assert lengths[batch[0]] * (len(batch) + 1) > max_tokens
+    for batch, following in itertools.pairwise(batches):
+        longest, num_padded = lengths[batch[0]], lengths[batch[0]] * (len(batch) + 1)
+        is_short = 20 * (longest - lengths[following[0]]) > longest
+        assert num_padded > max_tokens or (is_short and 8 * num_padded > max_tokens)
+
+
+@given(st.lists(st.integers(1, 400), min_size=1, max_size=300))
+def test_prompts_are_padded_by_at_most_a_twentieth_in_a_batch_that_is_large_enough(lengths):
+    for batch in batches_by_tokens(lengths, 16_384):
+        longest = lengths[batch[0]]
+        for place, index in enumerate(batch, start=1):
+            assert 20 * (longest - lengths[index]) <= longest or longest * place <= 2_048
 
 
 @given(st.lists(st.lists(st.integers(1, 100), min_size=1, max_size=12), max_size=5), st.integers(1, 200))

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -84,7 +85,7 @@ def test_none_keeps_it_all_and_truncate_what_is_told_in_the_first_30_seconds(
         audio_embeds=audio.embeds,
         query_embeds=audio.embeds[:3],
         projections=tiny_lm.model.language_model.projections,
-        frame_starts=audio.frame_starts,
+        frame_starts=torch.from_numpy(audio.frame_starts),
         item_id="x",
     )
     kept = METHODS[method]().prune(item).kept_indices

@@ -5,6 +5,7 @@ from typing import ClassVar
 
 import numpy as np
 import pytest
+import torch
 
 from speechprune import FirstPhase, NoPruning
 from speechprune.cost import phase1_flops
@@ -100,6 +101,35 @@ def test_a_class_of_ones_own_answers_in_the_notebook(tiny_lm, items, method):
     assert answer.kept_indices.tolist() == list(range(0, len(audio.embeds), 4))
     assert answer.evidence == []
     assert answer.cost.tflops_prune == 0
+
+
+@pytest.mark.parametrize(
+    "kept",
+    [[0, 4, 8], np.array([0, 4, 8], np.int32), torch.tensor([0, 4, 8])],
+    ids=lambda kept: type(kept).__name__,
+)
+def test_a_class_of_ones_own_may_give_an_array_or_a_tensor(tiny_lm, items, kept):
+    @dataclass(frozen=True, kw_only=True)
+    class Given(NoPruning):
+        def keep(self, inputs, num_kept):
+            return PruningResult(kept)
+
+    [answer] = answered(tiny_lm, items[:1], Given())
+    assert answer.kept_indices.dtype == np.int64
+    assert answer.kept_indices.tolist() == [0, 4, 8]
+
+
+@pytest.mark.parametrize("kept", [np.array([0.0, 4.0]), np.array([True, False]), np.array([[0, 4]])], ids=str)
+def test_what_cannot_be_indices_is_named(tiny_lm, items, kept):
+    @dataclass(frozen=True, kw_only=True)
+    class Odd(NoPruning):
+        def keep(self, inputs, num_kept):
+            return PruningResult(kept)
+
+    [outcome] = answer_items(tiny_lm.model, items[:1], Odd(), OPTIONS)
+    assert isinstance(outcome, TypeError)
+    assert "none returned kept_indices of torch." in str(outcome)
+    assert "give the indices of the tokens kept, whole numbers of shape (k,)" in str(outcome)
 
 
 def test_a_method_by_name_answers_with_its_defaults(tiny_lm, items):

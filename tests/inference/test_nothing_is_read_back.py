@@ -1,4 +1,4 @@
-"""Encoding never reads a value from the device: on a GPU each read would wait for all queued work.
+"""Encoding and pruning never read a value from the device: on a GPU each read would wait for all queued work.
 
 On torch's meta device there are shapes and no values, so whatever reads one raises.
 """
@@ -8,10 +8,15 @@ import pytest
 import torch
 from transformers import Qwen2AudioForConditionalGeneration
 
+from speechprune import FirstPhase, SpeechPrune
 from speechprune.data.index_columns import WINDOWS_SCHEMA
+from speechprune.inference.answer import _splice
 from speechprune.inference.encode import encode_recordings
+from speechprune.inference.prepare import prepare_queries
+from speechprune.inference.prune import Pending, prune_queries
 from speechprune.inference.states import embed_stored
 from speechprune.models.qwen2_audio import Qwen2Audio
+from tests.helpers.asked import OPTIONS, ask
 from tests.helpers.stored_windows import stored_windows
 
 
@@ -45,3 +50,15 @@ def test_stored_states_are_sent_and_nothing_is_read_back(tiny_lm, without_values
     [audio] = embed_stored(without_values, [table])
     assert audio.embeds.is_meta
     assert audio.embeds.shape == (round(71.3 * 25), without_values.shape.decoder.hidden_size)
+
+
+@pytest.mark.parametrize("method", [FirstPhase(), SpeechPrune()], ids=repr)
+def test_questions_are_prepared_pruned_for_and_spliced_without_a_read(without_values, speech, method):
+    audios = encode_recordings(without_values, [speech(40.0), speech(71.3)], [0.0] * 2)
+    queries = prepare_queries(without_values, ask(audios), [method], OPTIONS)
+    pending = prune_queries(without_values, queries, method)
+    assert all(isinstance(one, Pending) for one in pending)
+    prompts = _splice(without_values, [(one, 0) for one in pending])
+    for one, prompt in zip(pending, prompts, strict=True):
+        assert len(one.kept) == 600
+        assert len(prompt.embeds) == len(prompt.token_ids) == one.num_prompt_tokens(0)

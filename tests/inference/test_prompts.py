@@ -186,9 +186,16 @@ def test_a_wrong_number_is_named(field):
 def test_every_letter_has_a_token_of_its_own():
     token_ids = letter_token_ids(TOKENIZER, 26)
     assert TOKENIZER.batch_decode([[token_id] for token_id in token_ids]) == list(LETTERS)
-    in_pieces = SimpleNamespace(encode=lambda text, add_special_tokens: [1, 2] if text == "C" else [1])
+
+
+class InPieces:
+    def encode(self, text, add_special_tokens):
+        return [1, 2] if text == "C" else [1]
+
+
+def test_a_letter_in_pieces_is_named():
     with pytest.raises(PromptError, match="no single token for the letter C"):
-        letter_token_ids(in_pieces, 3)
+        letter_token_ids(InPieces(), 3)
 
 
 # Orders of the choices

@@ -38,7 +38,7 @@ import numpy as np
 import torch
 from speechprune.pruning import PruningInputs, RandomCrop, RandomSegments
 inputs = PruningInputs(audio_embeds=torch.zeros(500, 1), query_embeds=torch.zeros(1, 1), projections=None,
-                       frame_starts=np.arange(0, 501, 5), item_id="meeting.wav#0")
+                       frame_starts=torch.arange(0, 501, 5), item_id="meeting.wav#0")
 for method_class in (RandomSegments, RandomCrop):
     print(method_class(phase1_budget=20).prune(inputs).kept_indices.tolist())
 """

@@ -14,7 +14,6 @@ from speechprune.pruning.late_interaction import (
     directions,
     distance_to_chosen,
     keep_nearest,
-    match_words,
     window_scores,
 )
 from speechprune.pruning.phase1 import token_scores
@@ -54,12 +53,20 @@ def scored_windows(draw):
     else:
         scores = generator.exponential(size=num_windows)
     token_scores = (generator.integers(-2, 3, num_tokens) / 4).astype(np.float32)
+    scores, token_scores = torch.from_numpy(scores), torch.from_numpy(token_scores)
     return scores, size, token_scores, draw(st.integers(1, num_tokens))
 
 
 def cosine(a, b):
     lengths = np.linalg.norm(a) * np.linalg.norm(b)
     return float(a @ b) / lengths if lengths else 0.0
+
+
+def matches_of(audio_embeds, queries, token_rate):
+    """Equal rows are one token."""
+    ids = torch.unique(torch.cat(queries), dim=0, return_inverse=True)[1] if queries else torch.zeros(0)
+    own = ids.split([len(query) for query in queries])
+    return late_interaction.match_words(audio_embeds, queries, [part.tolist() for part in own], token_rate)
 
 
 def different_rows(query_embeds):
@@ -75,14 +82,14 @@ def test_matches_are_the_best_cosine_of_each_word_in_each_block(recording):
     audio_embeds, queries, token_rate = recording
     size = max(1, int(2.5 * token_rate))
     S = audio_embeds.double().numpy()
-    for query_embeds, matches in zip(queries, match_words(audio_embeds, queries, token_rate), strict=True):
+    for query_embeds, matches in zip(queries, matches_of(audio_embeds, queries, token_rate), strict=True):
         words = different_rows(query_embeds)
         expected = [
             [max(cosine(token, word) for token in S[begin : begin + size]) for word in words]
             for begin in range(0, len(S), size)
         ]
         assert matches.block_tokens == size
-        assert matches.best_cosines.dtype == np.float32
+        assert matches.best_cosines.dtype == torch.float32
         assert matches.best_cosines.shape == (len(expected), len(words))
         # the order of the words is the function's own
         found, expected = (np.sort(values, axis=1) for values in (matches.best_cosines, expected))
@@ -93,7 +100,7 @@ def test_matches_are_the_best_cosine_of_each_word_in_each_block(recording):
 @given(recordings_and_queries())
 def test_window_scores_are_squares_of_what_is_above_the_recordings_mean(recording):
     audio_embeds, queries, token_rate = recording
-    blocks = match_words(audio_embeds, queries, token_rate)[0].best_cosines
+    blocks = matches_of(audio_embeds, queries, token_rate)[0].best_cosines
     num_windows = max(1, len(blocks) - 1)
     expected = [0.0] * num_windows
     for word in range(blocks.shape[1]):
@@ -111,28 +118,33 @@ def test_windows_are_chosen_best_first_while_nearly_as_good_and_needed(drawn):
     scores, size, token_scores, num_kept = drawn
     num_tokens = len(token_scores)
     expected = set()
-    for score, window in sorted((-score, window) for window, score in enumerate(scores)):
+    for score, window in sorted((-score, window) for window, score in enumerate(scores.tolist())):
         if -score >= 0.8 * max(scores) and len(expected) < num_kept:
             expected |= set(range(window * size, min((window + 2) * size, num_tokens)))
-    chosen = choose_windows(scores, size, num_tokens, num_kept)
+    chosen = choose_windows(scores, size, num_tokens, num_kept).repeat_interleave(size)[:num_tokens]
     assert set(np.flatnonzero(chosen)) == expected
 
 
 @given(scored_windows())
 def test_the_nearest_tokens_are_kept_and_the_higher_scores_of_equally_near_ones(drawn):
     scores, size, token_scores, num_kept = drawn
-    chosen = choose_windows(scores, size, len(token_scores), num_kept)
-    distances = [min(abs(i - j) for j in np.flatnonzero(chosen)) for i in range(len(token_scores))]
-    assert distance_to_chosen(chosen).tolist() == distances
-    ranked = sorted(range(len(token_scores)), key=lambda i: (distances[i], -token_scores[i], i))
-    kept = keep_nearest(np.array(distances), token_scores, num_kept)
-    assert kept.dtype == np.int64
-    assert kept.tolist() == sorted(ranked[:num_kept])
+    num_tokens = len(token_scores)
+    chosen = choose_windows(scores, size, num_tokens, num_kept)
+    tokens = np.flatnonzero(chosen.repeat_interleave(size)[:num_tokens])
+    distances = [min(abs(i - j) for j in tokens) for i in range(num_tokens)]
+    assert distance_to_chosen(chosen, size, num_tokens).tolist() == distances
+    ranked = sorted(range(num_tokens), key=lambda i: (distances[i], -token_scores[i].item(), i))
+    for is_queued in (False, True):  # a CPU's way, a GPU's
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(late_interaction, "is_queued", lambda tensor, answer=is_queued: answer)
+            kept = keep_nearest(torch.tensor(distances), token_scores, num_kept)
+        assert kept.dtype == torch.int64
+        assert kept.tolist() == sorted(ranked[:num_kept])
 
 
 def test_a_words_weight_is_its_rarity():
     """Matched in one window of a hundred it counts 99, in one of four it counts 3: (1 - p) / p."""
-    blocks = np.zeros((201, 2), np.float32)
+    blocks = torch.zeros(201, 2)
     blocks[0:2, 0] = 0.7  # windows 0 and 1
     blocks[100:149, 1] = 0.9  # windows 99 to 148
     scores = window_scores(blocks)
@@ -148,10 +160,10 @@ def test_a_words_weight_is_its_rarity():
 @given(recordings_and_queries(), st.randoms(use_true_random=False))
 def test_neither_the_batch_nor_the_order_of_the_words_changes_a_bit(recording, random):
     audio_embeds, queries, token_rate = recording
-    together = match_words(audio_embeds, queries, token_rate)
+    together = matches_of(audio_embeds, queries, token_rate)
     for query_embeds, matches in zip(queries, together, strict=True):
         order = random.sample(range(len(query_embeds)), len(query_embeds))
-        alone = match_words(audio_embeds, [query_embeds[order]], token_rate)[0]
+        alone = matches_of(audio_embeds, [query_embeds[order]], token_rate)[0]
         np.testing.assert_array_equal(matches.best_cosines, alone.best_cosines)
 
 
@@ -159,10 +171,10 @@ def test_neither_the_batch_nor_the_order_of_the_words_changes_a_bit(recording, r
 @given(recordings_and_queries(), st.integers(1, 100))
 def test_streaming_equals_the_whole(recording, rows_per_chunk):
     audio_embeds, queries, token_rate = recording
-    whole = match_words(audio_embeds, queries, token_rate)
+    whole = matches_of(audio_embeds, queries, token_rate)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(late_interaction, "_ROWS_PER_CHUNK", rows_per_chunk)
-        streamed = match_words(audio_embeds, queries, token_rate)
+        streamed = matches_of(audio_embeds, queries, token_rate)
     for a, b in zip(whole, streamed, strict=True):
         np.testing.assert_array_equal(a.best_cosines, b.best_cosines)
 
@@ -179,15 +191,16 @@ def test_products_of_directions_are_exact(num_dimensions):
         for u in d[:4].tolist()
     ]
     assert (d[:4] @ d[:4].T).tolist() == [[float(value) for value in row] for row in exact]
+    assert (d.half().float() == d).all()  # as a GPU multiplies them
 
 
 def test_no_query_no_matches():
-    assert match_words(torch.ones(4, 2), [], 5) == []
+    assert matches_of(torch.ones(4, 2), [], 5) == []
 
 
 def test_the_embeddings_are_left_as_they_are():
     audio_embeds, query_embeds = torch.full((9, 4), 3.0), torch.full((2, 4), 5.0)
-    match_words(audio_embeds, [query_embeds], 2)
+    matches_of(audio_embeds, [query_embeds], 2)
     assert (audio_embeds == 3).all()
     assert (query_embeds == 5).all()
 
@@ -225,11 +238,11 @@ def make_hour(seed):
         audio_embeds=audio_embeds,
         query_embeds=query_embeds,
         projections=None,
-        frame_starts=equal_frames(NUM_TOKENS, TOKEN_RATE),
+        frame_starts=torch.from_numpy(equal_frames(NUM_TOKENS, TOKEN_RATE)),
         item_id="hour",
         features={
             "token_scores": token_scores(audio_embeds, [query_embeds])[0],
-            "word_matches": match_words(audio_embeds, [query_embeds], TOKEN_RATE)[0],
+            "word_matches": matches_of(audio_embeds, [query_embeds], TOKEN_RATE)[0],
         },
     )
     return inputs, needle

@@ -23,11 +23,11 @@ import pytest
 import torch
 
 from speechprune.pruning import FirstLayerProjections, PruningInputs, SpeechPrune
-from speechprune.pruning.phase1 import first_phase, mean_query_direction, token_scores
+from speechprune.pruning.phase1 import first_phase, mean_query_directions, token_scores
 from tests.helpers.frames import equal_frames
 
 NUM_TOKENS, FRAME_TOKENS, PHASE1_BUDGET = 90_000, 25, 750
-FRAME_STARTS = equal_frames(NUM_TOKENS, FRAME_TOKENS)
+FRAME_STARTS = torch.from_numpy(equal_frames(NUM_TOKENS, FRAME_TOKENS))
 NUM_DIMENSIONS, NUM_HEADS = 64, 4
 SEEDS = range(4)
 LOOSE, CLOSE = 0.35, 0.9  # cosines of the second's tokens to the question's direction
@@ -39,7 +39,7 @@ class Hour:
 
     audio_embeds: torch.Tensor
     query_embeds: torch.Tensor
-    token_scores: np.ndarray
+    token_scores: torch.Tensor
     needle: np.ndarray
     random: FirstLayerProjections
     attending: FirstLayerProjections  # what every query looks for is the question's direction
@@ -63,7 +63,7 @@ def make_hour(seed: int, cosine: float) -> Hour:
     generator = torch.Generator().manual_seed(seed)
     query_embeds = torch.randn(12, NUM_DIMENSIONS, generator=generator)
     query_embeds += torch.randn(NUM_DIMENSIONS, generator=generator)
-    direction = mean_query_direction(query_embeds).float()
+    direction = mean_query_directions([query_embeds])[:, 0].float()
     direction *= NUM_DIMENSIONS**0.5 / direction.norm()  # as long as a token of noise
     audio_embeds = torch.randn(NUM_TOKENS, NUM_DIMENSIONS, generator=generator)
     second = int(torch.randint(NUM_TOKENS // FRAME_TOKENS, (1,), generator=generator))

@@ -1,4 +1,4 @@
-"""Phase 1 against its definition: the N x L matrix, plain loops, water-filling in exact fractions."""
+"""Phase 1 against its definition: plain loops, water-filling in exact fractions."""
 
 import doctest
 from fractions import Fraction
@@ -20,25 +20,8 @@ from speechprune.pruning.phase1 import (
     keep_by_frame,
     token_scores,
 )
+from tests.helpers.embeddings import SEEDS, embeddings, mean_cosine
 from tests.helpers.frames import equal_frames, frames_of
-
-SEEDS = st.integers(0, 2**32 - 1)
-
-
-@st.composite
-def embeddings(draw, max_queries=1):
-    """Small S and T; whole numbers bring zero rows, equal rows and scores of zero."""
-    generator = np.random.default_rng(draw(SEEDS))
-    num_dimensions = draw(st.integers(1, 40))
-
-    def rows(num_rows):
-        shape = (num_rows, num_dimensions)
-        values = generator.integers(-1, 2, shape) if whole else generator.normal(size=shape)
-        return torch.from_numpy(values.astype(np.float32))
-
-    whole = draw(st.booleans())
-    audio_embeds = rows(draw(st.integers(1, 60)))
-    return audio_embeds, [rows(draw(st.integers(1, 8))) for _ in range(draw(st.integers(1, max_queries)))]
 
 
 @st.composite
@@ -50,17 +33,7 @@ def scores_and_frames(draw):
         scores = generator.integers(-2, 3, num_tokens) / 4
     else:
         scores = generator.uniform(-1, 1, num_tokens)
-    return scores.astype(np.float32), draw(frames_of(num_tokens))
-
-
-def mean_cosine(audio_embeds, query_embeds):
-    """Eqs 4 and 5 as written: F (N x L) of cosines in float64, mean over the text."""
-    S, T = audio_embeds.double().numpy(), query_embeds.double().numpy()
-    F = np.zeros((len(S), len(T)))
-    for i, j in np.ndindex(F.shape):
-        norms = np.linalg.norm(S[i]) * np.linalg.norm(T[j])
-        F[i, j] = S[i] @ T[j] / norms if norms > 0 else 0.0
-    return F.mean(axis=1)
+    return torch.from_numpy(scores.astype(np.float32)), torch.from_numpy(draw(frames_of(num_tokens)))
 
 
 def water_filling(probabilities, budget, capacities):
@@ -90,60 +63,11 @@ def water_filling(probabilities, budget, capacities):
 
 def keep_by_sorting(scores, budgets, frame_starts):
     """Eqs 8 and 9 as a plain loop."""
-    kept = []
+    kept, scores, frame_starts = [], scores.tolist(), frame_starts.tolist()
     for i, budget in enumerate(budgets):
         frame = range(frame_starts[i], frame_starts[i + 1])
         kept += sorted(sorted(frame, key=lambda j: (-scores[j], j))[:budget])
     return kept
-
-
-# ------------------------------------------------------------------------------------------------------------
-# Token scores, Eqs 4 and 5
-
-
-@given(embeddings())
-def test_token_scores_are_the_mean_over_the_text_of_the_cosines(sample):
-    audio_embeds, (query_embeds,) = sample
-    (scores,) = token_scores(audio_embeds, [query_embeds])
-    assert scores.dtype == np.float32
-    np.testing.assert_allclose(scores, mean_cosine(audio_embeds, query_embeds), rtol=0, atol=1e-7)
-
-
-@given(embeddings(max_queries=5))
-def test_all_queries_together_score_as_each_alone_bit_for_bit(sample):
-    audio_embeds, queries = sample
-    together = token_scores(audio_embeds, queries)
-    for row, query_embeds in zip(together, queries, strict=True):
-        np.testing.assert_array_equal(row, token_scores(audio_embeds, [query_embeds])[0])
-
-
-def test_chunks_of_rows_leave_no_seam(monkeypatch):
-    generator = torch.Generator().manual_seed(0)
-    audio_embeds = torch.randn(100, 16, generator=generator)
-    query_embeds = torch.randn(5, 16, generator=generator)
-    whole = token_scores(audio_embeds, [query_embeds])
-    monkeypatch.setattr(phase1, "_ROWS_PER_CHUNK", 7)
-    np.testing.assert_array_equal(token_scores(audio_embeds, [query_embeds]), whole)
-
-
-def test_rows_without_direction_score_zero():
-    audio_embeds = torch.tensor([[0.0, 0.0], [3.0, 4.0]])
-    query_embeds = torch.tensor([[0.0, 0.0], [1.0, 0.0]])
-    np.testing.assert_allclose(token_scores(audio_embeds, [query_embeds]), [[0.0, 0.3]], atol=1e-7)
-
-
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_half_precision_embeddings_score_as_their_float32_copies(dtype):
-    generator = torch.Generator().manual_seed(0)
-    audio_embeds = torch.randn(50, 32, generator=generator).to(dtype)
-    query_embeds = torch.randn(4, 32, generator=generator).to(dtype)
-    np.testing.assert_array_equal(
-        token_scores(audio_embeds, [query_embeds]), token_scores(audio_embeds.float(), [query_embeds.float()])
-    )
-
-
-def test_no_audio_tokens_have_no_scores():
-    assert token_scores(torch.zeros(0, 8), [torch.ones(2, 8)] * 3).shape == (3, 0)
 
 
 # ------------------------------------------------------------------------------------------------------------
@@ -184,7 +108,7 @@ def test_a_pause_of_whole_seconds_is_no_frame():
 @given(scores_and_frames())
 def test_frame_scores_are_the_sums_of_their_tokens(sample):
     scores, frame_starts = sample
-    naive = [sum(float(s) for s in scores[a:b]) for a, b in pairwise(frame_starts)]
+    naive = [sum(scores[a:b].tolist()) for a, b in pairwise(frame_starts.tolist())]
     np.testing.assert_allclose(frame_scores(scores, frame_starts), naive, rtol=0, atol=1e-12)
 
 
@@ -192,7 +116,7 @@ def test_frame_scores_are_the_sums_of_their_tokens(sample):
 def test_frame_probabilities_are_a_softmax(sample):
     F = frame_scores(*sample)
     p = frame_probabilities(F)
-    assert p.sum() == pytest.approx(1)
+    assert p.sum().item() == pytest.approx(1)
     assert (p > 0).all()
     np.testing.assert_allclose(p[1:] / p[:-1], np.exp(np.diff(F)), rtol=1e-9)
 
@@ -205,9 +129,9 @@ def test_frame_probabilities_are_a_softmax(sample):
 def test_fill_is_water_filling_with_largest_remainders(sample, budget):
     scores, frame_starts = sample
     p = frame_probabilities(frame_scores(scores, frame_starts))
-    capacities = np.diff(frame_starts)
+    capacities = frame_starts.diff()
     n = frame_budgets(p, budget, capacities, "fill")
-    assert n.dtype == np.int64
+    assert n.dtype == torch.int64
     assert n.sum() == min(budget, len(scores))
     assert (n <= capacities).all()
     assert n.tolist() == water_filling(p, budget, capacities)
@@ -216,7 +140,7 @@ def test_fill_is_water_filling_with_largest_remainders(sample, budget):
 @given(SEEDS, st.integers(2, 20), st.integers(1, 8), st.integers(1, 160))
 def test_a_likelier_frame_of_equal_size_never_gets_fewer(seed, num_frames, frame_tokens, budget):
     p = np.random.default_rng(seed).dirichlet(np.full(num_frames, 0.5)) + 1e-9
-    n = frame_budgets(p, budget, np.full(num_frames, frame_tokens), "fill")
+    n = frame_budgets(torch.from_numpy(p), budget, torch.full((num_frames,), frame_tokens), "fill")
     assert (np.diff(n[np.argsort(p)]) >= 0).all()
 
 
@@ -224,10 +148,10 @@ def test_a_likelier_frame_of_equal_size_never_gets_fewer(seed, num_frames, frame
 def test_floor_is_the_equation_cut_at_what_a_frame_holds(sample, budget):
     scores, frame_starts = sample
     p = frame_probabilities(frame_scores(scores, frame_starts))
-    capacities = np.diff(frame_starts)
+    capacities = frame_starts.diff()
     n = frame_budgets(p, budget, capacities, "floor")
-    assert n.dtype == np.int64
-    for n_i, p_i, capacity in zip(n, p, capacities, strict=True):
+    assert n.dtype == torch.int64
+    for n_i, p_i, capacity in zip(n.tolist(), p, capacities.tolist(), strict=True):
         expected = budget * Fraction(float(p_i))
         either_side = {int(expected * (1 + sign * Fraction(1, 10**12))) for sign in (-1, 1)}
         assert n_i in {min(whole, capacity) for whole in either_side}
@@ -236,17 +160,20 @@ def test_floor_is_the_equation_cut_at_what_a_frame_holds(sample, budget):
 @pytest.mark.parametrize(("num_frames", "num_kept_by_floor"), [(30, 750), (88, 704), (3600, 0)])
 def test_the_floor_loses_what_the_paper_leaves_open(num_frames, num_kept_by_floor):
     """Even frames of 25 tokens at K = 750: 30 s lose nothing, 88 s lose 46 tokens, an hour all."""
-    p, capacities = np.full(num_frames, 1 / num_frames), np.full(num_frames, 25)
+    p = torch.full((num_frames,), 1 / num_frames, dtype=torch.float64)
+    capacities = torch.full((num_frames,), 25)
     assert frame_budgets(p, 750, capacities, "floor").sum() == num_kept_by_floor
     assert frame_budgets(p, 750, capacities, "fill").sum() == 750
 
 
 def test_equal_remainders_go_to_the_earlier_frames():
-    assert frame_budgets(np.full(4, 0.25), 6, np.full(4, 9), "fill").tolist() == [2, 2, 1, 1]
+    n = frame_budgets(torch.full((4,), 0.25), 6, torch.full((4,), 9), "fill")
+    assert n.tolist() == [2, 2, 1, 1]
 
 
 def test_what_a_full_frame_cannot_hold_goes_on_in_proportion():
-    n = frame_budgets(np.array([0.8, 0.05, 0.15]), 45, np.array([25, 25, 25]), "fill")
+    p = torch.tensor([0.8, 0.05, 0.15], dtype=torch.float64)
+    n = frame_budgets(p, 45, torch.tensor([25, 25, 25]), "fill")
     assert n.tolist() == [25, 5, 15]
 
 
@@ -258,9 +185,25 @@ def test_what_a_full_frame_cannot_hold_goes_on_in_proportion():
 def test_every_frame_keeps_its_highest_tokens_and_ties_go_to_the_earlier(sample, seed):
     scores, frame_starts = sample
     budgets = np.random.default_rng(seed).integers(0, np.diff(frame_starts) + 1)
-    kept = keep_by_frame(scores, budgets, frame_starts)
-    assert kept.dtype == np.int64
-    assert kept.tolist() == keep_by_sorting(scores, budgets, frame_starts)
+    for is_queued in (False, True):  # a CPU's way, a GPU's
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(phase1, "is_queued", lambda tensor, answer=is_queued: answer)
+            kept = keep_by_frame(scores[None], torch.from_numpy(budgets)[None], frame_starts, budgets.sum())
+        assert kept.dtype == torch.int64
+        assert kept.tolist() == keep_by_sorting(scores, budgets, frame_starts)
+
+
+@given(scores_and_frames(), SEEDS, st.integers(1, 4), st.integers(1, 150))
+def test_several_questions_together_keep_what_each_alone_keeps(sample, seed, num_questions, budget):
+    scores, frame_starts = sample
+    generator = np.random.default_rng(seed)
+    rows = torch.stack([scores[generator.permutation(len(scores))] for _ in range(num_questions)])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(phase1, "is_queued", lambda tensor: seed % 2 == 0)
+        together = first_phase(rows, budget, frame_starts, "fill")
+    assert together.shape == (num_questions, min(budget, len(scores)))
+    for own, row in zip(together, rows, strict=True):
+        assert own.tolist() == first_phase(row, budget, frame_starts, "fill").tolist()
 
 
 @settings(max_examples=60)
@@ -269,10 +212,10 @@ def test_the_first_phase_is_the_equations_one_after_the_other(sample, data, budg
     """From the embeddings on, every step by its naive form. The scores' own rounding decides ties."""
     audio_embeds, (query_embeds,) = sample
     s = np.round(mean_cosine(audio_embeds, query_embeds) * 2**24) / 2**24
-    frame_starts = data.draw(frames_of(len(s)))
-    F = [sum(s[a:b]) for a, b in pairwise(frame_starts)]
+    frame_starts = torch.from_numpy(data.draw(frames_of(len(s))))
+    F = [sum(s[a:b]) for a, b in pairwise(frame_starts.tolist())]
     p = [np.exp(F_i) / sum(np.exp(F)) for F_i in F]
-    n = water_filling(p, budget, np.diff(frame_starts))
+    n = water_filling(p, budget, frame_starts.diff())
     (scores,) = token_scores(audio_embeds, [query_embeds])
     kept = first_phase(scores, budget, frame_starts, "fill")
     assert kept.tolist() == keep_by_sorting(s, n, frame_starts)
@@ -287,9 +230,10 @@ def test_fewer_tokens_than_the_budget_are_all_kept(sample, num_spare):
 
 @pytest.mark.parametrize("allocation", ["fill", "floor"])
 def test_one_token_and_none(allocation):
-    one, none = np.array([-0.5], np.float32), np.zeros(0, np.float32)
-    assert first_phase(one, 750, equal_frames(1, 25), allocation).tolist() == [0]
-    assert first_phase(none, 750, equal_frames(0, 25), allocation).tolist() == []
+    one, none = torch.tensor([-0.5]), torch.zeros(0)
+    for scores, kept in ((one, [0]), (none, [])):
+        frame_starts = torch.from_numpy(equal_frames(len(scores), 25))
+        assert first_phase(scores, 750, frame_starts, allocation).tolist() == kept
 
 
 def test_the_examples_in_the_docstrings_hold():

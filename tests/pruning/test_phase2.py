@@ -1,5 +1,7 @@
 """Phase 2 against a plain loop over heads, queries and keys in float64."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -80,11 +82,57 @@ def attention_per_head(S, projections, scale):
 @given(survivors_and_projections())
 def test_scores_are_the_attention_received_in_a_plain_loop(scale, sample):
     S, projections = sample
-    scores = second_phase_scores(S, projections, scale)
-    assert scores.dtype == np.float32
-    assert scores.sum() == pytest.approx(1, abs=1e-5)
     naive = attention_per_head(S, projections, scale).mean(axis=(0, 1))
-    np.testing.assert_allclose(scores, naive, rtol=1e-4, atol=1e-6)
+    with pytest.MonkeyPatch.context() as patch:
+        for _ in ("a CPU's way", "a GPU's"):
+            scores = second_phase_scores(S, projections, scale)
+            assert scores.dtype == torch.float32
+            assert scores.sum().item() == pytest.approx(1, abs=1e-5)
+            np.testing.assert_allclose(scores, naive, rtol=1e-4, atol=1e-6)
+            projections = as_on_a_gpu(patch, projections)
+
+
+def as_on_a_gpu(patch, projections):
+    """Let phase 2 go a GPU's way on a CPU, whose products of half precision don't come in float32."""
+    patch.setattr(phase2, "is_queued", lambda tensor: True)
+    patch.setattr(phase2, "exact_product", lambda a, b: a.float() @ b.float())
+    return replace(projections)  # without the signs that were kept
+
+
+@SCALES
+@pytest.mark.parametrize("num_dimensions", [2048, 4096])
+def test_a_gpus_way_loses_no_bit_of_the_projections(scale, num_dimensions, monkeypatch):
+    """All signs alike give the largest whole numbers that float16 has to hold."""
+    generator = np.random.default_rng(5)
+    S, projections = (
+        random_values(generator, 30, num_dimensions),
+        random_projections(generator, num_dimensions, 2, 2, 8),
+    )
+    S[:3], projections.query_weight[:5] = 1.0, 1.0
+    exact = project_signs(S, projections, scale)
+    found = project_signs(S, as_on_a_gpu(monkeypatch, projections), scale)
+    assert scale == "xnor" or exact[0].max() == num_dimensions
+    for own, other in zip(found, exact, strict=True):
+        assert own.dtype == (torch.float16 if scale == "sign" else torch.float32)
+        np.testing.assert_array_equal(own.float(), other)
+
+
+@SCALES
+@pytest.mark.parametrize("is_queued", [False, True])
+def test_several_questions_together_score_as_each_alone(scale, is_queued, monkeypatch):
+    generator = np.random.default_rng(6)
+    S, projections = (
+        random_values(generator, 3 * 20, 16).view(3, 20, 16),
+        random_projections(generator, 16, 2, 2, 4),
+    )
+    if is_queued:
+        projections = as_on_a_gpu(monkeypatch, projections)
+    together = second_phase_scores(S, projections, scale)
+    similarity = random_values(generator, 3, 20, whole=True)
+    kept = keep_highest(7, together, similarity)
+    for i in range(3):
+        np.testing.assert_array_equal(together[i], second_phase_scores(S[i], projections, scale))
+        np.testing.assert_array_equal(kept[i], keep_highest(7, together[i], similarity[i]))
 
 
 def test_the_mean_over_the_keys_would_say_nothing():
@@ -115,12 +163,21 @@ def test_projected_signs_are_whole_numbers_of_the_right_heads():
 
 
 @SCALES
-def test_logits_formed_in_parts_give_the_same_scores(scale, monkeypatch):
+@pytest.mark.parametrize("is_queued", [False, True])
+def test_logits_formed_in_parts_give_the_same_scores(scale, is_queued, monkeypatch):
     generator = np.random.default_rng(1)
     S, projections = random_values(generator, 50, 16), random_projections(generator, 16, 2, 2, 4)
     whole = second_phase_scores(S, projections, scale)
-    for logits_at_once in (1, 170):  # one query at a time; three, with two left over
+    if is_queued:
+        projections = as_on_a_gpu(monkeypatch, projections)
+    for logits_at_once in (
+        1,
+        170,
+        5_000,
+        7_500,
+    ):  # one query at a time; three, with two left over; one or two heads
         monkeypatch.setattr(phase2, "_LOGITS_AT_ONCE", logits_at_once)
+        monkeypatch.setattr(phase2, "_LOGITS_AT_ONCE_ON_A_GPU", logits_at_once)
         np.testing.assert_allclose(second_phase_scores(S, projections, scale), whole, rtol=1e-5)
 
 
@@ -136,7 +193,7 @@ def test_half_precision_is_not_where_the_logits_are_formed(scale, dtype):
         projections.query_weight.float(), projections.key_weight.float(), num_heads=2, num_key_value_heads=1
     )
     in_half = second_phase_scores(S, projections, scale)
-    assert np.isfinite(in_half).all()
+    assert in_half.isfinite().all()
     np.testing.assert_array_equal(in_half, second_phase_scores(S.float(), copies, scale))
 
 
@@ -154,8 +211,8 @@ def test_a_saturated_softmax_leaves_the_choice_to_the_first_phase():
     attended = np.flatnonzero(received)
     ignored = np.flatnonzero(received == 0)
     assert len(ignored) > 15
-    similarity = generator.integers(0, 4, 60) / 4  # with ties of its own
-    ranked = sorted(ignored.tolist(), key=lambda i: (-similarity[i], i))
+    similarity = torch.from_numpy(generator.integers(0, 4, 60) / 4)  # with ties of its own
+    ranked = sorted(ignored.tolist(), key=lambda i: (-similarity[i].item(), i))
     for num_more in range(len(ranked) + 1):
         kept = keep_highest(len(attended) + num_more, received, similarity)
         assert kept.tolist() == sorted([*attended.tolist(), *ranked[:num_more]])
@@ -171,7 +228,7 @@ def test_equal_tokens_receive_equal_attention():
 @given(SEEDS, st.integers(1, 30))
 def test_the_highest_are_kept_in_the_order_of_time(seed, num_tokens):
     generator = np.random.default_rng(seed)
-    first, second = generator.integers(0, 4, (2, num_tokens)).astype(np.float32)
-    by_rank = sorted(range(num_tokens), key=lambda i: (-first[i], -second[i], i))
+    first, second = torch.from_numpy(generator.integers(0, 4, (2, num_tokens)).astype(np.float32))
+    by_rank = sorted(range(num_tokens), key=lambda i: (-first[i].item(), -second[i].item(), i))
     for num_kept in range(1, num_tokens + 1):
         assert keep_highest(num_kept, first, second).tolist() == sorted(by_rank[:num_kept])

@@ -68,8 +68,9 @@ def test_a_scan_finds_what_late_interaction_finds_in_the_whole_recording(tiny_lm
     times = [audio.times[i : i + size] for i in range(0, len(audio.times), size)]
     np.testing.assert_array_equal(found.times, [[block[0, 0], block[-1, 1]] for block in times])
     for (question, choices), own in zip(QUESTIONS, words.of_query, strict=True):
-        T = tiny_lm.model.embed_tokens(query_ids(tiny_lm, question, choices))
-        [matches] = match_words(audio.embeds, [T], tiny_lm.model.shape.token_rate)
+        ids = query_ids(tiny_lm, question, choices)
+        T = tiny_lm.model.embed_tokens(ids)
+        [matches] = match_words(audio.embeds, [T], [ids], tiny_lm.model.shape.token_rate)
         # its words come in another order
         expected = np.sort(matches.best_cosines, axis=1)
         np.testing.assert_allclose(np.sort(found.maxima[:, own], axis=1), expected, atol=3e-3)

@@ -1,4 +1,4 @@
-"""Whole answers, from samples: ours, the loop one would write with Hugging Face alone, and from an index."""
+"""Whole answers, from samples: ours, what one would write with Hugging Face alone, and from stored states."""
 
 from __future__ import annotations
 
@@ -12,11 +12,12 @@ import pyarrow as pa
 import torch
 
 from speechprune.inference.answer import answer_items
-from speechprune.inference.encode import EncodedAudio, cut_windows, in_encoder_batches
-from speechprune.inference.states import embed_stored, store_states, store_times
+from speechprune.inference.encode import EncodedAudio
+from speechprune.inference.states import embed_stored
 from speechprune.inference.types import Answer, AnsweringOptions, Item
-from speechprune.lab.gpu.bench import Bench, Row, Rows, ask, make_samples
+from speechprune.lab.gpu.bench import Bench, Row, Rows, ask
 from speechprune.lab.gpu.clock import peak_gigabytes, reset_peak, seconds_of
+from speechprune.lab.gpu.recordings import Recordings
 from speechprune.lab.gpu.sizes import Case
 from speechprune.lab.speed.hugging_face_loop import (
     answer_encoded_with_hugging_face,
@@ -25,11 +26,11 @@ from speechprune.lab.speed.hugging_face_loop import (
     encoded_once_flops,
     hugging_face_flops,
 )
-from speechprune.models.base import SpeechModel
 from speechprune.pruning import LateInteraction, NoPruning, PruningMethod, SpeechPrune
 
-REPEATS = 3  # at most
+REPEATS = 2  # at most, after a first
 LONG_SECONDS = 2.0  # a way that takes longer is timed once, at its first run
+LONG_WINDOWS = 10  # of a recording of which Hugging Face is asked one question
 UNPRUNED, STORED = "unpruned", "SpeechPrune 0.2"
 METHODS: dict[str, PruningMethod] = {
     STORED: SpeechPrune(pruning_rate=0.2),
@@ -41,19 +42,27 @@ METHODS: dict[str, PruningMethod] = {
 
 @dataclass
 class Way:
-    """One way of answering a case's questions; ``run`` returns our answers, or none."""
+    """One way of answering a case's questions.
+
+    - ``run``: answers ``num_questions``; returns our answers, or none.
+    - ``first``: what is done once for ``num_sharing`` questions, and timed apart; None where ``run`` does it.
+    - ``tflops``, ``causal_tflops``: a question's, where the answers don't say, see ``causal_saving``.
+    """
 
     name: str
     run: Callable[[], Sequence[Answer]]
     num_questions: int
-    tflops: float | None = None  # of all questions, where the answers don't say
+    first: Callable[[], Any] | None = None
+    num_sharing: int = 1
+    tflops: float | None = None
+    causal_tflops: float | None = None
 
 
 def measure_answers(bench: Bench) -> Rows:
     """Seconds a question of each way; out of memory is a result too."""
     for case in bench.sizes.cases:
-        recordings = make_recordings(case)
-        for way in [*_baselines(bench, case, recordings[0]), *_ours(bench, case, recordings, METHODS)]:
+        recordings = bench.recordings(case)
+        for way in [*_baselines(bench, case, recordings.samples[0]), *_ours(bench, recordings, METHODS)]:
             row = _measure(bench, case, way)
             loop = bench.loops.setdefault(case, row)
             yield row | _against(loop, row)
@@ -63,14 +72,15 @@ def measure_compiled_answers(bench: Bench) -> Rows:
     """SpeechPrune's answers once more, by the layers that ``measure_compiled`` compiled."""
     some = {name: method for name, method in METHODS.items() if isinstance(method, SpeechPrune)}
     for case in bench.sizes.cases:
-        for way in _ours(bench, case, make_recordings(case), some):
+        for way in _ours(bench, bench.recordings(case), some):
             row = _measure(bench, case, way)
             yield row | _against(bench.loops.get(case, row), row)
 
 
-def make_recordings(case: Case) -> list[np.ndarray]:
-    """Samples of the case's recordings."""
-    return [make_samples(case.seconds, seed) for seed in range(case.num_recordings)]
+def causal_saving(bench: Bench, num_tokens: int) -> float:
+    """TFLOPs of a prefill's attention that the account counts and causal kernels leave out: half, 2LHdn²."""
+    decoder = bench.lm.model.shape.decoder
+    return 2 * decoder.num_hidden_layers * decoder.queries_size * num_tokens**2 / 1e12
 
 
 def _measure(bench: Bench, case: Case, way: Way) -> Row:
@@ -86,68 +96,102 @@ def _measure(bench: Bench, case: Case, way: Way) -> Row:
     def run() -> None:
         answers[:] = way.run()
 
+    def seconds(call: Callable[[], Any]) -> float:
+        taken = seconds_of(bench.device, call, 1, warmups=0)
+        if taken < LONG_SECONDS:
+            taken = seconds_of(bench.device, call, min(REPEATS, bench.sizes.repeats), warmups=0)
+        return taken
+
     try:
-        seconds = seconds_of(bench.device, run, 1, warmups=0)
-        if seconds < LONG_SECONDS:
-            seconds = seconds_of(bench.device, run, min(REPEATS, bench.sizes.repeats), warmups=0)
+        first = seconds(way.first) / way.num_sharing if way.first else 0.0
+        whole = seconds(run)
     except torch.cuda.OutOfMemoryError:
-        return row | {"seconds_per_question": None, "tflops_per_question": None, "prune_share": None}
-    tflops = way.tflops if way.tflops is not None else sum(a.cost.tflops_total for a in answers)
+        return row | dict.fromkeys(("seconds_per_question", "tflops_per_question", "causal_tflops"))
+    tflops, causal = way.tflops, way.causal_tflops
+    if tflops is None or causal is None:
+        tflops = sum(a.cost.tflops_total for a in answers) / way.num_questions
+        lengths = [a.num_kept_tokens + a.num_text_tokens for a in answers]
+        causal = tflops - sum(causal_saving(bench, n) for n in lengths) / way.num_questions
     return row | {
-        "seconds_per_question": seconds / way.num_questions,
-        "tflops_per_question": tflops / way.num_questions,
-        "prune_share": sum(a.seconds_prune for a in answers) / seconds if answers else None,
+        "seconds_per_question": first + whole / way.num_questions,
+        "tflops_per_question": tflops,
+        "causal_tflops": causal,
+        "prune_share": sum(a.seconds_prune for a in answers) / whole if answers else None,
         "kept_tokens": answers[0].num_kept_tokens if answers else None,
         "peak_gb": peak_gigabytes(bench.device),
     }
 
 
 def _against(loop: Row, row: Row) -> Row:
-    """Speed-up against the Hugging Face loop, as measured and by FLOPs."""
+    """Speed-up against the Hugging Face loop: measured, by the FLOPs account, and by the FLOPs done."""
     if not (loop["seconds_per_question"] and row["seconds_per_question"]):
-        return {"speed_up": None, "by_flops": None, "share_of_prediction": None}
+        return dict.fromkeys(
+            ("speed_up", "by_flops", "share_of_prediction", "by_causal_flops", "share_of_done")
+        )
     speed_up = loop["seconds_per_question"] / row["seconds_per_question"]
     by_flops = loop["tflops_per_question"] / row["tflops_per_question"]
-    return {"speed_up": speed_up, "by_flops": by_flops, "share_of_prediction": speed_up / by_flops}
+    by_causal_flops = loop["causal_tflops"] / row["causal_tflops"]
+    return {
+        "speed_up": speed_up,
+        "by_flops": by_flops,
+        "share_of_prediction": speed_up / by_flops,
+        "by_causal_flops": by_causal_flops,
+        "share_of_done": speed_up / by_causal_flops,
+    }
 
 
 def _baselines(bench: Bench, case: Case, samples: np.ndarray) -> list[Way]:
     """What one would write with Hugging Face alone, on one recording: the loop, and encoding once."""
-    model, questions = bench.lm.model, ask(case.num_questions)
-    num_windows = -(-len(samples) // model.window_samples)
-    # a question's time in the loop doesn't depend on how many there are: of an hour one is enough
-    num_asked = 1 if num_windows > 10 else case.num_questions
-    sizes = (model.shape, num_windows, _num_tokens(bench, case))
+    shape, questions = bench.lm.model.shape, ask(case.num_questions)
+    model, processor = bench.hugging_face
+    num_windows = -(-len(samples) // bench.lm.model.window_samples)
+    num_tokens = _num_tokens(bench, case)
+    # a question's time doesn't depend on how many there are
+    asked = questions[:1] if num_windows > LONG_WINDOWS else questions
+    embeds: list[torch.Tensor] = []
+
+    def loop() -> list[Answer]:
+        for question, choices in asked:
+            answer_with_hugging_face(model, processor, samples, question, list(choices))
+        return []
+
+    def encode() -> None:
+        embeds[:] = [encode_with_hugging_face(model, processor, samples)]
+
+    def answer_encoded() -> list[Answer]:
+        for question, choices in asked:
+            answer_encoded_with_hugging_face(model, processor, embeds[0], question, list(choices))
+        return []
+
+    in_loop = hugging_face_flops(shape, num_windows, num_tokens) / 1e12
+    once = encoded_once_flops(shape, num_windows, num_tokens, len(questions)) / 1e12 / len(questions)
+    saving = causal_saving(bench, num_tokens)
     return [
-        Way(
-            "Hugging Face loop",
-            partial(_hugging_face_loop, bench, samples, questions[:num_asked]),
-            num_asked,
-            hugging_face_flops(*sizes, num_asked) / 1e12,
-        ),
+        Way("Hugging Face loop", loop, len(asked), tflops=in_loop, causal_tflops=in_loop - saving),
         Way(
             "Hugging Face, encoding once",
-            partial(_hugging_face_once, bench, samples, questions),
-            len(questions),
-            encoded_once_flops(*sizes, len(questions)) / 1e12,
+            answer_encoded,
+            len(asked),
+            first=encode,
+            num_sharing=len(questions),
+            tflops=once,
+            causal_tflops=once - saving,
         ),
     ]
 
 
-def _ours(
-    bench: Bench, case: Case, recordings: Sequence[np.ndarray], methods: Mapping[str, PruningMethod]
-) -> list[Way]:
+def _ours(bench: Bench, recordings: Recordings, methods: Mapping[str, PruningMethod]) -> list[Way]:
     """Ours, about all recordings as one block of a job, from samples and from stored states."""
-    questions = ask(case.num_questions)
-    number = len(questions) * len(recordings)
+    questions = ask(recordings.case.num_questions)
+    number = len(questions) * len(recordings.samples)
     longest = bench.lm.model.language_model.max_prompt_tokens
     ways = [
-        Way(name, partial(answer_about, bench, recordings, questions, method), number)
+        Way(name, partial(answer_about, bench, recordings.samples, questions, method), number)
         for name, method in methods.items()
-        if name != UNPRUNED or _num_tokens(bench, case) <= longest
+        if name != UNPRUNED or _num_tokens(bench, recordings.case) <= longest
     ]
-    stored = [_store(bench.lm.model, samples) for samples in recordings]
-    return [*ways, Way(f"{STORED} from the index", partial(_answer_stored, bench, stored, questions), number)]
+    from_index = partial(_answer_stored, bench, recordings.stored(bench.lm.model), questions)
+    return [*ways, Way(f"{STORED} from the index", from_index, number)]
 
 
 def _num_tokens(bench: Bench, case: Case) -> int:
@@ -156,21 +200,6 @@ def _num_tokens(bench: Bench, case: Case) -> int:
     question, choices = ask(1)[0]
     chat = model.tokenizer(model.render_chat(question + " ".join(choices)))["input_ids"]
     return round(case.seconds * model.shape.token_rate) + len(chat)
-
-
-def _hugging_face_loop(bench: Bench, samples: np.ndarray, questions: Sequence[Any]) -> list[Answer]:
-    model, processor = bench.hugging_face
-    for question, choices in questions:
-        answer_with_hugging_face(model, processor, samples, question, list(choices))
-    return []
-
-
-def _hugging_face_once(bench: Bench, samples: np.ndarray, questions: Sequence[Any]) -> list[Answer]:
-    model, processor = bench.hugging_face
-    embeds = encode_with_hugging_face(model, processor, samples)
-    for question, choices in questions:
-        answer_encoded_with_hugging_face(model, processor, embeds, question, list(choices))
-    return []
 
 
 def answer_about(
@@ -198,52 +227,3 @@ def _ask_about(
             raise outcome
         answers.append(outcome)
     return answers
-
-
-def _store(model: SpeechModel, samples: np.ndarray) -> pa.Table:
-    """A recording's windows as the index holds them."""
-    windows = cut_windows(model, samples, 0.0)
-
-    def encode(batch: Sequence[Any]) -> list[tuple[np.ndarray, np.ndarray]]:
-        encoded = model.encode_windows(batch)
-        return list(zip(encoded.states.float().cpu().numpy(), encoded.times, strict=True))
-
-    made, _ = in_encoder_batches(model, windows, encode)
-    rows = []
-    for number, (window, (states, times)) in enumerate(zip(windows, made, strict=True)):
-        data, scales = store_states(states[: len(times)], "float16")
-        rows.append(
-            {
-                "recording": "made",
-                "window": number,
-                "start_seconds": window.start_seconds,
-                "end_seconds": window.start_seconds + len(window.samples) / 16_000,
-                "num_tokens": len(times),
-                "peak": int(np.abs(window.samples).max()),
-                "states": data,
-                "dtype": "float16",
-                "width": states.shape[-1],
-                "scales": scales,
-                "token_times": store_times(times),
-            }
-        )
-    return pa.Table.from_pylist(rows)
-
-
-def fit_seconds(rows: Sequence[Row]) -> Rows:
-    """Least squares of seconds = a + b · TFLOPs over measured stages, and each stage's residual."""
-    tflops = np.array([row["tflops"] for row in rows])
-    seconds = np.array([row["seconds"] for row in rows])
-    # relative errors: a stage of milliseconds counts as much as one of seconds
-    design = np.stack([np.ones_like(tflops), tflops], axis=1) / seconds[:, None]
-    (intercept, slope), *_ = np.linalg.lstsq(design, np.ones_like(seconds), rcond=None)
-    for row, work, taken in zip(rows, tflops, seconds, strict=True):
-        fitted = intercept + slope * work
-        yield {
-            "stage": row["stage"],
-            "tflops": float(work),
-            "ms": float(taken * 1e3),
-            "fitted_ms": float(fitted * 1e3),
-            "residual": float(taken / fitted - 1),
-            "fitted_tflops_per_second": float(1 / slope),
-        }

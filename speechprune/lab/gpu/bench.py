@@ -7,14 +7,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
-from speechprune.audio import SAMPLE_RATE
 from speechprune.inference.speech_lm import SpeechLM
+from speechprune.lab.gpu.recordings import Recordings
 from speechprune.lab.gpu.sizes import Case, Sizes, make_model_folder
 from speechprune.lab.qwen2_audio import as_qwen2_audio
-from speechprune.models.base import SplicedPrompt
+from speechprune.models.base import SpeechModel, SplicedPrompt
 from speechprune.models.options import DType
 
 Row = dict[str, Any]
@@ -37,6 +36,13 @@ class Bench:
     matrix_rates: dict[str, float] = field(default_factory=dict)
     bandwidth: float = 0.0
     loops: dict[Case, Row] = field(default_factory=dict)
+    _recordings: dict[Case, Recordings] = field(default_factory=dict)
+
+    def recordings(self, case: Case) -> Recordings:
+        """The recordings of a case, made once."""
+        if case not in self._recordings:
+            self._recordings[case] = Recordings(case)
+        return self._recordings[case]
 
     @property
     def hugging_face(self) -> tuple[Any, Any]:
@@ -50,15 +56,19 @@ class Bench:
 
     def prompts(self, num_tokens: int, number: int) -> list[SplicedPrompt]:
         """Prompts of random embeddings."""
-        token = self.lm.model.language_model.audio_token_id
-        width = self.lm.model.shape.decoder.hidden_size
-        return [
-            SplicedPrompt(
-                0.02 * torch.randn(num_tokens, width, device=self.device, dtype=self.lm.model.dtype),
-                [token] * num_tokens,
-            )
-            for _ in range(number)
-        ]
+        return make_prompts(self.lm.model, num_tokens, number)
+
+
+def make_prompts(model: SpeechModel, num_tokens: int, number: int) -> list[SplicedPrompt]:
+    """Prompts of random embeddings."""
+    token, width = model.language_model.audio_token_id, model.shape.decoder.hidden_size
+    return [
+        SplicedPrompt(
+            0.02 * torch.randn(num_tokens, width, device=model.device, dtype=model.dtype),
+            [token] * num_tokens,
+        )
+        for _ in range(number)
+    ]
 
 
 def load(sizes: Sizes, folder: Path, device: str, dtype: DType, num_layers: int | None = None) -> SpeechLM:
@@ -66,15 +76,6 @@ def load(sizes: Sizes, folder: Path, device: str, dtype: DType, num_layers: int 
     if not folder.exists():
         make_model_folder(sizes, folder, num_layers)
     return SpeechLM.from_pretrained(str(folder), random_weights=True, device=device, dtype=dtype)
-
-
-def make_samples(seconds: float, seed: int) -> np.ndarray:
-    """A tone that glides and swells in noise, int16 at 16 kHz: no window is silent, none equals another."""
-    generator = np.random.default_rng(seed)
-    time = np.arange(round(seconds * SAMPLE_RATE), dtype=np.float32) / SAMPLE_RATE
-    tone = np.sin(2 * np.pi * (200 + 3 * time + 10 * seed) * time) * (0.5 + 0.5 * np.sin(time))
-    noise = generator.standard_normal(len(time), dtype=np.float32)
-    return (3000 * tone + 500 * noise).astype(np.int16)
 
 
 def ask(number: int) -> list[tuple[str, tuple[str, ...]]]:

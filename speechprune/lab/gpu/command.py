@@ -24,8 +24,9 @@ from typing import Any
 
 import torch
 
+from speechprune.lab.gpu.account import fit_seconds
 from speechprune.lab.gpu.agreement import measure_agreement
-from speechprune.lab.gpu.answers import fit_seconds, measure_answers, measure_compiled_answers
+from speechprune.lab.gpu.answers import measure_answers, measure_compiled_answers
 from speechprune.lab.gpu.bench import Bench, Rows, load
 from speechprune.lab.gpu.clock import PartTimeout, time_limit
 from speechprune.lab.gpu.compiled import measure_compiled
@@ -50,13 +51,13 @@ PARTS = (
     Part("limits", measure_limits, 20),  # the first: the others' shares refer to it
     Part("prefill", measure_prefill, 30),
     Part("encoder", measure_encoder, 40),
-    Part("generation", measure_generation, 60),
     Part("answers", measure_answers, 150),
-    Part("pruning", measure_pruning, 40),
+    Part("pruning", measure_pruning, 30),
+    Part("generation", measure_generation, 60),
     Part("agreement", measure_agreement, 50),
-    Part("profile", measure_profile, 30),
     Part("compiled", measure_compiled, 60),  # late, as what is compiled stays so
-    Part("compiled_answers", measure_compiled_answers, 30),
+    Part("compiled_answers", measure_compiled_answers, 40),
+    Part("profile", measure_profile, 30),
 )
 
 

@@ -8,8 +8,9 @@ from functools import partial
 from typing import Any
 
 from speechprune.cost import encode_flops, prefill_flops
-from speechprune.lab.gpu.bench import Bench, Rows, make_samples
+from speechprune.lab.gpu.bench import Bench, Rows
 from speechprune.lab.gpu.clock import queued_seconds, synchronize
+from speechprune.lab.gpu.recordings import make_samples
 from speechprune.models.base import Window
 from speechprune.models.compilation import compile_layers
 

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
-import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
 
 import torch
 
 from speechprune.cost import paper_kv_cache_bytes, paper_weights_bytes
 from speechprune.cost.formulas import HALF_PRECISION_BYTES
 from speechprune.lab.gpu.bench import Bench, Rows
-from speechprune.lab.gpu.clock import peak_gigabytes, reset_peak, synchronize
-from speechprune.models.base import SplicedPrompt
+from speechprune.lab.gpu.clock import peak_gigabytes, reset_peak, seconds_of
+from speechprune.models.base import SpeechModel, SplicedPrompt
 from speechprune.models.generation import generate
+
+WARM_UP_TOKENS = 16
 
 
 def measure_generation(bench: Bench) -> Rows:
@@ -28,13 +31,17 @@ def measure_generation(bench: Bench) -> Rows:
         weights = paper_weights_bytes(shape) + HALF_PRECISION_BYTES * shape.vocab_size * shape.hidden_size
         cache = batch * paper_kv_cache_bytes(shape, sizes.generation_prompt + sizes.new_tokens // 2)
         limit = batch * bench.bandwidth / (weights + cache)
-        for way, run in (("ours", _ours), ("Hugging Face", _hugging_face)):
-            run(bench, prompts, sizes.new_tokens)
+        hugging_face, _ = bench.hugging_face
+        for way, run in (
+            ("ours", partial(generate_unclosed, bench.lm.model, prompts)),
+            ("Hugging Face", partial(generate_with_hugging_face, hugging_face, prompts)),
+        ):
+            run(min(WARM_UP_TOKENS, sizes.new_tokens))
             reset_peak(bench.device)
             # the prefill and the first token are in both, and in neither once subtracted
-            seconds = _seconds(bench, run, prompts, sizes.new_tokens)
+            seconds = _seconds(bench, partial(run, sizes.new_tokens))
             peak = peak_gigabytes(bench.device)
-            decode = max(seconds - _seconds(bench, run, prompts, 1), 1e-9)
+            decode = max(seconds - _seconds(bench, partial(run, 1)), 1e-9)
             yield {
                 "batch": batch,
                 "way": way,
@@ -47,34 +54,35 @@ def measure_generation(bench: Bench) -> Rows:
             }
 
 
-def _seconds(bench: Bench, run: object, prompts: Sequence[SplicedPrompt], new_tokens: int) -> float:
-    synchronize(bench.device)
-    start = time.perf_counter()
-    run(bench, prompts, new_tokens)  # type: ignore[operator]
-    synchronize(bench.device)
-    return time.perf_counter() - start
+def _seconds(bench: Bench, run: Callable[[], Any]) -> float:
+    return seconds_of(bench.device, run, 1, warmups=0)
 
 
-def _ours(bench: Bench, prompts: Sequence[SplicedPrompt], new_tokens: int) -> None:
-    """Our loop, with no token that ends an answer."""
-    model = bench.lm.model
+def generate_unclosed(
+    model: SpeechModel, prompts: Sequence[SplicedPrompt], new_tokens: int
+) -> list[list[int]]:
+    """Tokens of our loop, where no token ends an answer."""
     before = model.language_model
     model.language_model = dataclasses.replace(before, end_token_ids=frozenset())
     try:
-        generate(model, prompts, new_tokens)
+        tokens, _ = generate(model, prompts, new_tokens)
     finally:
         model.language_model = before
+    return tokens
 
 
-def _hugging_face(bench: Bench, prompts: Sequence[SplicedPrompt], new_tokens: int) -> None:
-    model, _ = bench.hugging_face
+@torch.inference_mode()
+def generate_with_hugging_face(
+    model: Any, prompts: Sequence[SplicedPrompt], new_tokens: int
+) -> list[list[int]]:
+    """Tokens of Hugging Face's loop for prompts of one length, where no token ends an answer."""
     embeds = torch.stack([prompt.embeds for prompt in prompts])
-    with torch.inference_mode():
-        model.generate(
-            inputs_embeds=embeds,
-            attention_mask=torch.ones(embeds.shape[:2], dtype=torch.long, device=embeds.device),
-            max_new_tokens=new_tokens,
-            min_new_tokens=new_tokens,
-            do_sample=False,
-            pad_token_id=0,
-        )
+    tokens = model.generate(
+        inputs_embeds=embeds,
+        attention_mask=torch.ones(embeds.shape[:2], dtype=torch.long, device=embeds.device),
+        max_new_tokens=new_tokens,
+        do_sample=False,
+        eos_token_id=[-1],
+        pad_token_id=0,
+    )
+    return list(tokens.tolist())

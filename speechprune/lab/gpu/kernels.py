@@ -9,8 +9,9 @@ from typing import Any
 from torch.profiler import ProfilerActivity, profile
 
 from speechprune.lab.gpu.answers import METHODS, answer_about
-from speechprune.lab.gpu.bench import Bench, Rows, ask, make_samples
+from speechprune.lab.gpu.bench import Bench, Rows, ask
 from speechprune.lab.gpu.clock import synchronize
+from speechprune.lab.gpu.recordings import make_samples
 from speechprune.models.base import Window
 from speechprune.models.generation import generate
 
@@ -18,18 +19,17 @@ NUM_KERNELS = 7
 
 
 def measure_profile(bench: Bench) -> Rows:
-    """Share of the wall time in which the card computes, and the kernels that take most of it."""
+    """Share of the wall time in which the card computes, and the kernels that take most; layers compiled."""
     model, sizes = bench.lm.model, bench.sizes
     prompts = bench.prompts(sizes.prompt_tokens[1], sizes.prompt_batch)
     windows = [Window(make_samples(model.window_seconds, seed), 0.0) for seed in range(8)]
-    case = sizes.cases[1]
-    recordings = [make_samples(case.seconds, seed) for seed in range(case.num_recordings)]
-    questions = ask(case.num_questions)
+    recordings = bench.recordings(sizes.cases[1])
+    questions = ask(recordings.case.num_questions)
     few = bench.prompts(sizes.generation_prompt, sizes.generation_batches[-1])
     stages: dict[str, Callable[[], Any]] = {
         "prefill": lambda: model.next_token_logits(prompts),
         "encoder": lambda: model.embed_windows(windows),
-        "answers": lambda: answer_about(bench, recordings, questions, METHODS["SpeechPrune 0.2"]),
+        "answers": lambda: answer_about(bench, recordings.samples, questions, METHODS["SpeechPrune 0.2"]),
         "generation": lambda: generate(model, few, 12),
     }
     for name, run in stages.items():
@@ -44,7 +44,7 @@ def measure_profile(bench: Bench) -> Rows:
             run()
             synchronize(bench.device)
         events = [_seconds_of(event, on_card) for event in profiler.key_averages()]
-        events.sort(key=lambda event: -event[1])
+        events = sorted((event for event in events if event[1]), key=lambda event: -event[1])
         busy, number = sum(seconds for _, seconds, _ in events), sum(count for *_, count in events)
         for kernel, seconds, count in [("all", busy, number), *events[:NUM_KERNELS]]:
             yield {

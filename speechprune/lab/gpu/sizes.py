@@ -40,7 +40,7 @@ class Sizes:
     encoder_batches: tuple[int, ...] = (1, 4, 8, 16, 32)
     lengths: tuple[float, ...] = (90.0, 900.0, 3600.0)  # of recordings to prune, seconds
     questions: tuple[int, ...] = (1, 8, 64)
-    cases: tuple[Case, ...] = (Case(90.0, 1, 16), Case(90.0, 8, 8), Case(3600.0, 8, 1))
+    cases: tuple[Case, ...] = (Case(90.0, 1, 16), Case(90.0, 8, 4), Case(3600.0, 8, 1))
     generation_batches: tuple[int, ...] = (1, 8, 32)
     generation_prompt: int = 707
     new_tokens: int = 64

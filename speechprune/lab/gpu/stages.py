@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from functools import partial
 
 import numpy as np
@@ -10,11 +11,12 @@ import torch
 from speechprune.audio import SAMPLE_RATE
 from speechprune.cost import encode_flops, paper_activation_bytes, prefill_flops
 from speechprune.inference.encode import EncodedAudio
-from speechprune.lab.gpu.bench import Bench, Rows, make_samples
+from speechprune.lab.gpu.bench import Bench, Rows
 from speechprune.lab.gpu.clock import peak_gigabytes, queued_seconds, reset_peak, seconds_of
+from speechprune.lab.gpu.recordings import make_samples
 from speechprune.lab.gpu.sizes import TABLE_I_MILLISECONDS
 from speechprune.lab.qwen2_audio import as_qwen2_audio
-from speechprune.models.base import Window
+from speechprune.models.base import SpeechModel, Window
 from speechprune.pruning import (
     FeatureInputs,
     FirstPhase,
@@ -23,6 +25,7 @@ from speechprune.pruning import (
     PruningMethod,
     SpeechPrune,
 )
+from speechprune.pruning.transfers import upload
 
 QUERY_TOKENS = 30  # of a question with four choices
 
@@ -112,7 +115,7 @@ def measure_pruning(bench: Bench) -> Rows:
     """Milliseconds a question of each method, features included, by length and number of questions."""
     width = bench.lm.model.shape.decoder.hidden_size
     for seconds in bench.sizes.lengths:
-        audio = _random_audio(bench, seconds)
+        audio = random_audio(bench, seconds, bench.lm.model.dtype)
         tokens = len(audio.embeds)
         for num_questions in bench.sizes.questions:
             queries = [
@@ -122,7 +125,7 @@ def measure_pruning(bench: Bench) -> Rows:
             for method in (FirstPhase(), SpeechPrune(), LateInteraction()):
                 taken = seconds_of(
                     bench.device,
-                    partial(_prune, bench, audio, queries, method),
+                    partial(prune_all, bench.lm.model, audio, queries, method),
                     min(3, bench.sizes.repeats),
                 )
                 flops = method.flops(
@@ -137,38 +140,50 @@ def measure_pruning(bench: Bench) -> Rows:
                 }
 
 
-def _random_audio(bench: Bench, seconds: float) -> EncodedAudio:
+def random_audio(bench: Bench, seconds: float, dtype: torch.dtype) -> EncodedAudio:
+    """A recording of random embeddings."""
     model = bench.lm.model
     rate = model.shape.token_rate
     num_tokens = round(seconds * rate)
     starts = np.arange(num_tokens) / rate
     times = np.stack([starts, starts + 1 / rate], axis=1)
     return EncodedAudio(
-        embeds=torch.randn(
-            num_tokens, model.shape.decoder.hidden_size, device=bench.device, dtype=model.dtype
-        ),
+        embeds=torch.randn(num_tokens, model.shape.decoder.hidden_size, device=bench.device, dtype=dtype),
         times=times,
         frame_starts=model.frame_starts(times),
         seconds=seconds,
         num_encoder_flops=0,
-        seconds_encode=0.0,
     )
 
 
 @torch.inference_mode()
-def _prune(bench: Bench, audio: EncodedAudio, queries: list[torch.Tensor], method: PruningMethod) -> None:
-    """Compute the method's features for all questions together, then choose for each."""
-    model = bench.lm.model
-    inputs = FeatureInputs(audio.embeds, queries, model.shape.token_rate)
+def prune_all(
+    model: SpeechModel, audio: EncodedAudio, queries: list[torch.Tensor], method: PruningMethod
+) -> list[np.ndarray]:
+    """Tokens kept for each query, on the device of the embeddings, features included; one wait at the end."""
+    device = audio.embeds.device
+    projections = model.language_model.projections
+    if projections.query_weight.device != device:
+        projections = dataclasses.replace(
+            projections,
+            query_weight=projections.query_weight.to(device),
+            key_weight=projections.key_weight.to(device),
+        )
+    token_ids = [range(len(query)) for query in queries]
+    inputs = FeatureInputs(audio.embeds, queries, token_ids, model.shape.token_rate)
     values = {feature.name: feature.compute(inputs) for feature in method.features}
-    for number, query in enumerate(queries):
-        method.prune(
+    frame_starts = upload(audio.frame_starts, device)
+    results = method.prune_all(
+        [
             PruningInputs(
                 audio_embeds=audio.embeds,
                 query_embeds=query,
-                projections=model.language_model.projections,
-                frame_starts=audio.frame_starts,
+                projections=projections,
+                frame_starts=frame_starts,
                 item_id=str(number),
                 features={name: own[number] for name, own in values.items()},
             )
-        )
+            for number, query in enumerate(queries)
+        ]
+    )
+    return list(torch.stack([torch.as_tensor(one.kept_indices) for one in results]).cpu().numpy())

@@ -17,6 +17,8 @@ ANSWERS: tuple[Column, ...] = (
     ("speed-up", "speed_up", ".1f"),
     ("by FLOPs", "by_flops", ".1f"),
     ("share", "share_of_prediction", ".0%"),
+    ("by FLOPs done", "by_causal_flops", ".1f"),
+    ("share", "share_of_done", ".0%"),
     ("pruning", "prune_share", ".1%"),
     ("peak GB", "peak_gb", ".1f"),
 )
@@ -90,7 +92,7 @@ TABLES: dict[str, tuple[str, tuple[Column, ...]]] = {
         ),
     ),
     "profile": (
-        "Kernels by time",
+        "Kernels by time, layers compiled",
         (
             ("stage", "stage", ""),
             ("kernel", "kernel", ""),

@@ -59,7 +59,7 @@ def answer_encoded_with_hugging_face(
     is_audio = (input_ids == model.config.audio_token_id)[..., None]
     embeds = model.get_input_embeddings()(input_ids).masked_scatter(is_audio, audio_embeds)
     states = model.model.language_model(inputs_embeds=embeds, use_cache=False).last_hidden_state
-    logits: torch.Tensor = model.lm_head(states[0, -1])
+    logits: torch.Tensor = model.lm_head(states[:, -1])[0]
     return logits
 
 

@@ -181,7 +181,6 @@ def read_aloud(lm: SpeechLM, words: Sequence[str]) -> EncodedAudio:
         lm.model.frame_starts(times),
         seconds=times[-1, 1],
         num_encoder_flops=0.0,
-        seconds_encode=0.0,
     )
 
 

@@ -191,7 +191,6 @@ def test_word_errors_are_substitutions_insertions_and_deletions(lm, table):
             lm.model.frame_starts(times),
             seconds=1.0,
             num_encoder_flops=0.0,
-            seconds_encode=0.0,
         )
         return word_errors(lm, audio, reference.split())
 

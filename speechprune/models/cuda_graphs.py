@@ -1,4 +1,4 @@
-"""A decoding step as a CUDA graph.
+"""CUDA graphs: of a decoding step, and of the encoder's compiled layers.
 
 A step of a decoder with 32 layers launches some 1,500 kernels. From Python that takes longer than the GPU
 needs to run them; a graph launches all of them at once.
@@ -15,7 +15,7 @@ from weakref import WeakSet
 
 import torch
 
-WARM_UP_STEPS = 2  # what kernels load or allocate at their first use can't be captured
+WARM_UP_STEPS = 1  # what kernels load or allocate at their first use can't be captured
 
 _waiting: WeakSet[Any] = WeakSet()  # decoders whose step was found to wait for the device
 _failed: list[torch.cuda.CUDAGraph] = []  # kept, since torch's allocator goes on pointing to them
@@ -24,9 +24,9 @@ _failed: list[torch.cuda.CUDAGraph] = []  # kept, since torch's allocator goes o
 class GraphedStep:
     """A step that is called many times: run as it is at first, then captured, then replayed.
 
-    Where no graph can be made of it, the step goes on as it is, and a warning gives the reason. A
-    step that waits for the device is found before it is captured, since a failed capture leaves torch's
-    allocator and random generators in the middle of one: after it, no other is tried in this process.
+    Where no graph can be made of it, the step goes on as it is, and a warning gives the reason. A step that
+    waits for the device is found before it is captured, since a failed capture leaves torch's allocator and
+    random generators in the middle of one: after it, no other is tried in this process.
 
     - ``step``: changes tensors in place, and calls the same kernels on tensors of the same shapes each time.
     - ``decoder``: for which a reason is remembered.
@@ -51,7 +51,7 @@ class GraphedStep:
     def _warm_up(self) -> None:
         with _side_stream(self._device):
             place = _place_of_wait(self._step)
-        if place and self._num_calls == WARM_UP_STEPS:  # at first use a kernel may wait
+        if place:
             _waiting.add(self._decoder)
             self._warn(f"waits for the device at {place}")
 
@@ -73,6 +73,24 @@ class GraphedStep:
             RuntimeWarning,
             stacklevel=2,
         )
+
+
+class GraphedCall:
+    """A function of one tensor, always of one shape, replayed from a CUDA graph."""
+
+    def __init__(self, function: Callable[[torch.Tensor], torch.Tensor], example: torch.Tensor) -> None:
+        self._argument = example.clone()
+        with _side_stream(example.device):
+            function(self._argument)  # what kernels load or allocate at their first use can't be captured
+        self._graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(self._graph, stream=_capture_stream(example.device)):
+            self._result = function(self._argument)
+
+    def __call__(self, argument: torch.Tensor) -> torch.Tensor:
+        """Return the function's result, a tensor of its own."""
+        self._argument.copy_(argument)
+        self._graph.replay()
+        return self._result.clone()
 
 
 def _capture(
