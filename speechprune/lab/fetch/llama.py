@@ -28,10 +28,8 @@ LAYER_NAMES = {
     "ffn_down": "mlp.down_proj",
     "ffn_norm": "post_attention_layernorm",
 }
-OTHER_NAMES = {
-    "token_embd": "model.embed_tokens",
-    "output_norm": "model.norm",
-}  # embeddings are the head, too
+OTHER_NAMES = {"token_embd": "model.embed_tokens", "output_norm": "model.norm"}
+SPECIAL = {"bos": "bos", "eos": "eos", "pad": "padding", "unk": "unknown"}  # Hugging Face's names, GGUF's
 
 
 def write_llama(folder: Path, model: Path) -> None:
@@ -50,7 +48,7 @@ def write_llama(folder: Path, model: Path) -> None:
     tokenizer = _make_tokenizer(metadata).to_str(pretty=True)
     (folder / "tokenizer.json").write_text(tokenizer, encoding="utf-8")
     (folder / "chat_template.jinja").write_text(metadata["tokenizer.chat_template"], encoding="utf-8")
-    ids = {name: metadata[f"tokenizer.ggml.{key}_token_id"] for name, key in _SPECIAL.items()}
+    ids = {name: metadata[f"tokenizer.ggml.{key}_token_id"] for name, key in SPECIAL.items()}
     tokens = metadata["tokenizer.ggml.tokens"]
     write_json(folder / "config.json", _model_config(metadata) | _ids(ids))
     write_json(folder / "generation_config.json", _ids(ids))
@@ -63,9 +61,6 @@ def write_llama(folder: Path, model: Path) -> None:
             **{f"{name}_token": tokens[number] for name, number in ids.items()},
         },
     )
-
-
-_SPECIAL = {"bos": "bos", "eos": "eos", "pad": "padding", "unk": "unknown"}
 
 
 def _ids(ids: dict[str, int]) -> dict[str, int]:
@@ -96,9 +91,8 @@ def _weights(model: Path, metadata: dict[str, Any]) -> dict[str, torch.Tensor]:
 def _rotary_halves(weight: torch.Tensor, num_heads: int) -> torch.Tensor:
     """Order a head's rows as Hugging Face's rotary embedding pairs them: i with i + half, not with i + 1."""
     rows, columns = weight.shape
-    return (
-        weight.reshape(num_heads, rows // num_heads // 2, 2, columns).transpose(1, 2).reshape(rows, columns)
-    )
+    pairs = weight.reshape(num_heads, rows // num_heads // 2, 2, columns)
+    return pairs.transpose(1, 2).reshape(rows, columns)
 
 
 def _model_config(metadata: dict[str, Any]) -> dict[str, Any]:
@@ -120,9 +114,9 @@ def _model_config(metadata: dict[str, Any]) -> dict[str, Any]:
 
 
 def _make_tokenizer(metadata: dict[str, Any]) -> Tokenizer:
-    """SmolLM's: byte-level pairs over single digits and GPT-2's pieces of text.
+    """SmolLM's: byte-pair encoding of GPT-2's pieces of text, with numbers split into digits.
 
-    Transformers' own conversion knows of no digits that are split in files of this kind.
+    Transformers' own conversion does not split them in files of this kind.
     """
     tokens = metadata["tokenizer.ggml.tokens"]
     merges = [tuple(merge.split(" ")) for merge in metadata["tokenizer.ggml.merges"]]

@@ -27,24 +27,10 @@ def download(package: Package, folder: Path) -> Path:
         pip or the package is missing, the index can't be reached, or the wheel is not the tested one.
     """
     folder.mkdir()
-    options = [
-        "--no-deps",
-        "--only-binary=:all:",
-        "--no-cache-dir",
-        "--disable-pip-version-check",
-        "--no-input",
-    ]
+    options = "--no-deps --only-binary=:all: --no-cache-dir --disable-pip-version-check --no-input"
+    requirement = f"{package.name}=={package.version}"
     run = subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "pip",
-            "download",
-            *options,
-            "--dest",
-            str(folder),
-            f"{package.name}=={package.version}",
-        ],
+        [sys.executable, "-m", "pip", "download", *options.split(), "--dest", str(folder), requirement],
         capture_output=True,
         text=True,
         env={**os.environ, "TMPDIR": str(folder)},

@@ -89,9 +89,9 @@ def _special_ids(special: dict[str, int]) -> dict[str, int]:
 
 
 def _generation_config(special: dict[str, int], settings: dict[str, Any]) -> dict[str, Any]:
-    """What ``generate`` needs to know of Whisper's tokens; of speech that is none, see ``no_timestamps``.
+    """What ``generate`` needs to know of Whisper's tokens.
 
-    Transformers takes the token before ``<|notimestamps|>`` for the one that stands for no speech.
+    The token for no speech is not among it: Transformers takes the one before ``<|notimestamps|>``.
     """
     languages = {token: number for token, number in special.items() if number in settings["lang_ids"]}
     return {
