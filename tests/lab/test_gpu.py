@@ -107,6 +107,15 @@ def test_no_except_of_a_part_swallows_the_limit():
         stubborn()
 
 
+def test_the_tables_of_the_docs_are_those_of_the_measured_file():
+    measured = json.loads((ROOT / "docs/measured/gpu_h200.json").read_text())
+    shown = as_markdown(measured).splitlines()
+    page = (ROOT / "docs/gpu.md").read_text().split("## Limits of the card")[1]
+    tables = [line for line in page.splitlines() if line.startswith("|")]
+    assert len(tables) > 100
+    assert [line for line in tables if line not in shown] == []
+
+
 def test_without_a_gpu_it_names_the_option(capsys):
     with pytest.raises(SystemExit):
         command.main([])
