@@ -1,6 +1,7 @@
 """Configs from YAML and ``section.key=value`` overrides, for any dataclass whose fields are sections.
 
-A value ``package://demo/model`` is the path of that file in the installed package, from any folder.
+A value ``package://demo/model`` is the path of that file in the installed package, from any folder;
+``fetched://NAME`` is that of a model that jobs/fetch_models.py assembled.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import difflib
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import NoneType
@@ -21,6 +23,7 @@ from speechprune.typed_yaml import read_override, read_yaml
 T = TypeVar("T")
 
 PACKAGE_SCHEME = "package://"
+FETCHED_SCHEME = "fetched://"
 _PACKAGE = Path(__file__).absolute().parent
 
 
@@ -127,16 +130,22 @@ def _plain(value: Any) -> Any:
 
 
 def resolve_package_address(address: str) -> str:
-    """Return the path of a ``package://NAME`` address; all other text stays as it is.
+    """Return the path of a ``package://NAME`` or ``fetched://NAME`` address; all other text stays as it is.
 
-    The path is relative where the current folder holds the package, as in a checkout: rows then name the
-    model alike in every checkout, and a Ray worker finds it in its own copy of a job's working directory.
+    Of a file of the package it is relative where the current folder holds the package, as in a checkout:
+    rows then name the model alike in every checkout, and a Ray worker finds it in its own copy of a job's
+    working directory.
 
     Raises
     ------
     ConfigError
-        The package has no such file.
+        The package has no such file, or the model was not fetched.
     """
+    if address.startswith(FETCHED_SCHEME):
+        folder = fetched_models_folder() / (name := address.removeprefix(FETCHED_SCHEME))
+        if not folder.is_dir():
+            raise ConfigError(f"{address} is not in {folder.parent}: python jobs/fetch_models.py {name}")
+        return str(folder)
     if not address.startswith(PACKAGE_SCHEME):
         return address
     path = _package_file(address)
@@ -147,6 +156,12 @@ def resolve_package_address(address: str) -> str:
     with contextlib.suppress(ValueError):
         return str(path.relative_to(Path.cwd()))
     return str(path)
+
+
+def fetched_models_folder() -> Path:
+    """Return where fetched models are kept: ``$SPEECHPRUNE_MODELS``, else a folder of the user's cache."""
+    default = Path.home() / ".cache" / "speechprune" / "models"
+    return Path(os.environ.get("SPEECHPRUNE_MODELS") or default).absolute()
 
 
 def _package_file(address: str) -> Path:

