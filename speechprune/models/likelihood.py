@@ -55,7 +55,8 @@ def text_log_probabilities(
 
 
 def _padded(rows: Sequence[Sequence[int]]) -> torch.Tensor:
-    return torch.nn.utils.rnn.pad_sequence([torch.tensor(row) for row in rows], batch_first=True)
+    tensors = [torch.tensor(row, dtype=torch.long) for row in rows]
+    return torch.nn.utils.rnn.pad_sequence(tensors, batch_first=True)
 
 
 def _log_probabilities(model: SpeechModel, states: torch.Tensor, token_ids: torch.Tensor) -> torch.Tensor:
