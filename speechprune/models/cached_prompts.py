@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from speechprune.models.base import SpeechModel, SplicedPrompt
+from speechprune.pruning.transfers import upload
 
 CACHE_MULTIPLE = 64  # of places: so that batches share few shapes
 
@@ -43,7 +44,7 @@ class CachedPrompts:
                 self._cache = StaticCache(config=text.decoder.config, max_cache_len=size)
             else:
                 self._cache = DynamicCache(config=text.decoder.config)
-        self._lengths = torch.tensor(lengths, device=device)[:, None]
+        self._lengths = upload(lengths, device)[:, None]
         places = torch.arange(size, device=device)
         self._mask = ((places >= self._width - self._lengths) & (places < self._width)).long()
         self._num_places = self._width  # used so far; no part of a graph

@@ -21,7 +21,7 @@ def text_log_probabilities(
     """Compute the log probability of each token of texts that follow prompts, from one prefill a prompt.
 
     The texts of a prompt run as a batch on copies of its cache, without their last tokens, which nothing
-    follows. On a GPU no value is read back.
+    follows; only logits that a token is read from are formed.
 
     Parameters
     ----------
@@ -41,15 +41,14 @@ def text_log_probabilities(
     with torch.compiler.set_stance("force_eager"), attention_of_any_shape(model.device):
         states = batch.run_prompts()
         firsts = upload(_padded([[ids[0] for ids in own] for own in texts]), states.device)
-        found = [_log_probabilities(model, states, firsts).flatten()]
+        found = [_log_probabilities(model, states, firsts)]
         if most_fed:
             fed = upload(_padded([ids[:-1] for ids in flat]), model.device)
             states = batch.run_texts(upload(rows, model.device), fed).flatten(0, 1)
             places = [n * most_fed + i for n, ids in enumerate(flat) for i in range(len(ids) - 1)]
             rest = upload([token_id for ids in flat for token_id in ids[1:]], states.device)
-            found.append(
-                _log_probabilities(model, states[upload(places, states.device)], rest[:, None]).flatten()
-            )
+            states = states[upload(places, states.device)]
+            found.append(_log_probabilities(model, states, rest[:, None]))
     order = upload(_order(texts, firsts.shape[1]), model.device)
     return list(torch.cat(found)[order].split([sum(map(len, own)) for own in texts]))
 
@@ -60,13 +59,13 @@ def _padded(rows: Sequence[Sequence[int]]) -> torch.Tensor:
 
 
 def _log_probabilities(model: SpeechModel, states: torch.Tensor, token_ids: torch.Tensor) -> torch.Tensor:
-    """Log probabilities of n tokens behind each state: of ``(states, D)`` and ``(states, n)``."""
+    """Log probabilities of n tokens behind each state, of ``(states, D)`` and ``(states, n)``, as one row."""
     parts = []
     for own, tokens in zip(states.split(STATES_AT_ONCE), token_ids.split(STATES_AT_ONCE), strict=True):
         logits = model.language_model.head(own).float()
         chosen = logits.gather(1, tokens.to(logits.device))
         parts.append((chosen - logits.logsumexp(dim=1, keepdim=True)).to(model.device))
-    return torch.cat(parts)
+    return torch.cat(parts).flatten()
 
 
 def _order(texts: Sequence[Sequence[list[int]]], most_texts: int) -> list[int]:
