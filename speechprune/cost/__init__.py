@@ -16,6 +16,7 @@ from speechprune.cost.formulas import (
     phase1_flops,
     phase2_flops,
     prefill_flops,
+    texts_flops,
 )
 from speechprune.cost.shapes import DecoderShape, EncoderShape, ModelShape, WhisperEncoderShape
 
@@ -36,4 +37,5 @@ __all__ = [
     "phase1_flops",
     "phase2_flops",
     "prefill_flops",
+    "texts_flops",
 ]

@@ -11,6 +11,7 @@ A product of (a x b) by (b x c) is ``2abc`` FLOPs. Symbols: h hidden size, I int
 H query heads and G key-value heads of d each, V vocabulary; n tokens of the prompt (audio and others).
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from speechprune.cost.shapes import DecoderShape, ModelShape
@@ -122,6 +123,18 @@ def decode_flops(shape: DecoderShape, num_prompt_tokens: int, num_generated_toke
     return layers + _attention_flops(shape, num_attended_keys) + _logits_flops(shape, num_steps)
 
 
+def texts_flops(shape: DecoderShape, num_prompt_tokens: int, text_lengths: Sequence[int]) -> int:
+    """Score texts behind a shared prefill of n tokens: each runs without its last token against its own copy.
+
+    A text of c tokens takes s = c - 1: 2sL (2h(Hd + Gd) + 3hI) + 4s(n + s)LHd + 2sVh FLOPs; the logits of
+    its first token are the prefill's own.
+    """
+    fed = [length - 1 for length in text_lengths]
+    layers = 2 * sum(fed) * shape.num_hidden_layers * shape.num_layer_weights
+    attention = _attention_flops(shape, sum(s * (num_prompt_tokens + s) for s in fed))
+    return layers + attention + _logits_flops(shape, sum(fed))
+
+
 def _attention_flops(shape: DecoderShape, num_keys: int) -> int:
     """One query token's attention to a number of keys: scores and weighted values, 4LHd per key."""
     return 4 * shape.num_hidden_layers * shape.queries_size * num_keys
@@ -161,6 +174,8 @@ def answer_cost(
     prune_flops: float,
     num_generated_tokens: int = 0,
     num_prefills: int = 1,
+    choice_lengths: Sequence[int] = (),
+    is_calibrated: bool = False,
 ) -> Cost:
     """Cost of one answer, in both accounts.
 
@@ -171,20 +186,28 @@ def answer_cost(
     prune_flops : float
         FLOPs of pruning for this question; zero where nothing is pruned.
     num_generated_tokens : int
-        Zero for an answer scored by its choices' letters.
+        Zero for an answer that was chosen among choices.
     num_prefills : int
         Prompts over the same pruned audio, one per order of permuted choices. Each costs a prefill, in both
         accounts; memory is that of one, and so is decoding, as permuted choices are scored without it.
+    choice_lengths : Sequence[int]
+        Tokens of each choice, where choices are scored by their texts. In both accounts those that run behind
+        the prompt count as tokens of its prefill; memory is the prompt's.
+    is_calibrated : bool
+        The choices' texts are scored once more behind the prompt without its audio.
     """
     num_tokens = num_audio_tokens_kept + num_text_tokens
+    prompts = [num_tokens] * num_prefills + [num_text_tokens] * is_calibrated
+    num_choice_tokens = sum(length - 1 for length in choice_lengths)
     total_flops = (
         encode_flops
         + prune_flops
-        + num_prefills * prefill_flops(shape, num_tokens)
+        + sum(prefill_flops(shape, n) + texts_flops(shape, n, choice_lengths) for n in prompts)
         + decode_flops(shape, num_tokens, num_generated_tokens)
     )
     return Cost(
-        tflops_prefill=num_prefills * paper_prefill_flops(shape, num_tokens) / FLOPS_PER_TFLOP,
+        tflops_prefill=sum(paper_prefill_flops(shape, n + num_choice_tokens) for n in prompts)
+        / FLOPS_PER_TFLOP,
         tflops_encode=encode_flops / FLOPS_PER_TFLOP,
         tflops_prune=prune_flops / FLOPS_PER_TFLOP,
         tflops_total=total_flops / FLOPS_PER_TFLOP,

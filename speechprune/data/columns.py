@@ -41,7 +41,8 @@ COLUMNS: tuple[Column, ...] = (
     Column("prediction_text", "text of the choice, or generated text", lambda r: r.answer.prediction_text),
     Column(
         "choice_probabilities",
-        "next-token probabilities over the letters",
+        "by letters, the next token's over them; by answering.scoring=texts, or texts_per_token, the softmax "
+        "of the texts' log likelihoods, summed or per token",
         lambda r: r.answer.choice_probabilities,
         type=pa.list_(FLOAT),
     ),
@@ -108,12 +109,12 @@ COLUMNS: tuple[Column, ...] = (
     ),
     _tokens(
         "num_generated_tokens",
-        "0 where the choices' letters were scored",
+        "0 where choices were scored",
         lambda r: r.answer.num_generated_tokens,
     ),
     Column(
         "tflops_prefill",
-        "the paper's account: LLM prefill without attention",
+        "the paper's account: LLM prefill without attention, of choices too where their texts were scored",
         lambda r: r.answer.cost.tflops_prefill,
         "the paper's account, mean an answer",
         ReportCell(PAPER, "TFLOPs"),

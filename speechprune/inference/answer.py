@@ -6,19 +6,20 @@ Works on any mix of recordings and questions at once; nothing here knows Ray or 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
 
 from speechprune.cost import answer_cost
-from speechprune.inference.batching import Result, batches_by_tokens, run_in_batches
 from speechprune.inference.prepare import PreparedQuery, prepare_queries
+from speechprune.inference.prompt_batches import PendingPrompt, run_prompts, splice
 from speechprune.inference.prompts import LETTERS, letter_token_ids
 from speechprune.inference.prune import Pending, download_kept, prune_queries
-from speechprune.inference.timing import PeakMemory, Timer
+from speechprune.inference.score_texts import score_texts
+from speechprune.inference.timing import Timer
 from speechprune.inference.types import Answer, AnsweringOptions, Item
-from speechprune.models.base import SpeechModel, SplicedPrompt
+from speechprune.models.base import SpeechModel
 from speechprune.models.generation import generate
 from speechprune.pruning import PruningMethod
 from speechprune.pruning.transfers import Download, upload
@@ -61,35 +62,22 @@ def answer_prepared(
         else:
             pending[index] = pruned
     fill_in_kept = download_kept(list(pending.values()))
-    fill_in_letters = _score_choices(
-        model, {i: one for i, one in pending.items() if one.item.choices}, outcomes
-    )
+    with_choices = {i: one for i, one in pending.items() if one.item.choices}
+    if options.by_texts:
+        fill_in_scores = score_texts(model, with_choices, options, outcomes)
+    else:
+        fill_in_scores = _score_letters(model, with_choices, outcomes)
     fill_in_kept()  # with evidence, while a GPU computes
-    fill_in_letters()
+    fill_in_scores()
     _generate(model, {i: one for i, one in pending.items() if not one.item.choices}, options, outcomes)
     answered = {index: one for index, one in pending.items() if index not in outcomes}
     num_sharing = Counter(id(one.item.audio) for one in answered.values())
     for index, one in answered.items():
-        outcomes[index] = _to_answer(model, one, num_sharing[id(one.item.audio)])
+        outcomes[index] = _to_answer(model, one, num_sharing[id(one.item.audio)], options)
     return [outcomes[index] for index in range(len(queries))]
 
 
-def _splice(model: SpeechModel, jobs: Sequence[tuple[Pending, int]]) -> list[SplicedPrompt]:
-    """Put the kept audio tokens into their places in the prompts; text tokens are embedded in one call."""
-    prompts = [one.query.prompts[order] for one, order in jobs]
-    text_ids = [ids for prompt in prompts for ids in (prompt.prefix_ids, prompt.suffix_ids)]
-    embeds = model.embed_tokens([token_id for ids in text_ids for token_id in ids])
-    parts = embeds.split([len(ids) for ids in text_ids])
-    spliced = []
-    for (one, _), prompt, prefix, suffix in zip(jobs, prompts, parts[::2], parts[1::2], strict=True):
-        audio_ids = [model.language_model.audio_token_id] * len(one.kept)
-        token_ids = [*prompt.prefix_ids, *audio_ids, *prompt.suffix_ids]
-        audio = one.item.audio.embeds[one.kept]
-        spliced.append(SplicedPrompt(torch.cat([prefix, audio, suffix]), token_ids))
-    return spliced
-
-
-def _score_choices(
+def _score_letters(
     model: SpeechModel, pending: dict[int, Pending], outcomes: dict[int, Answer | Exception]
 ) -> Callable[[], None]:
     """Compute the logits of the choices' letters, one prefill a prompt.
@@ -101,22 +89,26 @@ def _score_choices(
     most = max(len(one.item.choices or ()) for one in pending.values())
     letters = upload(letter_token_ids(model.tokenizer, most), model.device)
 
-    def prefill(prompts: list[SplicedPrompt]) -> list[torch.Tensor]:
-        logits = model.next_token_logits(prompts)
+    def prefill(batch: list[PendingPrompt]) -> list[torch.Tensor]:
+        logits = model.next_token_logits(splice(model, batch))
         return list(logits[:, letters.to(logits.device)].to(model.device))
 
-    jobs = [(index, order) for index, one in pending.items() for order in range(len(one.query.prompts))]
-    scored = list(_run_prompts(model, pending, jobs, prefill, outcomes))
+    prompts = [
+        PendingPrompt(index, one, order)
+        for index, one in pending.items()
+        for order in range(len(one.query.prompts))
+    ]
+    scored = list(run_prompts(model, prompts, prefill, outcomes))
     if not scored:
         return lambda: None
-    download = Download(torch.stack([row for _, _, row, _ in scored]))
+    download = Download(torch.stack([row for _, row, _ in scored]))
 
     def fill_in() -> None:
         rows = torch.from_numpy(download.numpy())
-        for (index, order, _, timer), row in zip(scored, rows, strict=True):
-            one = pending[index]
-            one.letter_logits[order] = row[: len(one.item.choices or ())]
-            if order != one.query.check_order:  # which no cost column counts
+        for (prompt, _, timer), row in zip(scored, rows, strict=True):
+            one = prompt.pending
+            one.choice_scores[prompt.order] = row[: len(one.item.choices or ())]
+            if prompt.order != one.query.check_order:  # which no cost column counts
                 one.seconds_prefill += timer.seconds()
 
     return fill_in
@@ -130,51 +122,21 @@ def _generate(
 ) -> None:
     """Generate greedy text for the open-ended items."""
 
-    def continue_prompts(prompts: list[SplicedPrompt]) -> list[tuple[list[int], float]]:
+    def continue_prompts(batch: list[PendingPrompt]) -> list[tuple[list[int], float]]:
+        prompts = splice(model, batch)
         timer = Timer(model.device)
         generated, first_token = generate(model, prompts, options.max_new_tokens)
-        seconds_prefill = timer.seconds_until(first_token) / len(prompts)
+        seconds_prefill = timer.seconds_until(first_token) / len(batch)
         return [(token_ids, seconds_prefill) for token_ids in generated]
 
-    jobs = [(index, 0) for index in pending]
-    for index, _, answer, timer in _run_prompts(model, pending, jobs, continue_prompts, outcomes):
-        one = pending[index]
+    prompts = [PendingPrompt(index, one) for index, one in pending.items()]
+    for prompt, answer, timer in run_prompts(model, prompts, continue_prompts, outcomes):
+        one = prompt.pending
         one.generated_ids, one.seconds_prefill = answer
         one.seconds_generate = timer.seconds() - one.seconds_prefill
 
 
-def _run_prompts(
-    model: SpeechModel,
-    pending: dict[int, Pending],
-    jobs: list[tuple[int, int]],
-    run: Callable[[list[SplicedPrompt]], list[Result]],
-    outcomes: dict[int, Answer | Exception],
-) -> Iterator[tuple[int, int, Result, Timer]]:
-    """Run jobs (item, number of its prompt) in batches by the model's token budget.
-
-    Yields each job with its result and the timer of its batch, which shares the seconds out evenly; an
-    exception becomes the item's outcome.
-    """
-
-    def run_jobs(part: list[tuple[int, int]]) -> list[Result]:
-        return run(_splice(model, [(pending[index], order) for index, order in part]))
-
-    lengths = [pending[index].num_prompt_tokens(order) for index, order in jobs]
-    for numbers in batches_by_tokens(lengths, model.prefill_batch_tokens):
-        batch = [jobs[number] for number in numbers]
-        timer, memory = Timer(model.device, len(batch)), PeakMemory(model.device)
-        results = run_in_batches([batch], run_jobs)
-        timer.stop()
-        peak = memory.bytes()
-        for (index, order), result in zip(batch, results, strict=True):
-            if isinstance(result, Exception):
-                outcomes[index] = result
-                continue
-            pending[index].peak_memory_bytes = max(pending[index].peak_memory_bytes, peak)
-            yield index, order, result, timer
-
-
-def _to_answer(model: SpeechModel, one: Pending, num_sharing: int) -> Answer:
+def _to_answer(model: SpeechModel, one: Pending, num_sharing: int, options: AnsweringOptions) -> Answer:
     """Make the answer; encoding cost is split evenly across the recording's answers in this call."""
     choices, query = one.item.choices, one.query
     probabilities: list[float] | None = None
@@ -209,6 +171,8 @@ def _to_answer(model: SpeechModel, one: Pending, num_sharing: int) -> Answer:
             prune_flops=one.prune_flops,
             num_generated_tokens=len(one.generated_ids),
             num_prefills=len(query.answer_orders),
+            choice_lengths=[len(ids) for ids in query.prompts[0].answer_ids],
+            is_calibrated=choices is not None and options.calibrate,
         ),
         seconds_encode=audio.seconds_encode / num_sharing,
         seconds_prune=one.seconds_prune,
@@ -223,5 +187,5 @@ def _mean_over(one: Pending, numbers: Sequence[int]) -> np.ndarray:
     assert one.item.choices is not None
     total = np.zeros(len(one.item.choices))
     for number in numbers:
-        total[one.query.orders[number]] += torch.softmax(one.letter_logits[number].double(), dim=0).numpy()
+        total[one.query.orders[number]] += torch.softmax(one.choice_scores[number].double(), dim=0).numpy()
     return total / len(numbers)

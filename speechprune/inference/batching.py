@@ -14,24 +14,39 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
-def batches_by_tokens(lengths: Sequence[int], max_tokens: int) -> list[list[int]]:
+def batches_by_tokens(
+    lengths: Sequence[int], max_tokens: int, num_copies: Sequence[int] | None = None
+) -> list[list[int]]:
     """Group prompts of like length, so that each padded batch holds at most ``max_tokens``.
-
-    ``max_tokens``: padded tokens in a batch; a prompt longer than that makes a batch of its own.
 
     A batch that is large enough to keep a GPU busy takes no prompt that would be padded by more than a
     twentieth.
 
-    Returns indices into ``lengths``, longest first: the largest batch fails first, if one has to.
+    Parameters
+    ----------
+    lengths
+        Tokens of each prompt.
+    max_tokens
+        Padded tokens in a batch; a prompt longer than that makes a batch of its own.
+    num_copies
+        How often the batch holds each prompt; once where it is None.
+
+    Returns
+    -------
+    list
+        Indices into ``lengths``, longest first: the largest batch fails first, if one has to.
     """
+    copies = num_copies or [1] * len(lengths)
     batches: list[list[int]] = []
     for index in sorted(range(len(lengths)), key=lambda i: -lengths[i]):
         if batches:
-            longest = lengths[batches[-1][0]]
-            num_padded = longest * (len(batches[-1]) + 1)
+            batch = batches[-1]
+            longest = lengths[batch[0]]
+            num_padded = longest * (len(batch) + 1)
+            num_held = longest * sum(copies[i] for i in [*batch, index])
             is_alike = longest - lengths[index] <= MOST_PADDING * longest
-            if num_padded <= max_tokens and (is_alike or num_padded <= BUSY_SHARE * max_tokens):
-                batches[-1].append(index)
+            if num_held <= max_tokens and (is_alike or num_padded <= BUSY_SHARE * max_tokens):
+                batch.append(index)
                 continue
         batches.append([index])
     return batches

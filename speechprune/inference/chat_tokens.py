@@ -76,6 +76,41 @@ def tokenize_chat(
     return apart
 
 
+def tokenize_answer(
+    tokenizer: Any,
+    chat: str,
+    words: Sequence[tuple[int, int]],
+    prompt: Sequence[Token],
+    answer: str,
+    audio_token_id: int,
+) -> list[int]:
+    """Tokenize an answer where it continues a chat, whose own tokens stay as they are.
+
+    Control tokens in the answer are words. Where the border of chat and answer is none between tokens of the
+    two together, the answer is tokenized by itself, as a model would write it.
+
+    Parameters
+    ----------
+    chat, words, audio_token_id
+        As for ``tokenize_chat``.
+    prompt
+        The chat's tokens.
+    answer
+        What follows the chat.
+
+    Raises
+    ------
+    PromptError
+        See ``tokenize_chat``.
+    """
+    words = [*words, (len(chat), len(chat) + len(answer))]
+    together = [token.token_id for token in tokenize_chat(tokenizer, chat + answer, words, audio_token_id)]
+    if together[: len(prompt)] == [token.token_id for token in prompt]:
+        return together[len(prompt) :]
+    alone = tokenize_chat(tokenizer, answer, [(0, len(answer))], audio_token_id)
+    return [token.token_id for token in alone]
+
+
 @lru_cache(maxsize=64)  # all questions with as many choices have one frame
 def _encode_frame(tokenizer: Any, frame: str) -> list[Token]:
     return _encode(tokenizer, frame)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import numpy as np
@@ -38,6 +38,8 @@ def answer_without_audio(
 ) -> list[Answer | Exception]:
     """Answer multiple-choice questions about recordings that the model is not given.
 
+    Likelihoods are not calibrated: what that would subtract is all there is.
+
     Returns one ``Answer`` per question, in order, or the exception that it alone raised.
     """
     hidden_size = model.shape.decoder.hidden_size
@@ -52,4 +54,5 @@ def answer_without_audio(
         Item(item_id=str(number), audio=audio, question=question, choices=tuple(choices))
         for number, (question, choices) in enumerate(questions)
     ]
-    return answer_items(model, items, NoAudio(), options or AnsweringOptions())
+    options = replace(options or AnsweringOptions(), calibrate=False)
+    return answer_items(model, items, NoAudio(), options)

@@ -118,7 +118,7 @@ def _prepare_recording(
 
 
 def _build_prompts(model: SpeechModel, item: Item, options: AnsweringOptions) -> list[Prompt]:
-    if item.choices is not None:
+    if item.choices is not None and not options.by_texts:
         letter_token_ids(model.tokenizer, len(item.choices))  # or this item can't be scored
     return [
         build_prompt(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 import string
 from collections.abc import Callable, Sequence
@@ -9,12 +10,13 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Literal
 
-from speechprune.inference.chat_tokens import MARK, PromptError, tokenize_chat
+from speechprune.inference.chat_tokens import MARK, PromptError, tokenize_answer, tokenize_chat
 
 LETTERS = string.ascii_uppercase
 MAX_CHOICES = len(LETTERS)
 
 QueryText = Literal["question_and_choices", "question"]
+Scoring = Literal["letters", "texts", "texts_per_token"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,17 +25,27 @@ class PromptFormat:
 
     Parameters
     ----------
+    scoring
+        What of a choice is scored: ``letters``, its letter as the next token; ``texts``, its text as the
+        model's answer, by the sum of its tokens' log probabilities; ``texts_per_token``, by their mean,
+        which does not favour short texts. For models that understand questions but not letters.
     prompt
-        A multiple-choice question: ``{question}`` and ``{choices}`` are filled in.
+        A multiple-choice question scored by letters: ``{question}`` and ``{choices}`` are filled in.
+    texts_prompt
+        A multiple-choice question scored by texts: ``{question}`` is filled in, and ``{choices}`` where it
+        lists them; by default it does not, as is usual where texts are scored.
     open_prompt
         A question without choices: ``{question}`` is filled in.
     choice_format
-        One choice: ``{letter}`` and ``{text}`` are filled in.
+        One choice where they are listed: ``{letter}`` and ``{text}`` are filled in; scored by texts it may do
+        without the letter.
     choice_separator
         What stands between choices.
     """
 
+    scoring: Scoring = "letters"
     prompt: str = "{question}\nChoose the best option:\n{choices}\nAnswer with the letter of the option only."
+    texts_prompt: str = "{question}"
     open_prompt: str = "{question}"
     choice_format: str = "{letter}. {text}"
     choice_separator: str = "\n"
@@ -41,12 +53,20 @@ class PromptFormat:
     def __post_init__(self) -> None:
         for name, needed in (
             ("prompt", ("{question}", "{choices}")),
+            ("texts_prompt", ("{question}",)),
             ("open_prompt", ("{question}",)),
-            ("choice_format", ("{letter}", "{text}")),
+            ("choice_format", ("{text}",) if self.by_texts else ("{letter}", "{text}")),
         ):
             for field in needed:
                 if getattr(self, name).count(field) != 1:
                     raise ValueError(f"{name} must contain {field} once; it is {getattr(self, name)!r}")
+        if self.texts_prompt.count("{choices}") > 1:
+            raise ValueError(f"texts_prompt may contain {{choices}} once; it is {self.texts_prompt!r}")
+
+    @property
+    def by_texts(self) -> bool:
+        """Whether choices are scored by their texts."""
+        return self.scoring != "letters"
 
 
 @dataclass(frozen=True)
@@ -57,14 +77,20 @@ class Prompt:
     prefix_ids: list[int]
     suffix_ids: list[int]
     # question_ids, choice_ids: the tokens of T, taken where they stand in the prompt: the question's, the
-    # choices' texts
+    # choices' texts; of choices that the prompt doesn't list, those of ``answer_ids``
     question_ids: list[int]
     choice_ids: list[int]
+    answer_ids: list[list[int]]  # each choice's text as the model's answer; empty unless these are scored
 
     @property
     def num_text_tokens(self) -> int:
         """All tokens but the audio's."""
         return len(self.prefix_ids) + len(self.suffix_ids)
+
+    @property
+    def num_answer_tokens(self) -> int:
+        """The most tokens that run behind the prompt: of the longest choice scored by its text."""
+        return max((len(ids) - 1 for ids in self.answer_ids), default=0)
 
     def query_ids(self, query_text: QueryText) -> list[int]:
         """Token ids of T."""
@@ -98,7 +124,8 @@ def build_prompt(
     Raises
     ------
     PromptError
-        The question is empty, the template alters it, or a control token in it can't be taken for text.
+        The question, or a choice whose text is scored, is empty, the template alters the question, or a
+        control token can't be taken for text.
     """
     if not question.strip():
         raise PromptError("the question is empty: write one")
@@ -122,43 +149,61 @@ def build_prompt(
         begin, end = span
         return [token.token_id for token in tokens if token.begin < end and token.end > begin]
 
+    answer_ids = []
+    if choices is not None and wording.by_texts:
+        words = sorted(spans)
+        answer_ids = [
+            tokenize_answer(tokenizer, chat, words, tokens, text, audio_token_id) for text in choices
+        ]
+        if not all(answer_ids):
+            raise PromptError("a choice is empty: give it a text, or set answering.scoring=letters")
+    listed = [tokens_of(span) for span in spans[1:]]
     return Prompt(
         prefix_ids=token_ids[:place],
         suffix_ids=token_ids[place + 1 :],
         question_ids=tokens_of(spans[0]),
-        choice_ids=[token_id for span in spans[1:] for token_id in tokens_of(span)],
+        choice_ids=list(itertools.chain.from_iterable(listed or answer_ids)),
+        answer_ids=answer_ids,
     )
 
 
 def _word(
     question: str, choices: Sequence[str] | None, wording: PromptFormat
 ) -> tuple[str, list[tuple[int, int]]]:
-    """The user's text, and the character spans in it of the question and of each choice's text."""
+    """The user's text, and the character spans in it of the question and of each listed choice's text."""
+    values = {"{question}": question}
+    choice_spans: list[tuple[int, int]] = []
     if choices is None:
-        head, tail = wording.open_prompt.split("{question}")
-        return head + question + tail, [(len(head), len(head) + len(question))]
-    choices_text = ""
-    choice_spans = []
-    for letter, text in zip(LETTERS, choices, strict=False):
-        if choices_text:
-            choices_text += wording.choice_separator
-        head, tail = wording.choice_format.split("{text}")
-        head, tail = head.replace("{letter}", letter), tail.replace("{letter}", letter)
-        begin = len(choices_text) + len(head)
-        choice_spans.append((begin, begin + len(text)))
-        choices_text += head + text + tail
-    values = {"{question}": question, "{choices}": choices_text}
-    places = sorted(values, key=wording.prompt.index)
-    text, begins, rest = "", {}, wording.prompt
-    for place in places:
+        rest = wording.open_prompt
+    else:
+        rest = wording.texts_prompt if wording.by_texts else wording.prompt
+        if "{choices}" in rest:
+            values["{choices}"], choice_spans = _list_choices(choices, wording)
+    text, begins = "", {}
+    for place in sorted(values, key=rest.index):
         head, rest = rest.split(place, 1)
         text += head
         begins[place] = len(text)
         text += values[place]
     text += rest
-    origin = begins["{choices}"]
     spans = [(begins["{question}"], begins["{question}"] + len(question))]
+    origin = begins.get("{choices}", 0)
     return text, spans + [(origin + begin, origin + end) for begin, end in choice_spans]
+
+
+def _list_choices(choices: Sequence[str], wording: PromptFormat) -> tuple[str, list[tuple[int, int]]]:
+    """The choices one behind the other, and the character spans of their texts."""
+    listed = ""
+    spans = []
+    for letter, text in zip(LETTERS, choices, strict=False):
+        if listed:
+            listed += wording.choice_separator
+        head, tail = wording.choice_format.split("{text}")
+        head, tail = head.replace("{letter}", letter), tail.replace("{letter}", letter)
+        begin = len(listed) + len(head)
+        spans.append((begin, begin + len(text)))
+        listed += head + text + tail
+    return listed, spans
 
 
 @lru_cache(maxsize=64)

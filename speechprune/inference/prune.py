@@ -31,7 +31,9 @@ class Pending:
     features: Sequence[str]  # that the method lists
     kept_indices: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))  # ``kept`` on the host
     evidence: list[EvidenceSpan] = field(default_factory=list)
-    letter_logits: dict[int, torch.Tensor] = field(default_factory=dict)  # by number of the order
+    # the letters' logits, or the texts' log likelihoods, by number of the order; their softmax over the
+    # choices gives the probabilities
+    choice_scores: dict[int, torch.Tensor] = field(default_factory=dict)
     generated_ids: list[int] = field(default_factory=list)
     seconds_prefill: float = 0.0
     seconds_generate: float = 0.0
@@ -134,7 +136,10 @@ def _kept(result: PruningResult, method: PruningMethod, device: torch.device) ->
 
 
 def _length_error(model: SpeechModel, one: Pending) -> PromptError | None:
-    num_tokens = max(one.num_prompt_tokens(order) for order in range(len(one.query.prompts)))
+    num_tokens = max(
+        one.num_prompt_tokens(order) + prompt.num_answer_tokens
+        for order, prompt in enumerate(one.query.prompts)
+    )
     longest = model.language_model.max_prompt_tokens
     if num_tokens <= longest:
         return None

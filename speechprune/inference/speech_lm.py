@@ -95,7 +95,7 @@ class SpeechLM:
         method: PruningMethod | str = SpeechPrune.name,
         options: AnsweringOptions | None = None,
     ) -> Answer:
-        """Answer one question: by its choices' letters, or in free text without choices.
+        """Answer one question: by its choices' letters or texts, or in free text without choices.
 
         Parameters
         ----------
@@ -107,7 +107,7 @@ class SpeechLM:
             A method; or the name of one in ``METHODS``, or the import path of a class of your own, with its
             default settings.
         options
-            Wording, permuted choices, limit of generated tokens.
+            Wording, what of the choices is scored, limit of generated tokens.
 
         Raises
         ------

@@ -33,6 +33,9 @@ class AnsweringOptions(PromptFormat):
     no_audio_baseline
         The job asks every item with choices once more without any audio, to tell what the questions
         give away: one prefill of text an item, which no cost column counts.
+    calibrate
+        Where texts are scored, by how much the audio makes each likelier: its log likelihood without audio,
+        summed or per token as the other, is subtracted. One more prefill of text an item, which is counted.
     """
 
     query_text: QueryText = "question_and_choices"
@@ -40,12 +43,24 @@ class AnsweringOptions(PromptFormat):
     permute_choices: int = 1
     permuted_check: bool = False
     no_audio_baseline: bool = False
+    calibrate: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
         for name in ("max_new_tokens", "permute_choices"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}: give at least 1")
+        if self.by_texts and (self.permute_choices > 1 or self.permuted_check):
+            name = "permuted_check" if self.permuted_check else "permute_choices"
+            raise ValueError(
+                f"{name} is {getattr(self, name)}, but with scoring={self.scoring} no letter is asked for: "
+                "set permute_choices=1 and permuted_check=false, or scoring=letters"
+            )
+        if self.calibrate and not self.by_texts:
+            raise ValueError(
+                "calibrate is true, but only likelihoods of texts are calibrated: set scoring=texts or "
+                "scoring=texts_per_token"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,7 +87,8 @@ class Answer:
         The letter, in the order of the choices given, that was answered when every choice stood at another;
         None unless ``permuted_check``.
     choice_probabilities
-        Next-token probabilities over the choices' letters, in the order of the choices; sum to one.
+        In the order of the choices; sum to one. By letters: the next token's, over the letters. By texts: the
+        softmax over the choices of their log likelihoods, summed or per token, calibrated where that is set.
     kept_indices
         Audio tokens in the prompt, int64, ascending.
     evidence

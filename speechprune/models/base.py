@@ -82,7 +82,9 @@ class LanguageModel:
 
 
 class SpeechModel(ABC):
-    """A loaded Speech LLM: encode windows, embed text, score prompts (``generation`` continues them).
+    """A loaded Speech LLM: encode windows, embed text, score prompts.
+
+    ``generation`` continues prompts, ``likelihood`` scores texts that follow them.
 
     A family is one file with a subclass, and one line in ``MODELS``. Encoding, pruning, prompts, scoring, the
     index and the search are shared; a family has only what differs.
@@ -174,7 +176,7 @@ class SpeechModel(ABC):
         return {"inputs_embeds": padded}
 
     def step_inputs(self, embeds: torch.Tensor, token_ids: torch.Tensor) -> dict[str, torch.Tensor]:
-        """Pass on one generated token per answer, as keyword arguments of the decoder.
+        """Pass on the next tokens of answers, as keyword arguments of the decoder.
 
         A family that overrides ``prompt_inputs`` overrides this, too. On a GPU it is captured in a CUDA
         graph, so it must not read ``token_ids`` on the host.
@@ -182,9 +184,9 @@ class SpeechModel(ABC):
         Parameters
         ----------
         embeds
-            Shape ``(answers, 1, D)``.
+            Shape ``(answers, n, D)``: one token each in generation, more where texts are scored.
         token_ids
-            Shape ``(answers, 1)``.
+            Shape ``(answers, n)``.
         """
         return {"inputs_embeds": embeds}
 

@@ -9,16 +9,15 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 
 from speechprune.models.base import SpeechModel, SplicedPrompt, attention_of_any_shape
+from speechprune.models.cached_prompts import CachedPrompts
 from speechprune.models.cuda_graphs import WARM_UP_STEPS, GraphedStep
 
 STEPS_BETWEEN_LOOKS = 8  # on a GPU, where a look at a result waits for all queued steps
 MIN_STEPS_FOR_GRAPH = 10  # a capture takes as long as some three steps
-CACHE_MULTIPLE = 64  # of places: so that batches share few shapes
 # from this number of prompts on, cuDNN's attention, twice as fast, is worth its half second of planning
 MIN_PROMPTS_FOR_CUDNN = 16
 # these attention functions hide the places of a static cache that are not filled yet
@@ -31,7 +30,6 @@ def generate(
 ) -> tuple[list[list[int]], float]:
     """Continue each prompt greedily.
 
-    Prompts are padded on the left and hidden there by a mask; positions count from each prompt's first token.
     Only the last position's logits are formed.
 
     On a GPU the cache is allocated at its full length, steps are replayed from a CUDA graph, and whether all
@@ -73,13 +71,11 @@ def is_on_gpu(model: SpeechModel) -> bool:
     return model.device.type == "cuda"
 
 
-class GreedyDecoding:
+class GreedyDecoding(CachedPrompts):
     """A batch of prompts with its cache and the tokens chosen so far, all on the device.
 
     - ``chosen``: token ids, ``(prompts, max_new_tokens)``; columns that no step has reached mean nothing.
     - ``is_done``: whether an answer has its closing token, ``(prompts,)``.
-
-    ``has_static_cache``: allocate the cache at its full length, so that every step has the same shapes.
     """
 
     def __init__(
@@ -90,25 +86,9 @@ class GreedyDecoding:
         *,
         has_static_cache: bool,
     ) -> None:
-        from transformers import DynamicCache, StaticCache
-
-        self._model, self._prompts = model, prompts
-        text, device, count = model.language_model, model.device, len(prompts)
-        lengths = [len(prompt.token_ids) for prompt in prompts]
-        self._width = max(lengths)
-        size = -(-(self._width + max_new_tokens) // CACHE_MULTIPLE) * CACHE_MULTIPLE
-        self._has_static_cache = has_static_cache
-        self._cache: Any
-        with device:  # a static cache counts its tokens there; moving each count later would wait
-            if has_static_cache:
-                self._cache = StaticCache(config=text.decoder.config, max_cache_len=size)
-            else:
-                self._cache = DynamicCache(config=text.decoder.config)
-        self._lengths = torch.tensor(lengths, device=device)[:, None]
-        places = torch.arange(size, device=device)
-        self._mask = ((places >= self._width - self._lengths) & (places < self._width)).long()
-        self._num_places = self._width  # used so far; no part of a graph
-        self._closing = torch.tensor(sorted(text.end_token_ids), device=device)
+        super().__init__(model, prompts, max_new_tokens, has_static_cache=has_static_cache)
+        device, count = model.device, len(prompts)
+        self._closing = torch.tensor(sorted(model.language_model.end_token_ids), device=device)
         self._column = torch.zeros(1, dtype=torch.long, device=device)  # of ``chosen``: the next token's
         self._tokens = torch.zeros(count, 1, dtype=torch.long, device=device)  # the last step's
         self.chosen = torch.zeros(count, max_new_tokens, dtype=torch.long, device=device)
@@ -126,8 +106,7 @@ class GreedyDecoding:
 
     def prefill(self) -> None:
         """Run the prompts and choose the first tokens."""
-        positions = (self._mask[:, : self._width].cumsum(dim=1) - 1).clamp(min=0)
-        self._choose(self._model.prompt_inputs(self._prompts, "left"), positions)
+        self._choose(self.run_prompts())
 
     def step(self) -> None:
         """Run the last chosen tokens and choose the next ones.
@@ -139,18 +118,10 @@ class GreedyDecoding:
         self._num_places += 1
         embeds = self._model.language_model.embedding(self._tokens)
         positions = self._lengths + (self._column - 1)
-        self._choose(self._model.step_inputs(embeds, self._tokens), positions)
+        self._choose(self._run(self._model.step_inputs(embeds, self._tokens), positions)[:, -1])
 
-    def _choose(self, inputs: dict[str, torch.Tensor], positions: torch.Tensor) -> None:
-        text = self._model.language_model
-        states = text.decoder(
-            **inputs,
-            attention_mask=self._mask if self._has_static_cache else self._mask[:, : self._num_places],
-            position_ids=positions,
-            past_key_values=self._cache,
-            use_cache=True,
-        ).last_hidden_state
-        self._tokens.copy_(text.head(states[:, -1]).argmax(dim=-1, keepdim=True))
+    def _choose(self, states: torch.Tensor) -> None:
+        self._tokens.copy_(self._model.language_model.head(states).argmax(dim=-1, keepdim=True))
         self.chosen.index_copy_(1, self._column, self._tokens)
         self.is_done |= (self._tokens == self._closing).any(dim=1)
         self._column += 1

@@ -72,7 +72,10 @@ class GridOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class SweepAnsweringOptions(AnsweringOptions):
-    """How questions are put and answered, see ``AnsweringOptions``; its two checks are on here."""
+    """How questions are put and answered, see ``AnsweringOptions``; its two checks are on here.
+
+    Where choices are scored by their texts, turn ``permuted_check`` off: no letter is asked for.
+    """
 
     permuted_check: bool = True
     no_audio_baseline: bool = True

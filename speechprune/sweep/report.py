@@ -19,10 +19,11 @@ from speechprune.sweep.slices import ALL_ITEMS, HARD_ITEMS
 FIGURES_FOLDER = "figures"
 OVER_BENCHMARKS = "Over all benchmarks"
 HOW_TO_READ = (
-    "Accuracy is the share of items whose letter is right. The 95 % interval (Wilson's) states how far it "
+    "Accuracy is the share of items whose choice is right. The 95 % interval (Wilson's) states how far it "
     "may lie from what more items of the same kind would give. Permuted is the same with every choice at "
-    "another letter; no audio is what the questions alone give away. Of a random method over several seeds "
-    "the mean is shown, and the lowest and the highest seed.",
+    "another letter, which is left out where choices were scored by their texts; no audio is what the "
+    "questions alone give away, and then also what a liking for some texts does. Of a random method over "
+    "several seeds the mean is shown, and the lowest and the highest seed.",
     "Hard items are those that truncate, the beginning of the recording alone, answers wrongly, as in the "
     "paper's SPIRAL-H: it scores 0 there by definition.",
     "The difference to the reference is tested on the items of both (exact McNemar test): p is how likely a "

@@ -34,6 +34,10 @@ class Oracle(Protocol):
         """Greedy tokens, by the family's own generate."""
         ...
 
+    def log_probabilities(self, samples: np.ndarray, user_text: str, answer_ids: list[int]) -> torch.Tensor:
+        """Log probabilities of an answer's tokens, by the family's own forward."""
+        ...
+
 
 @dataclass(frozen=True)
 class Kit:
@@ -98,6 +102,15 @@ class Qwen2AudioOracle:
         output = self._model.generate(**inputs, max_new_tokens=max_new_tokens, do_sample=False)
         return output[0, inputs["input_ids"].shape[1] :].tolist()
 
+    @torch.inference_mode()
+    def log_probabilities(self, samples: np.ndarray, user_text: str, answer_ids: list[int]) -> torch.Tensor:
+        inputs = self._inputs(samples, user_text)
+        answer = torch.tensor([answer_ids])
+        inputs["input_ids"] = torch.cat([inputs["input_ids"], answer], dim=1)
+        inputs["attention_mask"] = torch.ones_like(inputs["input_ids"])
+        table = self._model(**inputs).logits.log_softmax(dim=-1)[0, -len(answer_ids) - 1 : -1]
+        return table.gather(1, answer.T)[:, 0]
+
 
 class ToyOracle:
     """A plain re-reading of the toy: window by window, the whole prompt anew for every token."""
@@ -140,6 +153,11 @@ class ToyOracle:
             if made[-1] == self._tokenizer.eos_token_id:
                 break
         return made
+
+    def log_probabilities(self, samples: np.ndarray, user_text: str, answer_ids: list[int]) -> torch.Tensor:
+        ids = self.prompt_ids(samples, user_text)
+        logits = [self._continue(samples, ids, answer_ids[:place]) for place in range(len(answer_ids))]
+        return torch.stack([row.log_softmax(0)[id_] for row, id_ in zip(logits, answer_ids, strict=True)])
 
 
 def save_toy_model(folder: Path) -> str:

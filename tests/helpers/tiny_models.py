@@ -1,11 +1,19 @@
 """Tiny real checkpoints of the Qwen2-Audio architecture, with a tokenizer that knows every byte."""
 
+import copy
 import functools
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-from transformers import PreTrainedTokenizerFast, Qwen2AudioForConditionalGeneration, Qwen2AudioProcessor
+from transformers import (
+    PreTrainedTokenizerFast,
+    Qwen2AudioForConditionalGeneration,
+    Qwen2AudioProcessor,
+    Qwen2Config,
+    Qwen2Model,
+)
 
 from speechprune import SpeechLM
 from speechprune.benchmarks.builder.grammar import vocabulary
@@ -16,6 +24,7 @@ from speechprune.lab.training.blank_model import (
     make_processor,
 )
 from speechprune.lab.training.config import ModelSize
+from speechprune.models.base import SpeechModel
 
 DEMO = Path(__file__).parents[2] / "speechprune" / "demo"
 TINY = ModelSize(
@@ -83,3 +92,27 @@ def load_tiny_model(folder: str, **options) -> SpeechLM:
         "prefill_batch_tokens": 16_384,
     }
     return SpeechLM.from_pretrained(folder, **(defaults | options))
+
+
+def with_sliding_window(model: SpeechModel) -> SpeechModel:
+    """The same with another decoder, whose last layer sees 16 tokens back."""
+    config = Qwen2Config(
+        hidden_size=model.shape.decoder.hidden_size,
+        intermediate_size=96,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        num_hidden_layers=2,
+        layer_types=["full_attention", "sliding_attention"],
+        sliding_window=16,
+        use_sliding_window=True,
+        vocab_size=2,
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        decoder = Qwen2Model(config).eval()
+        for parameter in decoder.parameters():
+            if parameter.ndim > 1:
+                torch.nn.init.normal_(parameter, std=WEIGHT_SPREAD)
+    sliding = copy.copy(model)
+    sliding.language_model = replace(model.language_model, decoder=decoder)
+    return sliding

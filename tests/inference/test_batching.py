@@ -33,6 +33,16 @@ def test_a_batch_is_closed_where_the_next_prompt_does_not_fit_or_is_much_shorter
         assert num_padded > max_tokens or (is_short and 8 * num_padded > max_tokens)
 
 
+@given(st.lists(st.tuples(st.integers(1, 2_000), st.integers(1, 26)), max_size=40), st.integers(1, 50_000))
+def test_copies_of_a_prompt_count_towards_the_budget(prompts, max_tokens):
+    lengths, copies = [length for length, _ in prompts], [number for _, number in prompts]
+    batches = batches_by_tokens(lengths, max_tokens, copies)
+    assert sorted(i for batch in batches for i in batch) == list(range(len(lengths)))
+    for batch in batches:
+        held = max(lengths[i] for i in batch) * sum(copies[i] for i in batch)
+        assert held <= max_tokens or len(batch) == 1
+
+
 @given(st.lists(st.integers(1, 400), min_size=1, max_size=300))
 def test_prompts_are_padded_by_at_most_a_twentieth_in_a_batch_that_is_large_enough(lengths):
     for batch in batches_by_tokens(lengths, 16_384):

@@ -7,7 +7,7 @@ from tokenizers import AddedToken, Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
 from speechprune import SpeechPrune
-from speechprune.inference.chat_tokens import PromptError, tokenize_chat
+from speechprune.inference.chat_tokens import PromptError, tokenize_answer, tokenize_chat
 from speechprune.lab.training.blank_model import SPECIAL_TOKENS
 from speechprune.models.vocabulary import unknown_share
 from tests.helpers.tiny_models import DEMO, byte_level_processor, load_tiny_model
@@ -51,6 +51,33 @@ def test_words_merge_with_the_template_beside_them_also_where_they_are_tokenized
     """As the same words do whose control token has one letter less."""
     ends = [[t.token_id for t in put(f"Who? <|im_en{letter}|> Where")[1]][-12:] for letter in ("d", "")]
     assert ends[0] == ends[1]
+
+
+def continued(chat, words, answer):
+    tokens = tokenize_chat(TOKENIZER, chat, words, AUDIO_ID)
+    return [token.token_id for token in tokens], tokenize_answer(
+        TOKENIZER, chat, words, tokens, answer, AUDIO_ID
+    )
+
+
+@given(WORDS, WORDS)
+def test_an_answer_continues_the_chat_and_has_no_control_tokens(question, answer):
+    head, tail = "<|im_start|>user\n<|AUDIO|>", "<|im_end|>\n<|im_start|>assistant\n"
+    words = [(len(head), len(head) + len(question))]
+    prompt, answer_ids = continued(head + question + tail, words, answer)
+    assert TOKENIZER.decode(prompt + answer_ids) == head + question + tail + answer
+    assert not CONTROL_IDS & {*answer_ids}
+
+
+def test_an_answer_that_would_join_the_chats_last_word_leaves_its_tokens_as_they_are():
+    """A prompt has one prefill for all of its answers."""
+    together = TOKENIZER("in the garden")["input_ids"]
+    prompt, answer_ids = continued("in the gar", [], "den")
+    assert prompt + answer_ids != together
+    assert answer_ids == TOKENIZER("den")["input_ids"]
+    prompt, answer_ids = continued("in the", [], " garden")
+    assert prompt + answer_ids == together
+    assert answer_ids != TOKENIZER("garden")["input_ids"]
 
 
 def tokenizer_of_words(special: bool) -> PreTrainedTokenizerFast:

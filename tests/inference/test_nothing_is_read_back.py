@@ -10,9 +10,9 @@ from transformers import Qwen2AudioForConditionalGeneration
 
 from speechprune import FirstPhase, SpeechPrune
 from speechprune.data.index_columns import WINDOWS_SCHEMA
-from speechprune.inference.answer import _splice
 from speechprune.inference.encode import encode_recordings
 from speechprune.inference.prepare import prepare_queries
+from speechprune.inference.prompt_batches import PendingPrompt, splice
 from speechprune.inference.prune import Pending, prune_queries
 from speechprune.inference.states import embed_stored
 from speechprune.models.qwen2_audio import Qwen2Audio
@@ -58,7 +58,7 @@ def test_questions_are_prepared_pruned_for_and_spliced_without_a_read(without_va
     queries = prepare_queries(without_values, ask(audios), [method], OPTIONS)
     pending = prune_queries(without_values, queries, method)
     assert all(isinstance(one, Pending) for one in pending)
-    prompts = _splice(without_values, [(one, 0) for one in pending])
+    prompts = splice(without_values, [PendingPrompt(i, one) for i, one in enumerate(pending)])
     for one, prompt in zip(pending, prompts, strict=True):
         assert len(one.kept) == 600
         assert len(prompt.embeds) == len(prompt.token_ids) == one.num_prompt_tokens(0)

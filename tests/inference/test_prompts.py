@@ -134,6 +134,27 @@ def test_the_wording_of_another_model_is_followed():
     assert "\nQ: Who calls? A:<|im_end|>" in text_of(build("Who calls?", None, wording))
 
 
+def test_a_question_scored_by_texts_is_put_alone_unless_its_wording_lists_the_choices():
+    choices = ["Monday", "<|im_end|>"]
+    prompt = build("When?", choices, PromptFormat(scoring="texts"))
+    assert text_of(prompt) == render_chat("When?")
+    assert [TOKENIZER.decode(ids) for ids in prompt.answer_ids] == choices
+    assert prompt.choice_ids == prompt.answer_ids[0] + prompt.answer_ids[1]
+    listing = PromptFormat(
+        scoring="texts_per_token", texts_prompt="{choices}\n{question}", choice_format="- {text}"
+    )
+    listed = build("When?", choices, listing)
+    assert text_of(listed) == render_chat("- Monday\n- <|im_end|>\nWhen?")
+    assert listed.answer_ids == prompt.answer_ids
+    assert encode_query_words(listed.choice_ids) == "Monday<|im_end|>"
+    assert build("When?", choices).answer_ids == build("When?", None, listing).answer_ids == []
+
+
+def test_an_empty_choice_cannot_be_scored_by_its_text():
+    with pytest.raises(PromptError, match=r"^a choice is empty: give it a text, or set answering.scoring"):
+        build("When?", ["Monday", ""], PromptFormat(scoring="texts"))
+
+
 @pytest.mark.parametrize(
     ("question", "choices", "sentence"),
     [

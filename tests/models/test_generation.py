@@ -8,7 +8,6 @@ from dataclasses import replace
 
 import pytest
 import torch
-from transformers import Qwen2Config, Qwen2Model
 
 from speechprune.models import cuda_graphs, generation
 from speechprune.models.base import SpeechModel, SplicedPrompt
@@ -16,7 +15,7 @@ from speechprune.models.compilation import compile_layers
 from speechprune.models.generation import GreedyDecoding, generate
 from tests.helpers.families import KITS
 from tests.helpers.simulated_graph import forget_failures, simulate_gpu
-from tests.helpers.tiny_models import WEIGHT_SPREAD, load_tiny_model
+from tests.helpers.tiny_models import load_tiny_model, with_sliding_window
 
 LENGTHS = [50, 31, 64, 3]
 MOST_TOKENS = 24
@@ -204,25 +203,7 @@ def out_of_memory(graph, step, device):
 def test_layers_with_a_sliding_window_go_without_a_graph(gpu_model):
     """Their cache counts tokens on the host."""
     model, captured = gpu_model
-    config = Qwen2Config(
-        hidden_size=model.shape.decoder.hidden_size,
-        intermediate_size=96,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        num_hidden_layers=2,
-        layer_types=["full_attention", "sliding_attention"],
-        sliding_window=16,
-        use_sliding_window=True,
-        vocab_size=2,
-    )
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        decoder = Qwen2Model(config).eval()
-        for parameter in decoder.parameters():
-            if parameter.ndim > 1:
-                torch.nn.init.normal_(parameter, std=WEIGHT_SPREAD)
-    sliding = copy.copy(model)
-    sliding.language_model = replace(model.language_model, decoder=decoder)
+    sliding = with_sliding_window(model)
     tokens, _ = generate(sliding, prompts_of(model), MOST_TOKENS)
     assert not captured
     grown = GreedyDecoding(sliding, prompts_of(model), MOST_TOKENS, has_static_cache=False)

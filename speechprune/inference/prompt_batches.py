@@ -1,0 +1,81 @@
+"""Prompts of pruned questions, run in batches by the model's token budget."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+
+from speechprune.inference.batching import Result, batches_by_tokens, run_in_batches
+from speechprune.inference.prompts import Prompt
+from speechprune.inference.prune import Pending
+from speechprune.inference.timing import PeakMemory, Timer
+from speechprune.inference.types import Answer
+from speechprune.models.base import SpeechModel, SplicedPrompt
+
+
+@dataclass(frozen=True)
+class PendingPrompt:
+    """One prompt of a pruned question."""
+
+    index: int  # of the question in its call
+    pending: Pending
+    order: int = 0  # number of the prompt among the question's
+    has_audio: bool = True  # False: as it is, with nothing where the audio goes
+
+    @property
+    def text(self) -> Prompt:
+        """The text around the audio."""
+        return self.pending.query.prompts[self.order]
+
+    @property
+    def kept(self) -> torch.Tensor:
+        """Audio tokens in the prompt."""
+        return self.pending.kept if self.has_audio else self.pending.kept[:0]
+
+    @property
+    def num_tokens(self) -> int:
+        """Length of the prompt, with the longest text that runs behind it."""
+        return len(self.kept) + self.text.num_text_tokens + self.text.num_answer_tokens
+
+
+def splice(model: SpeechModel, prompts: Sequence[PendingPrompt]) -> list[SplicedPrompt]:
+    """Put the kept audio tokens into their places in the prompts; text tokens are embedded in one call."""
+    text_ids = [ids for prompt in prompts for ids in (prompt.text.prefix_ids, prompt.text.suffix_ids)]
+    embeds = model.embed_tokens([token_id for ids in text_ids for token_id in ids])
+    parts = embeds.split([len(ids) for ids in text_ids])
+    spliced = []
+    for prompt, prefix, suffix in zip(prompts, parts[::2], parts[1::2], strict=True):
+        audio_ids = [model.language_model.audio_token_id] * len(prompt.kept)
+        token_ids = [*prompt.text.prefix_ids, *audio_ids, *prompt.text.suffix_ids]
+        audio = prompt.pending.item.audio.embeds[prompt.kept]
+        spliced.append(SplicedPrompt(torch.cat([prefix, audio, suffix]), token_ids))
+    return spliced
+
+
+def run_prompts(
+    model: SpeechModel,
+    prompts: Sequence[PendingPrompt],
+    run: Callable[[list[PendingPrompt]], list[Result]],
+    outcomes: dict[int, Answer | Exception],
+) -> Iterator[tuple[PendingPrompt, Result, Timer]]:
+    """Run prompts in batches by the model's token budget, in which one counts as often as texts follow it.
+
+    Yields each prompt with its result and the timer of its batch, which shares the seconds out evenly; an
+    exception becomes the outcome of the prompt's question.
+    """
+    num_copies = [max(1, len(prompt.text.answer_ids)) for prompt in prompts]
+    lengths = [prompt.num_tokens for prompt in prompts]
+    for numbers in batches_by_tokens(lengths, model.prefill_batch_tokens, num_copies):
+        batch = [prompts[number] for number in numbers]
+        timer, memory = Timer(model.device, len(batch)), PeakMemory(model.device)
+        results = run_in_batches([batch], run)
+        timer.stop()
+        peak = memory.bytes()
+        for prompt, result in zip(batch, results, strict=True):
+            if isinstance(result, Exception):
+                outcomes[prompt.index] = result
+                continue
+            prompt.pending.peak_memory_bytes = max(prompt.pending.peak_memory_bytes, peak)
+            yield prompt, result, timer
