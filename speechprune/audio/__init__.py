@@ -10,6 +10,7 @@ from speechprune.audio.errors import (
     AudioSilent,
     AudioTooShort,
     AudioUnreadable,
+    AudioWithoutSpeech,
 )
 from speechprune.audio.length import header_seconds, recording_seconds
 from speechprune.audio.resample import SAMPLE_RATE
@@ -25,6 +26,7 @@ __all__ = [
     "AudioSource",
     "AudioTooShort",
     "AudioUnreadable",
+    "AudioWithoutSpeech",
     "decode_audio",
     "header_seconds",
     "recording_seconds",

@@ -25,3 +25,7 @@ class AudioSilent(AudioError):
 
 class AudioTooShort(AudioError):
     """A recording with fewer samples than one audio token needs."""
+
+
+class AudioWithoutSpeech(AudioError):
+    """A recording in which the model found no speech."""

@@ -18,13 +18,20 @@ from speechprune.cost.formulas import (
     prefill_flops,
     texts_flops,
 )
-from speechprune.cost.shapes import DecoderShape, EncoderShape, ModelShape, WhisperEncoderShape
+from speechprune.cost.shapes import (
+    DecoderShape,
+    EncoderShape,
+    ModelShape,
+    TranscriberShape,
+    WhisperEncoderShape,
+)
 
 __all__ = [
     "Cost",
     "DecoderShape",
     "EncoderShape",
     "ModelShape",
+    "TranscriberShape",
     "WhisperEncoderShape",
     "answer_cost",
     "decode_flops",

@@ -11,6 +11,10 @@ from dataclasses import dataclass
 from typing import Protocol
 
 CONVOLUTION_KERNEL = 3  # both convolutions of a Whisper-type encoder
+NUM_WHISPER_PROMPT_TOKENS = 3  # start, language, task
+# tokens that Whisper writes in the passes over a window of steady speech: the second takes up what the first
+# leaves unfinished at the window's end
+STEADY_SPEECH_PASSES = (90, 20)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,6 +119,54 @@ class WhisperEncoderShape:
     def project_flops(self, num_windows: int) -> int:
         """The projector on n = P/2 tokens a window: 2neh."""
         return 2 * num_windows * self.window_tokens * self.hidden_size * self.projected_size
+
+
+@dataclass(frozen=True, kw_only=True)
+class TranscriberShape(WhisperEncoderShape):
+    """Whisper, encoder and decoder, that writes down its windows: the cascade's ``EncoderShape``.
+
+    How many tokens it writes depends on the sound. ``flops``, for accounts before the fact, takes a window of
+    steady speech; the account of an answer adds what its own windows took beyond that.
+    """
+
+    # num_decoder_layers, decoder_ffn_size, vocab_size: D, F' and V, of Whisper's decoder
+    num_decoder_layers: int
+    decoder_ffn_size: int
+    vocab_size: int
+
+    @property
+    def window_tokens(self) -> int:
+        """Tokens of the language model that a window of steady speech becomes: three a second."""
+        return round(3 * self.window_seconds)
+
+    @property
+    def states_size(self) -> int:
+        """A state is one token id."""
+        return 1
+
+    def flops(self, num_windows: int) -> int:
+        """Windows of steady speech: see ``STEADY_SPEECH_PASSES``."""
+        return num_windows * sum(self.pass_flops(num_tokens) for num_tokens in STEADY_SPEECH_PASSES)
+
+    def pass_flops(self, num_written: int) -> int:
+        """One pass over a window that writes w tokens, the closing one and timestamps included.
+
+        The encoder; twice the keys and values of its positions, 2 · 4DPe²; a token that gives language and
+        probability of speech, the prompt of p, and w - 1 more, of 2D(6e² + 2eF') + 4DPe + 2Ve each; and their
+        attention to one another, 4De (1 + p² + (w - 1)p + w(w - 1)/2).
+        """
+        width, positions, layers = self.hidden_size, self.num_positions, self.num_decoder_layers
+        num_steps, prompt = num_written - 1, NUM_WHISPER_PROMPT_TOKENS
+        keys_and_values = 2 * 4 * layers * positions * width**2
+        per_layer = 2 * (6 * width**2 + 2 * width * self.decoder_ffn_size) + 4 * positions * width
+        per_token = layers * per_layer + 2 * self.vocab_size * width
+        num_attended_keys = 1 + prompt**2 + num_steps * prompt + num_steps * (num_steps + 1) // 2
+        decoder = (1 + prompt + num_steps) * per_token + 4 * layers * width * num_attended_keys
+        return super().flops(1) + keys_and_values + decoder
+
+    def project_flops(self, num_windows: int) -> int:
+        """Token ids are looked up: nothing is multiplied."""
+        return 0
 
 
 @dataclass(frozen=True, kw_only=True)

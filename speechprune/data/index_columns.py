@@ -17,17 +17,22 @@ WINDOWS_SCHEMA = pa.schema(
         arrow_field("window", pa.int32(), "number of the window in the recording, from 0"),
         arrow_field("start_seconds", pa.float64(), "start of the window in the recording", "s"),
         arrow_field("end_seconds", pa.float64(), "end of its sound", "s"),
-        arrow_field("num_tokens", pa.int32(), "0 where a part is shorter than one token", "audio tokens"),
+        arrow_field(
+            "num_tokens",
+            pa.int32(),
+            "0 in a part shorter than one, or without speech",
+            "audio tokens",
+        ),
         arrow_field("peak", pa.int32(), "of its samples", "int16 steps"),
         arrow_field(
             "states",
             pa.large_binary(),
             "the encoder's states before the projector: num_tokens x width numbers of dtype, row by row",
         ),
-        arrow_field("dtype", pa.string(), "float16 or int8, little-endian"),
+        arrow_field("dtype", pa.string(), "float16, int8, or int32 for token ids; little-endian"),
         arrow_field("width", pa.int32(), "d, numbers a token"),
         arrow_field(
-            "scales", pa.list_(pa.float32()), "int8: a token's states are scale x stored; null for float16"
+            "scales", pa.list_(pa.float32()), "int8: a token's states are scale x stored; null for others"
         ),
         arrow_field("norms", pa.list_(pa.float32()), "of each token's audio embedding, behind the projector"),
         arrow_field(

@@ -38,7 +38,8 @@ class IndexOptions:
     path
         Folder, local or any fsspec URL, with one subfolder per model.
     states
-        Type of the stored states: ``float16``, or ``int8`` with half the bytes.
+        Type of the stored states: ``float16``, or ``int8`` with half the bytes. A cascade stores token ids
+        whichever it is.
     shard_minutes
         Part of a recording that is decoded, encoded and stored as one, rounded to whole windows of the model:
         a long recording occupies as many workers as it has parts.

@@ -15,7 +15,7 @@ from speechprune.cost import encode_flops
 from speechprune.data import Row
 from speechprune.data.index_columns import WINDOWS_SCHEMA
 from speechprune.inference.encode import cut_windows, in_encoder_batches
-from speechprune.inference.states import StatesDType, store_states, store_times
+from speechprune.inference.states import StatesDType, store_states, store_times, stored_dtype
 from speechprune.inference.timing import Timer
 from speechprune.models.base import Window
 from speechprune.models.options import ModelOptions
@@ -45,7 +45,7 @@ class EncodeStage:
         self._model = load_in_worker(model, num_threads)
         self._failures = failures
         self._labels = labels | {"node": node_name()}
-        self._states = states
+        self._states = stored_dtype(self._model, states)
 
     def __call__(self, decoded: pa.Table) -> pa.Table:
         """Return the windows of some parts of recordings, and one row per failed part."""
@@ -101,11 +101,7 @@ class EncodeStage:
             _row(task, number, window, num_windows[id(task)])
             | self._labels
             | {"dtype": self._states, "width": self._model.shape.encoder.states_size}
-            | by_place.get(i, {"num_tokens": 0, "states": b"", "norms": [], "token_times": b""})
-            | {
-                "seconds_encode": seconds if i in by_place else 0.0,
-                "tflops_encode": tflops if i in by_place else 0.0,
-            }
+            | _account(by_place.get(i), seconds, tflops)
             for i, (task, number, window) in enumerate(places)
         ]
 
@@ -113,10 +109,11 @@ class EncodeStage:
         """Return the stored columns of a batch of windows."""
         encoded = self._model.encode_windows(windows)
         norms = torch.linalg.vector_norm(self._model.project(encoded.states).float(), dim=-1).cpu().numpy()
+        numbers = encoded.states if self._model.states_are_ids else encoded.states.float()
         made = []
-        for states, own_norms, times in zip(encoded.states, norms, encoded.times, strict=True):
+        for i, (states, own_norms, times) in enumerate(zip(numbers, norms, encoded.times, strict=True)):
             num_tokens = len(times)
-            stored, scales = store_states(states[:num_tokens].float().cpu().numpy(), self._states)
+            stored, scales = store_states(states[:num_tokens].cpu().numpy(), self._states)
             made.append(
                 {
                     "num_tokens": num_tokens,
@@ -124,6 +121,7 @@ class EncodeStage:
                     "scales": scales,
                     "norms": own_norms[:num_tokens],
                     "token_times": store_times(times),
+                    "tflops_encode": encoded.extra_flops[i] / 1e12 if encoded.extra_flops else 0.0,
                 }
             )
         return made
@@ -151,6 +149,14 @@ def _row(task: Row, number: int, window: Window, num_windows: int) -> Row:
         "seconds_decode_audio": task["seconds_decode_audio"] / num_windows,
         "indexed_at": datetime.now(UTC),
     }
+
+
+def _account(stored: Row | None, seconds: float, tflops: float) -> Row:
+    """Return what the model makes of a window, with its even share of the batch's seconds and FLOPs."""
+    if stored is None:  # shorter than a token
+        nothing = {"num_tokens": 0, "states": b"", "norms": [], "token_times": b""}
+        return nothing | {"seconds_encode": 0.0, "tflops_encode": 0.0}
+    return stored | {"seconds_encode": seconds, "tflops_encode": tflops + stored["tflops_encode"]}
 
 
 def _failed(task: Row, error: Exception | None) -> pa.Table:

@@ -9,11 +9,11 @@ from typing import TypeVar
 import numpy as np
 import torch
 
-from speechprune.audio import SAMPLE_RATE, AudioTooShort, split_windows
+from speechprune.audio import SAMPLE_RATE, AudioError, AudioTooShort, AudioWithoutSpeech, split_windows
 from speechprune.cost import encode_flops
 from speechprune.inference.batching import run_in_batches
 from speechprune.inference.timing import Timer
-from speechprune.models.base import SpeechModel, Window
+from speechprune.models.base import EmbeddedWindow, SpeechModel, Window
 
 Encoded = TypeVar("Encoded")
 
@@ -94,7 +94,7 @@ def encode_recordings(
 
     Raises
     ------
-    AudioTooShort
+    AudioTooShort, AudioWithoutSpeech
         A recording gives not a single token.
     torch.cuda.OutOfMemoryError
         One window alone does not fit.
@@ -109,16 +109,14 @@ def encode_recordings(
         if len(window.samples) >= model.min_window_samples
     ]
     made, num_encoded = in_encoder_batches(model, [window for _, window in windows], model.embed_windows)
-    parts: list[list[tuple[torch.Tensor, np.ndarray]]] = [[] for _ in recordings]
+    parts: list[list[EmbeddedWindow]] = [[] for _ in recordings]
     for (i, _), part in zip(windows, made, strict=True):
         parts[i].append(part)
     for samples, own in zip(recordings, parts, strict=True):
-        if not any(len(S) for S, _ in own):
-            raise AudioTooShort(
-                f"{len(samples) / SAMPLE_RATE * 1000:.0f} ms of sound are less than one audio token"
-            )
-    embeds = [torch.cat([S for S, _ in own]) for own in parts]
-    times = [np.concatenate([part_times for _, part_times in own]) for own in parts]
+        if not any(len(part.embeds) for part in own):
+            raise no_tokens(model, "", len(samples) / SAMPLE_RATE)
+    embeds = [torch.cat([part.embeds for part in own]) for own in parts]
+    times = [np.concatenate([part.times for part in own]) for own in parts]
     frame_starts = [model.frame_starts(own_times) for own_times in times]
     timer.stop()  # nothing here waits for a GPU
     flops_per_window = encode_flops(model.shape, num_encoded) / len(windows)
@@ -128,12 +126,23 @@ def encode_recordings(
             times=times[i],
             frame_starts=frame_starts[i],
             seconds=len(samples) / SAMPLE_RATE,
-            num_encoder_flops=len(parts[i]) * flops_per_window,
+            num_encoder_flops=len(parts[i]) * flops_per_window + sum(part.extra_flops for part in parts[i]),
             encode_timer=timer,
             time_share=len(parts[i]) / len(windows),
         )
         for i, samples in enumerate(recordings)
     ]
+
+
+def no_tokens(model: SpeechModel, recording: str, seconds: float) -> AudioError:
+    """Say why a recording gave not a single token; without its name where the caller adds it."""
+    of = f" of {recording}" if recording else ""
+    if seconds * SAMPLE_RATE < model.min_window_samples:
+        return AudioTooShort(f"{seconds * 1000:.0f} ms of sound{of} are less than one audio token")
+    return AudioWithoutSpeech(
+        f"no speech was found in {seconds:.1f} s of sound{of}: listen to it; what counts as none is in the "
+        "model's config.json"
+    )
 
 
 def in_encoder_batches(

@@ -1,4 +1,4 @@
-"""Encoder states to stored bytes and back: float16, or int8 with a scale a token."""
+"""Encoder states to stored bytes and back: float16, int8 with a scale a token, or token ids in int32."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ import numpy as np
 import pyarrow as pa
 import torch
 
-from speechprune.audio import SILENCE_PEAK, AudioSilent, AudioTooShort
-from speechprune.inference.encode import EncodedAudio
+from speechprune.audio import SILENCE_PEAK, AudioSilent
+from speechprune.inference.encode import EncodedAudio, no_tokens
 from speechprune.inference.timing import Timer
 from speechprune.models.base import SpeechModel
 from speechprune.models.staging import staging_zeros
 
 StatesDType = Literal["float16", "int8"]
+StoredDType = Literal["float16", "int8", "int32"]
 INT8_STEPS = 127
 # of a stored window, beside its states and their scales
 SMALL_COLUMNS = (
@@ -30,23 +31,30 @@ SMALL_COLUMNS = (
 )
 
 
-def store_states(states: np.ndarray, dtype: StatesDType) -> tuple[bytes, np.ndarray | None]:
+def stored_dtype(model: SpeechModel, states: StatesDType) -> StoredDType:
+    """Choose how a model's states are stored: as asked for, but token ids as whole numbers."""
+    return "int32" if model.states_are_ids else states
+
+
+def store_states(states: np.ndarray, dtype: StoredDType) -> tuple[bytes, np.ndarray | None]:
     """A window's states as bytes.
 
     int8: q_ij = round(x_ij / scale_i) with scale_i = max_j |x_ij| / 127, and at least the smallest normal
     float32, so that no state is off by more than half a scale. float16 holds bfloat16's numbers exactly
-    between 6·10⁻⁵ and 65,504, where states are.
+    between 6·10⁻⁵ and 65,504, where states are; int32 holds token ids.
 
     Parameters
     ----------
     states
-        x, float32, shape ``(tokens, d)``.
+        x, float32, shape ``(tokens, d)``; of ids int32.
 
     Returns
     -------
     tuple
-        The bytes, and the scales, float32 ``(tokens,)``; None for float16.
+        The bytes, and the scales, float32 ``(tokens,)``; None but for int8.
     """
+    if dtype == "int32":
+        return states.astype("<i4").tobytes(), None
     if dtype == "float16":
         limit = np.finfo(np.float16).max
         return np.clip(states, -limit, limit).astype("<f2").tobytes(), None
@@ -55,7 +63,9 @@ def store_states(states: np.ndarray, dtype: StatesDType) -> tuple[bytes, np.ndar
 
 
 def load_states(window: dict[str, Any]) -> np.ndarray:
-    """The inverse of ``store_states``, of a row of the index: float32, shape ``(tokens, d)``."""
+    """The inverse of ``store_states``, of a row of the index: float32, of ids int32, ``(tokens, d)``."""
+    if window["dtype"] == "int32":
+        return _stored(window)
     states = _stored(window).astype(np.float32)
     if window["scales"] is not None:
         states *= np.asarray(window["scales"], np.float32)[:, None]
@@ -63,8 +73,9 @@ def load_states(window: dict[str, Any]) -> np.ndarray:
 
 
 def _stored(window: dict[str, Any]) -> np.ndarray:
-    """The stored numbers without their scales: float16 or int8, shape ``(tokens, d)``."""
-    stored = np.frombuffer(window["states"], "<f2" if window["dtype"] == "float16" else np.int8)
+    """The stored numbers without their scales, shape ``(tokens, d)``."""
+    dtype = {"float16": "<f2", "int8": "<i1", "int32": "<i4"}[window["dtype"]]
+    stored = np.frombuffer(window["states"], dtype)
     return stored.reshape(window["num_tokens"], window["width"])
 
 
@@ -88,20 +99,21 @@ def embed_stored(model: SpeechModel, recordings: Sequence[pa.Table]) -> list[Enc
 
     Raises
     ------
-    AudioSilent, AudioTooShort
+    AudioSilent, AudioTooShort, AudioWithoutSpeech
         As the recording itself would.
     """
     encoded = []
     for table in recordings:
         timer = Timer(model.device)
+        recording = str(table["recording"][0])
+        seconds = table["end_seconds"][-1].as_py() - table["start_seconds"][0].as_py()
+        if max(table["peak"].to_pylist()) < SILENCE_PEAK:
+            raise AudioSilent(
+                f"{recording} is silent throughout: check the microphone or the channel it was taken from"
+            )
         windows = _rows_with_tokens(table)
         if not windows:
-            raise AudioTooShort(f"{table['recording'][0]} has not a single audio token in the index")
-        if max(window["peak"] for window in windows) < SILENCE_PEAK:
-            raise AudioSilent(
-                f"{windows[0]['recording']} is silent throughout: check the microphone or the channel it was "
-                "taken from"
-            )
+            raise no_tokens(model, recording, seconds)
         parts, num_projected = _project(model, windows)
         embeds = torch.cat(parts)
         timer.stop()
@@ -111,7 +123,7 @@ def embed_stored(model: SpeechModel, recordings: Sequence[pa.Table]) -> list[Enc
                 embeds=embeds,
                 times=times,
                 frame_starts=model.frame_starts(times),
-                seconds=windows[-1]["end_seconds"] - windows[0]["start_seconds"],
+                seconds=seconds,
                 num_encoder_flops=model.shape.encoder.project_flops(num_projected),
                 encode_timer=timer,
             )
@@ -145,11 +157,11 @@ def _project(model: SpeechModel, windows: Sequence[dict[str, Any]]) -> tuple[lis
 def _upload_states(
     windows: Sequence[dict[str, Any]], shape: tuple[int, int], device: torch.device
 ) -> torch.Tensor:
-    """Copy the stored bytes of some windows and convert them on the device: float32, ``(*shape, d)``.
+    """Copy the stored bytes of some windows and convert them on the device: float32 or ids, ``(*shape, d)``.
 
     - ``shape``: at least the number of windows and of their tokens; the rest is zero.
     """
-    dtype = torch.float16 if windows[0]["dtype"] == "float16" else torch.int8
+    dtype = getattr(torch, windows[0]["dtype"])
     stored = staging_zeros((*shape, windows[0]["width"]), dtype, device)
     scales = staging_zeros((*shape, 1), torch.float32, device)
     for i, window in enumerate(windows):
@@ -157,5 +169,8 @@ def _upload_states(
         stored.numpy()[i, :num_tokens] = _stored(window)
         if window["scales"] is not None:
             scales.numpy()[i, :num_tokens, 0] = window["scales"]
-    states = stored.to(device, non_blocking=True).float()
+    states = stored.to(device, non_blocking=True)
+    if dtype == torch.int32:
+        return states
+    states = states.float()
     return states if dtype == torch.float16 else states.mul_(scales.to(device, non_blocking=True))

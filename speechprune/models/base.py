@@ -49,14 +49,28 @@ class EncodedWindows:
     Parameters
     ----------
     states
-        Shape ``(windows, n, d)``; rows behind a window's own tokens mean nothing.
+        Shape ``(windows, n, d)``; rows behind a window's own tokens mean nothing. Where
+        ``states_are_ids``, int32 with d = 1.
     times
         Start and end of each window's own tokens in seconds of the recording, float64, ``(tokens, 2)`` each.
         Their number may depend on the sound, not on its length alone.
+    extra_flops
+        FLOPs of each window beyond those that ``EncoderShape.flops`` counts, negative where it took fewer;
+        None in a family whose cost does not depend on the sound.
     """
 
     states: torch.Tensor
     times: list[np.ndarray]
+    extra_flops: list[int] | None = None
+
+
+@dataclass(frozen=True)
+class EmbeddedWindow:
+    """A window as the LLM takes it."""
+
+    embeds: torch.Tensor  # S, ``(tokens, D)``
+    times: np.ndarray  # of its tokens, ``(tokens, 2)``
+    extra_flops: int  # see ``EncodedWindows``
 
 
 @dataclass(frozen=True)
@@ -96,6 +110,8 @@ class SpeechModel(ABC):
     model_types: ClassVar[tuple[str, ...]]  # values of model_type in config.json
     # False where a short window's tokens would depend on the other windows of its batch: it is encoded alone
     short_windows_share_batches: ClassVar[bool] = True
+    # True where states are token ids: S is their rows of a table, which ``projector`` gives transposed
+    states_are_ids: ClassVar[bool] = False
     min_window_samples: ClassVar[int]  # the shortest window that gives a token
     full_window_samples: ClassVar[int]  # from here on a window needs no mask
 
@@ -119,7 +135,10 @@ class SpeechModel(ABC):
 
     @classmethod
     def parse_config(cls, values: dict[str, Any]) -> PreTrainedConfig:
-        """Turn the content of config.json into a config; here by the class that transformers has for it."""
+        """Turn the content of config.json into a config; here by the class that transformers has for it.
+
+        ``_name_or_path`` is added to it: the folder or hub id that it comes from.
+        """
         from transformers import AutoConfig
 
         return AutoConfig.for_model(**values)
@@ -128,6 +147,11 @@ class SpeechModel(ABC):
     @abstractmethod
     def shape_of(cls, config: PreTrainedConfig) -> ModelShape:
         """Read the sizes that the cost account needs."""
+
+    @classmethod
+    def holds_all_weights(cls, config: PreTrainedConfig) -> bool:
+        """Whether the model is in one folder, or whether config.json names other repositories."""
+        return True
 
     @classmethod
     @abstractmethod
@@ -149,7 +173,7 @@ class SpeechModel(ABC):
     @property
     @abstractmethod
     def projector(self) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """P, ``(D, d)``, and b, ``(D,)`` or None."""
+        """P, ``(D, d)``, and b, ``(D,)`` or None. Where states are ids, d is the size of the vocabulary."""
 
     @property
     def layers(self) -> list[torch.nn.Module]:
@@ -221,15 +245,16 @@ class SpeechModel(ABC):
         return round(self.window_seconds * SAMPLE_RATE)
 
     @torch.inference_mode()
-    def embed_windows(self, windows: Sequence[Window]) -> list[tuple[torch.Tensor, np.ndarray]]:
-        """Encode and project one batch of windows.
-
-        Returns S of each window, ``(tokens, D)``, and the times of its tokens, ``(tokens, 2)``.
-        """
+    def embed_windows(self, windows: Sequence[Window]) -> list[EmbeddedWindow]:
+        """Encode and project one batch of windows."""
         encoded = self.encode_windows(windows)
         embeds = self.project(encoded.states)
+        extra_flops = encoded.extra_flops or [0] * len(windows)
         # clone: a view would keep the whole batch alive for as long as one short window is kept
-        return [(S[: len(times)].clone(), times) for S, times in zip(embeds, encoded.times, strict=True)]
+        return [
+            EmbeddedWindow(S[: len(times)].clone(), times, extra)
+            for S, times, extra in zip(embeds, encoded.times, extra_flops, strict=True)
+        ]
 
     @torch.inference_mode()
     def embed_tokens(self, token_ids: list[int]) -> torch.Tensor:

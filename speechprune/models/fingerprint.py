@@ -7,8 +7,8 @@ import os
 from pathlib import Path
 
 from speechprune import storage
+from speechprune.models.config_files import read_config
 from speechprune.models.hub import WEIGHT_SUFFIXES, model_files
-from speechprune.models.loading import read_config
 from speechprune.models.options import ModelOptions
 
 _NUM_WEIGHT_SAMPLES = 16  # places at which a weight file is read

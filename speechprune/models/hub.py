@@ -89,6 +89,12 @@ def take_from_cache_only(path: str, revision: str | None) -> bool:
     raise _unreachable(path)
 
 
+def cached_commit(path: str, revision: str | None, file: str) -> str | None:
+    """Find the commit from which a file of a hub model is in the cache: None where it isn't."""
+    cached = try_to_load_from_cache(path, file, revision=revision)
+    return Path(cached.removesuffix(file)).name if isinstance(cached, str) else None
+
+
 def _hub_answers(path: str, revision: str | None) -> bool:
     """Whether a connection comes about; what else may be wrong is for the download to meet."""
     for attempt in range(_REACH_ATTEMPTS):

@@ -15,56 +15,16 @@ from speechprune import storage
 from speechprune.cost import DecoderShape, ModelShape, paper_weights_bytes
 from speechprune.models.base import SpeechModel
 from speechprune.models.compilation import compile_layers
-from speechprune.models.hub import (
-    ModelError,
-    as_model_error,
-    fetch_folder,
-    is_from,
-    take_from_cache_only,
-)
+from speechprune.models.config_files import is_shipped, read_config
+from speechprune.models.hub import ModelError, as_model_error, fetch_folder, is_from
 from speechprune.models.options import ModelOptions, resolve_device, resolve_dtype
 from speechprune.models.registry import find_family
 from speechprune.models.source import ModelSource
 
-_SHIPPED_CONFIGURATIONS = Path(__file__).parent / "configurations"
 _LARGEST_DECODER = 10**13  # weights
 _LARGEST_WINDOW = 10**18  # FLOPs
 _FEWEST_BITS = 2  # that a stored weight has
 _PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
-
-
-def read_config(path: str, revision: str | None = None) -> dict[str, Any]:
-    """Read a model's config.json as it is; no code of a model's repository is run.
-
-    Parameters
-    ----------
-    path
-        A shipped name such as ``qwen2-audio-7b``, a ``config.json``, a folder (local or ``s3://``) or a hub
-        id.
-
-    Returns
-    -------
-    dict
-        Its content, and ``_commit_hash`` where it comes from the hub.
-
-    Raises
-    ------
-    ModelError
-        In one line: missing, gated, or no JSON.
-    """
-    local_only = False
-    try:
-        if shipped := _shipped(path):
-            folder = str(shipped)
-        elif storage.is_remote(path):
-            folder = fetch_folder(path, small_files_only=True)
-        else:
-            _check_local(path)
-            folder, local_only = path, take_from_cache_only(path, revision)
-        values, _ = PreTrainedConfig.get_config_dict(folder, revision=revision, local_files_only=local_only)
-    except (OSError, ValueError) as error:
-        raise as_model_error(path, error) from error
-    return dict(values)
 
 
 def parse_config(
@@ -80,7 +40,7 @@ def parse_config(
     values = read_config(path, revision)
     kind = find_family(path, values.get("model_type"), family)
     with _model_errors(path, kind):
-        return kind, kind.parse_config(values)
+        return kind, kind.parse_config(values | {"_name_or_path": path})
 
 
 def model_shape(path: str, revision: str | None = None, family: str | None = None) -> ModelShape:
@@ -116,15 +76,17 @@ def check_model(options: ModelOptions) -> ModelShape:
     ModelError
         In one line: missing, gated, of a family that is not supported, or a folder without weights.
     """
-    shape = model_shape(options.path, options.revision, options.family)
-    _check_weights(options, shape)
+    kind, config = parse_config(options.path, options.revision, options.family)
+    shape = _shape_of(options.path, kind, config)
+    _check_weights(options, shape, holds_all=kind.holds_all_weights(config))
     return shape
 
 
-def _check_weights(options: ModelOptions, shape: ModelShape) -> None:
+def _check_weights(options: ModelOptions, shape: ModelShape, *, holds_all: bool) -> None:
     """Refuse a folder without weights, or with fewer than its config.json describes."""
     _refuse_shipped(options.path)
-    if options.random_weights or not (storage.is_remote(options.path) or Path(options.path).is_dir()):
+    is_folder = storage.is_remote(options.path) or Path(options.path).is_dir()
+    if options.random_weights or not is_folder or not holds_all:
         return
     fs, root = storage.filesystem(options.path)
     files = fs.find(root, detail=True)
@@ -156,7 +118,8 @@ def load_model(options: ModelOptions) -> SpeechModel:
         In one line: missing, gated, incomplete, or too large for the device.
     """
     kind, config = parse_config(options.path, options.revision, options.family)
-    _check_weights(options, _shape_of(options.path, kind, config))
+    shape = _shape_of(options.path, kind, config)
+    _check_weights(options, shape, holds_all=kind.holds_all_weights(config))
     device = resolve_device(options.device)
     dtype = resolve_dtype(options.dtype, device)
     with _model_errors(options.path, kind):
@@ -200,24 +163,9 @@ def _num_weights(decoder: DecoderShape) -> int:
     return paper_weights_bytes(decoder) // 2 + decoder.vocab_size * decoder.hidden_size
 
 
-def _shipped(path: str) -> Path | None:
-    file = _SHIPPED_CONFIGURATIONS / f"{path.lower()}.json"
-    return file if file.is_file() else None
-
-
 def _refuse_shipped(path: str) -> None:
-    if _shipped(path):
+    if is_shipped(path):
         raise ModelError(
             f"model.path {path} is a configuration alone, without tokenizer and weights: "
             "give a hub id, a local folder or an s3:// folder"
-        )
-
-
-def _check_local(path: str) -> None:
-    looks_local = path.startswith((".", "/", "~")) or path.endswith(".json") or path.count("/") > 1
-    if Path(path).is_dir() and not (Path(path) / "config.json").is_file():
-        raise ModelError(f"model.path {path} holds no config.json: give the folder of a saved model")
-    if looks_local and not Path(path).exists():
-        raise ModelError(
-            f"model.path {path} does not exist: give a hub id, a local folder or an s3:// folder"
         )

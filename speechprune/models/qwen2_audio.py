@@ -14,13 +14,13 @@ import torch
 from transformers import PreTrainedConfig
 
 from speechprune.audio import MEL_HOP_SAMPLES, SAMPLE_RATE
-from speechprune.cost import DecoderShape, ModelShape, WhisperEncoderShape
+from speechprune.cost import ModelShape, WhisperEncoderShape
 from speechprune.models.base import EncodedWindows, LanguageModel, SpeechModel, Window
 from speechprune.models.cuda_graphs import GraphedCall
 from speechprune.models.log_mel import LogMel
 from speechprune.models.source import ModelSource, end_token_ids
 from speechprune.models.staging import staging_zeros
-from speechprune.pruning import FirstLayerProjections
+from speechprune.models.text_model import decoder_shape, first_layer_projections
 
 WINDOW_SECONDS = 30
 WINDOW_SAMPLES = WINDOW_SECONDS * SAMPLE_RATE
@@ -57,18 +57,12 @@ class Qwen2Audio(SpeechModel):
         self._encode_full_batch: Callable[[torch.Tensor], torch.Tensor] = self._encode_unmasked
         self._log_mel = LogMel(processor.feature_extractor, model.model.audio_tower.device)
         shape = self.shape_of(model.config)
-        attention = model.model.language_model.layers[0].self_attn
         language_model = LanguageModel(
             tokenizer=processor.tokenizer,
             decoder=model.model.language_model,
             head=model.lm_head,
             embedding=model.get_input_embeddings(),
-            projections=FirstLayerProjections(
-                attention.q_proj.weight,
-                attention.k_proj.weight,
-                shape.decoder.num_attention_heads,
-                shape.decoder.num_key_value_heads,
-            ),
+            projections=first_layer_projections(model.model.language_model, shape.decoder),
             audio_token_id=model.config.audio_token_id,
             end_token_ids=end_token_ids(model.generation_config, processor.tokenizer),
             max_prompt_tokens=model.config.text_config.max_position_embeddings,
@@ -85,16 +79,6 @@ class Qwen2Audio(SpeechModel):
     def shape_of(cls, config: PreTrainedConfig) -> ModelShape:
         """Read the sizes of both parts from config.json."""
         text, audio = config.text_config, config.audio_config
-        head_dim = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
-        decoder = DecoderShape(
-            hidden_size=text.hidden_size,
-            intermediate_size=text.intermediate_size,
-            num_hidden_layers=text.num_hidden_layers,
-            num_attention_heads=text.num_attention_heads,
-            num_key_value_heads=text.num_key_value_heads,
-            head_dim=head_dim,
-            vocab_size=text.vocab_size,
-        )
         encoder = WhisperEncoderShape(
             hidden_size=audio.d_model,
             num_layers=audio.encoder_layers,
@@ -103,7 +87,7 @@ class Qwen2Audio(SpeechModel):
             num_positions=audio.max_source_positions,
             projected_size=text.hidden_size,
         )
-        return ModelShape(decoder=decoder, encoder=encoder)
+        return ModelShape(decoder=decoder_shape(text), encoder=encoder)
 
     @classmethod
     def load(cls, source: ModelSource) -> Self:

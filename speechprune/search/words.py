@@ -28,8 +28,14 @@ class QueryWords:
     of_query: list[np.ndarray]  # indices of each query's words, ascending and unique
 
     def cosines(self, states: np.ndarray, norms: np.ndarray) -> np.ndarray:
-        """cos(S_i, T_v) of tokens x_i, ``(tokens, d)``, with norms ‖S_i‖: float32, ``(tokens, V)``."""
-        products: np.ndarray = states @ self.directions.T + self.offsets
+        """cos(S_i, T_v) of tokens x_i, ``(tokens, d)``, with norms ‖S_i‖: float32, ``(tokens, V)``.
+
+        Token ids, ``(tokens, 1)``, stand for vectors with a one at their place.
+        """
+        if np.issubdtype(states.dtype, np.integer):
+            products: np.ndarray = self.directions.T[states[:, 0]] + self.offsets
+        else:
+            products = states @ self.directions.T + self.offsets
         products /= np.maximum(norms, _SMALLEST)[:, None]
         return products
 

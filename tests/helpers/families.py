@@ -15,7 +15,8 @@ import torch
 
 from speechprune.audio import SAMPLE_RATE
 from speechprune.models.qwen2_audio import Qwen2Audio
-from tests.helpers.tiny_models import WEIGHT_SPREAD, byte_level_processor, save_tiny_model
+from tests.helpers.tiny_cascade import CascadeOracle, save_tiny_cascade
+from tests.helpers.tiny_models import byte_level_processor, save_tiny_model, spread_weights
 from tests.helpers.toy_model import AUDIO, TOKEN_SAMPLES, ToyConfig, ToyForAnswering, ToyModel
 
 
@@ -181,19 +182,19 @@ def save_toy_model(folder: Path) -> str:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(7)
         model = ToyForAnswering(config)
-        for parameter in model.parameters():
-            if parameter.ndim > 1:
-                torch.nn.init.normal_(parameter, std=WEIGHT_SPREAD)
+        spread_weights(model)
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return str(folder)
 
 
+LOG_MEL_FLOPS = 2 * 3000 * 201 * 80  # mel frames, frequencies, mel bins
 KITS: dict[str, Kit] = {
+    "cascade": Kit(save_tiny_cascade, CascadeOracle, feature_flops=LOG_MEL_FLOPS),
     "qwen2_audio": Kit(
         lambda folder: save_tiny_model(folder, num_key_value_heads=2),
         Qwen2AudioOracle,
-        feature_flops=2 * 3000 * 201 * 80,  # mel frames, frequencies, mel bins
+        feature_flops=LOG_MEL_FLOPS,
     ),
     "toy": Kit(save_toy_model, ToyOracle, family="tests.helpers.toy_model:ToyModel"),
 }

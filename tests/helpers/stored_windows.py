@@ -6,22 +6,24 @@ import numpy as np
 
 from speechprune import SpeechLM
 from speechprune.inference.encode import cut_windows, in_encoder_batches
-from speechprune.inference.states import store_states, store_times
+from speechprune.inference.states import StatesDType, store_states, store_times, stored_dtype
 
 
-def stored_windows(lm: SpeechLM, samples: np.ndarray, dtype: str = "float16") -> list[dict]:
+def stored_windows(lm: SpeechLM, samples: np.ndarray, states: StatesDType = "float16") -> list[dict]:
     """Rows of ``STATE_COLUMNS``, and when they were made."""
 
     def encode(windows):
         encoded = lm.model.encode_windows(windows)
         return list(zip(encoded.states, encoded.times, strict=True))
 
+    dtype = stored_dtype(lm.model, states)
     windows = cut_windows(lm.model, samples, 0.0)
     made, _ = in_encoder_batches(lm.model, windows, encode)
     rows = []
     for number, (window, (padded, times)) in enumerate(zip(windows, made, strict=True)):
         own = padded[: len(times)]
-        stored, scales = store_states(own.float().numpy(), dtype)
+        numbers = own if lm.model.states_are_ids else own.float()
+        stored, scales = store_states(numbers.numpy(), dtype)
         rows.append(
             {
                 "recording": "a.wav",

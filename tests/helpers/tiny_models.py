@@ -41,23 +41,27 @@ VOCAB_SIZE = 600
 WEIGHT_SPREAD = 0.15  # wide enough that every token of the prompt moves the logits
 
 
-@functools.cache
-def byte_level_processor() -> Qwen2AudioProcessor:
+def byte_level_tokenizer(special_tokens: list[str]) -> Tokenizer:
     """Byte-level BPE, as Qwen's own: its alphabet holds every byte, so each letter is one token."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
         vocab_size=VOCAB_SIZE,
-        special_tokens=SPECIAL_TOKENS,
+        special_tokens=special_tokens,
         initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
         show_progress=False,
     )
     tokenizer.train_from_iterator([" ".join(vocabulary())], trainer)
+    return tokenizer
+
+
+@functools.cache
+def byte_level_processor() -> Qwen2AudioProcessor:
     return make_processor(
         TINY,
         PreTrainedTokenizerFast(
-            tokenizer_object=tokenizer,
+            tokenizer_object=byte_level_tokenizer(SPECIAL_TOKENS),
             eos_token="<|im_end|>",
             pad_token="<|endoftext|>",
             additional_special_tokens=SPECIAL_TOKENS,
@@ -75,12 +79,17 @@ def save_tiny_model(folder: Path, num_key_value_heads: int) -> str:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(num_key_value_heads)
         model = Qwen2AudioForConditionalGeneration(config)
-        for parameter in model.parameters():
-            if parameter.ndim > 1:
-                torch.nn.init.normal_(parameter, std=WEIGHT_SPREAD)
+        spread_weights(model)
     model.save_pretrained(folder)
     processor.save_pretrained(folder)
     return str(folder)
+
+
+def spread_weights(model: torch.nn.Module, std: float = WEIGHT_SPREAD) -> None:
+    """Draw all matrices anew."""
+    for parameter in model.parameters():
+        if parameter.ndim > 1:
+            torch.nn.init.normal_(parameter, std=std)
 
 
 def load_tiny_model(folder: str, **options) -> SpeechLM:

@@ -8,7 +8,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
-from speechprune.audio import AudioSilent, AudioTooShort
+from speechprune.audio import AudioSilent, AudioTooShort, AudioWithoutSpeech
 from speechprune.data.index_columns import WINDOWS_SCHEMA
 from speechprune.inference.encode import encode_recordings
 from speechprune.inference.states import embed_stored, load_states, load_times, store_states, store_times
@@ -91,5 +91,8 @@ def test_a_windowless_or_silent_recording_fails_as_it_would_itself(tiny_lm, spee
     with pytest.raises(AudioSilent, match=r"a.wav is silent throughout"):
         embed_stored(tiny_lm.model, [silent])
     empty = rows.set_column(rows.column_names.index("num_tokens"), "num_tokens", pa.array([0], pa.int32()))
-    with pytest.raises(AudioTooShort, match=r"a.wav has not a single audio token"):
+    with pytest.raises(AudioWithoutSpeech, match=r"no speech was found in 4\.0 s of sound of a.wav"):
         embed_stored(tiny_lm.model, [empty])
+    short = empty.set_column(rows.column_names.index("end_seconds"), "end_seconds", pa.array([0.02]))
+    with pytest.raises(AudioTooShort, match=r"20 ms of sound of a.wav are less than one audio token"):
+        embed_stored(tiny_lm.model, [short])

@@ -1,6 +1,9 @@
 """Models from a hub and from an object store: fetched once, kept, one clear line where they fail."""
 
+import contextlib
 import http.server
+import json
+import shutil
 import threading
 import time
 from pathlib import Path
@@ -10,10 +13,12 @@ import pytest
 import transformers
 from huggingface_hub import constants as hub
 
+from speechprune.models.config_files import read_config
 from speechprune.models.fingerprint import fingerprint
-from speechprune.models.loading import load_model, model_shape, read_config
+from speechprune.models.loading import load_model, model_shape
 from speechprune.models.options import ModelOptions
 from tests.helpers.loaded import WEIGHTS, error_of, same_weights
+from tests.helpers.tiny_cascade import save_tiny_cascade
 from tests.helpers.tiny_models import load_tiny_model
 
 # The hub, with and without a network
@@ -31,11 +36,7 @@ class Hub(http.server.SimpleHTTPRequestHandler):
 
     def answer(self) -> Path | None:
         if self.path.startswith("/api/models/team/tiny/tree/"):
-            self.send_response(200)
-            self.send_header("Content-Length", "2")
-            self.end_headers()
-            self.wfile.write(b"[]")
-            return None
+            return self.answer_tree()
         owner_and_name, _, place = self.path.strip("/").partition("/resolve/")
         revision, _, name = place.partition("/")
         refusal = {"team/tiny": None, "team/gated": (403, "GatedRepo")}.get(
@@ -57,6 +58,20 @@ class Hub(http.server.SimpleHTTPRequestHandler):
         self.end_headers()
         return file if refusal is None else None
 
+    def answer_tree(self) -> None:
+        home = Path(self.directory)
+        is_whole = self.path.partition("/tree/")[2].count("/") == 0
+        files = [file for file in sorted(home.rglob("*")) if file.is_file() and is_whole]
+        entries = [
+            {"type": "file", "path": str(file.relative_to(home)), "oid": "0", "size": file.stat().st_size}
+            for file in files
+        ]
+        body = json.dumps(entries).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
     def log_message(self, *args):
         pass
 
@@ -70,10 +85,12 @@ def set_endpoint(monkeypatch, tmp_path: Path, endpoint: str) -> None:
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
 
 
-@pytest.fixture
-def hub_here(tiny_model_folder, tmp_path, monkeypatch):
+@contextlib.contextmanager
+def hub_of(folder, tmp_path, monkeypatch):
+    """A hub that has the folder as team/tiny."""
+
     def handler(*args):
-        return Hub(*args, directory=tiny_model_folder)
+        return Hub(*args, directory=folder)
 
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
     thread = threading.Thread(target=server.serve_forever, args=[0.01])
@@ -83,6 +100,12 @@ def hub_here(tiny_model_folder, tmp_path, monkeypatch):
     server.shutdown()
     thread.join()
     server.server_close()
+
+
+@pytest.fixture
+def hub_here(tiny_model_folder, tmp_path, monkeypatch):
+    with hub_of(tiny_model_folder, tmp_path, monkeypatch):
+        yield
 
 
 @pytest.fixture
@@ -98,6 +121,7 @@ def test_a_model_comes_from_the_hub_and_then_from_its_cache(
 ):
     downloaded = load_tiny_model("team/tiny")
     assert same_weights(downloaded.model.model, tiny_lm.model.model)
+    assert read_config("team/tiny")["_commit_hash"] == "0" * 40  # names the model in its fingerprint
     assert fingerprint(ModelOptions(path="team/tiny")) == fingerprint(ModelOptions(path="team/tiny"))
 
     set_endpoint(monkeypatch, tmp_path, "http://127.0.0.1:1")  # nobody is there
@@ -105,6 +129,22 @@ def test_a_model_comes_from_the_hub_and_then_from_its_cache(
     assert pauses == [1.0, 1.0]  # asked again once for the configuration, once for the rest
     assert capfd.readouterr().out == ""
     assert "Retrying" not in caplog.text
+
+
+def test_a_cascade_and_its_parts_come_from_the_hub(tmp_path, monkeypatch):
+    """Whole, with both models in folders of its repository; and a folder with one of them on the hub."""
+    whole = save_tiny_cascade(tmp_path / "whole")
+    weights = load_tiny_model(whole).model.model
+    with hub_of(whole, tmp_path, monkeypatch):
+        assert model_shape("team/tiny") == model_shape(whole)
+        assert not list((tmp_path / "hub").rglob(WEIGHTS))
+        assert same_weights(load_tiny_model("team/tiny").model.model, weights)
+    shutil.copytree(Path(whole) / "whisper", tmp_path / "half/whisper")
+    llm = {"repository": "team/tiny", "revision": "0" * 40}
+    config = json.loads((Path(whole) / "config.json").read_text())
+    (tmp_path / "half/config.json").write_text(json.dumps(config | {"llm": llm}))
+    with hub_of(f"{whole}/llm", tmp_path / "other", monkeypatch):
+        assert same_weights(load_tiny_model(str(tmp_path / "half")).model.model, weights)
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,9 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from speechprune.models.config_files import read_config
 from speechprune.models.hub import ModelError
-from speechprune.models.loading import check_model, load_model, model_shape, parse_config, read_config
+from speechprune.models.loading import check_model, load_model, model_shape, parse_config
 from speechprune.models.options import ModelOptions, resolve_device, resolve_dtype
 from speechprune.models.qwen2_audio import Qwen2Audio
 from speechprune.models.registry import MODELS
@@ -69,7 +70,8 @@ def test_another_family_is_named(tmp_path):
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "whisper"}))
     message = error_of(load_model, ModelOptions(path=str(tmp_path)))
     assert message == (
-        f"model {tmp_path} is a whisper; supported families: qwen2_audio (model.family names one of your own)"
+        f"model {tmp_path} is a whisper; supported families: cascade, qwen2_audio "
+        "(model.family names one of your own)"
     )
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "qwen_audio"}))
     assert "is a qwen_audio; the nearest is qwen2_audio; " in error_of(model_shape, str(tmp_path))
@@ -79,7 +81,7 @@ def test_another_family_is_named(tmp_path):
     ("family", "sentence"),
     [
         ("qwen_audio", "unknown model.family 'qwen_audio': did you mean qwen2_audio?"),
-        ("whale", "unknown model.family 'whale': give qwen2_audio, or package.module:Class"),
+        ("whale", "unknown model.family 'whale': give cascade, qwen2_audio, or package.module:Class"),
         ("gone.families:Whale", "model.family is 'gone.families:Whale', but there is no module gone: put"),
         ("json:JSONDecoder", "model.family is 'json:JSONDecoder', which is not a subclass of SpeechModel"),
     ],

@@ -73,11 +73,11 @@ def _window_bits(bench: Bench) -> Rows:
     """What a window's embeddings depend on, to the bit, in the model as it is measured."""
     model = bench.lm.model
     windows = [Window(make_samples(model.window_seconds, seed), 0.0) for seed in range(WINDOW_BATCHES[-1])]
-    alone, _ = model.embed_windows(windows[:1])[0]
+    alone = model.embed_windows(windows[:1])[0].embeds
     for size in WINDOW_BATCHES[1:]:
-        first, _ = model.embed_windows(windows[:size])[0]
-        last, _ = model.embed_windows([*windows[1:size], windows[0]])[-1]
-        among_others, _ = model.embed_windows([windows[0], *[windows[1]] * (size - 1)])[0]
+        first = model.embed_windows(windows[:size])[0].embeds
+        last = model.embed_windows([*windows[1:size], windows[0]])[-1].embeds
+        among_others = model.embed_windows([windows[0], *[windows[1]] * (size - 1)])[0].embeds
         for what, other in (
             ("at another place", last),
             ("among other windows", among_others),

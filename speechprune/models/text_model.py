@@ -1,0 +1,44 @@
+"""What families with an ordinary language model of Hugging Face have in common."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from speechprune.cost import DecoderShape
+from speechprune.models.hub import ModelError
+from speechprune.pruning import FirstLayerProjections
+
+
+def decoder_shape(config: Any) -> DecoderShape:
+    """Read the sizes of a dense decoder from the config of its language model."""
+    return DecoderShape(
+        hidden_size=config.hidden_size,
+        intermediate_size=config.intermediate_size,
+        num_hidden_layers=config.num_hidden_layers,
+        num_attention_heads=config.num_attention_heads,
+        num_key_value_heads=config.num_key_value_heads,
+        head_dim=getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads,
+        vocab_size=config.vocab_size,
+    )
+
+
+def first_layer_projections(decoder: Any, shape: DecoderShape) -> FirstLayerProjections:
+    """W_Q and W_K of a decoder's first layer.
+
+    Raises
+    ------
+    ModelError
+        It has none by the names that Llama gave them.
+    """
+    attention: Any = getattr(next(iter(getattr(decoder, "layers", [])), None), "self_attn", None)
+    if not hasattr(attention, "q_proj") or not hasattr(attention, "k_proj"):
+        raise ModelError(
+            f"{type(decoder).__name__} has no q_proj and k_proj in its first layer, which pruning needs: "
+            "give a language model of Llama's modules, such as Llama, Mistral, Qwen or SmolLM"
+        )
+    return FirstLayerProjections(
+        attention.q_proj.weight,
+        attention.k_proj.weight,
+        shape.num_attention_heads,
+        shape.num_key_value_heads,
+    )
