@@ -13,7 +13,7 @@ from speechprune import SpeechLM
 from speechprune.audio import SAMPLE_RATE, decode_audio
 from tests.helpers.tiny_models import DEMO, load_tiny_model, save_tiny_model
 
-pytest_plugins = ["tests.helpers.job_fixtures"]
+pytest_plugins = ["tests.helpers.job_fixtures", "tests.helpers.family_fixtures"]
 RAY_FIXTURES = {"ray_address", "two_nodes", "head"}  # of a test whose mark "ray" nobody has to remember
 SHARED_AUDIO = Path(__file__).parents[1] / "../shared/audio"
 

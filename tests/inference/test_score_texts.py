@@ -14,7 +14,6 @@ from speechprune.inference.answer import answer_items
 from speechprune.inference.no_audio import answer_without_audio
 from speechprune.inference.prompts import LETTERS, PromptError
 from tests.helpers.asked import SMALL, answered, ask
-from tests.helpers.families import KITS
 from tests.helpers.tiny_models import load_tiny_model
 
 TOLERANCE = 1e-4
@@ -23,16 +22,6 @@ CALIBRATED = replace(TEXTS, calibrate=True)
 SECONDS = [5.0, 12.0, 44.0]
 QUESTIONS = ["Where do they meet?", "Who speaks?", "Where is the red notebook that was mentioned?"]
 CHOICES = [("In the garden", "No"), ("Anna", "Bert", "the man at the desk"), ("A", "B", "<|im_end|>", "\nC")]
-
-
-@pytest.fixture(scope="module", params=list(KITS))
-def kit(request):
-    return KITS[request.param]
-
-
-@pytest.fixture(scope="module")
-def folder(kit, tmp_path_factory) -> str:
-    return kit.save(tmp_path_factory.mktemp("family"))
 
 
 @pytest.fixture(scope="module")

@@ -37,16 +37,6 @@ NEW_TOKENS = 8
 FLOPS_TOLERANCE = 0.01
 
 
-@pytest.fixture(scope="module", params=list(KITS))
-def kit(request):
-    return KITS[request.param]
-
-
-@pytest.fixture(scope="module")
-def folder(kit, tmp_path_factory) -> str:
-    return kit.save(tmp_path_factory.mktemp("family"))
-
-
 @pytest.fixture(scope="module")
 def lm(kit, folder) -> SpeechLM:
     return load_tiny_model(folder, family=kit.family)

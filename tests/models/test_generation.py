@@ -13,7 +13,6 @@ from speechprune.models import cuda_graphs, generation
 from speechprune.models.base import SpeechModel, SplicedPrompt
 from speechprune.models.compilation import compile_layers
 from speechprune.models.generation import GreedyDecoding, generate
-from tests.helpers.families import KITS
 from tests.helpers.simulated_graph import forget_failures, simulate_gpu
 from tests.helpers.tiny_models import load_tiny_model, with_sliding_window
 
@@ -21,16 +20,6 @@ LENGTHS = [50, 31, 64, 3]
 MOST_TOKENS = 24
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
 GPUS = ["simulated", pytest.param("real", marks=needs_gpu)]
-
-
-@pytest.fixture(scope="module", params=list(KITS))
-def kit(request):
-    return KITS[request.param]
-
-
-@pytest.fixture(scope="module")
-def folder(kit, tmp_path_factory) -> str:
-    return kit.save(tmp_path_factory.mktemp("family"))
 
 
 @pytest.fixture(scope="module")

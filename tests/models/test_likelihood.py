@@ -10,7 +10,6 @@ from speechprune.cost import prefill_flops, texts_flops
 from speechprune.models import likelihood
 from speechprune.models.base import SpeechModel, SplicedPrompt
 from speechprune.models.likelihood import text_log_probabilities
-from tests.helpers.families import KITS
 from tests.helpers.tiny_models import load_tiny_model, with_sliding_window
 
 TOLERANCE = 1e-4
@@ -21,16 +20,6 @@ SHAPES = st.lists(
     st.tuples(st.integers(1, 70), st.lists(st.integers(1, 9), min_size=1, max_size=5)), min_size=1, max_size=4
 )
 UNEVEN = [(50, [3, 1, 7, 2]), (31, [5, 5]), (3, [1, 12]), (64, [9])]
-
-
-@pytest.fixture(scope="module", params=list(KITS))
-def kit(request):
-    return KITS[request.param]
-
-
-@pytest.fixture(scope="module")
-def folder(kit, tmp_path_factory) -> str:
-    return kit.save(tmp_path_factory.mktemp("family"))
 
 
 @pytest.fixture(scope="module")
