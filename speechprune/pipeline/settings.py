@@ -29,6 +29,12 @@ FREE_MODEL_SETTINGS = {
     "encoder_batch_size",
     "prefill_batch_tokens",
 }
+# settings that earlier versions did not have, and the value that says what those did
+ALWAYS_BEFORE = {
+    "answering.scoring": "letters",
+    "answering.texts_prompt": "{question}",
+    "answering.calibrate": False,
+}
 PACKAGES = ("speechprune", "ray", "torch", "transformers", "pyarrow")
 
 
@@ -152,7 +158,7 @@ def _compare(
     before_all = earlier["settings"]
     new = {name: settings[name] for name in may_be_new if name not in before_all}
     for name, value in settings.items():
-        before = (before_all | new).get(name)
+        before = (ALWAYS_BEFORE | before_all | new).get(name)
         if before != value:
             raise ConfigError(
                 f"{name} is {value!r}, but {held} were made with {before!r}: "

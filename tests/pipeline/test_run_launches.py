@@ -11,7 +11,7 @@ from speechprune import storage
 from speechprune.config import ConfigError
 from speechprune.pipeline.lease import LeaseError
 from speechprune.pipeline.run_store import RunStore
-from speechprune.pipeline.settings import answer_settings, check_settings
+from speechprune.pipeline.settings import ALWAYS_BEFORE, answer_settings, check_settings
 from tests.helpers.run_directory import answers, answers_files, claim, config_with, ids, items, record_of
 
 
@@ -49,6 +49,19 @@ def test_settings_that_change_no_answer_are_free(tmp_path, tiny_model_folder, co
     claim(run, config)
     run.write_answers("ok", answers("a"))
     claim(run, config_with(tiny_model_folder, **sections))
+
+
+def test_a_run_of_before_a_setting_existed_goes_on_with_what_it_did(run, config, tiny_model_folder):
+    claim(run, config)
+    run.write_answers("ok", answers("a"))
+    record = record_of(run)
+    for name in ALWAYS_BEFORE:
+        del record["settings"][name]
+    del record["sha256"]  # earlier versions wrote none
+    storage.write_json(f"{run.path}/run.json", record)
+    claim(run, config)
+    with pytest.raises(ConfigError, match=r"answering.scoring is 'texts', but .* were made with 'letters'"):
+        claim(run, config_with(tiny_model_folder, answering={"scoring": "texts"}))
 
 
 def test_a_copy_of_the_model_elsewhere_is_the_same_model(tmp_path, tiny_model_folder, config):
