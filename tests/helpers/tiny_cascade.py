@@ -187,6 +187,13 @@ class CascadeOracle:
         output = self._llm.generate(inputs, max_new_tokens=max_new_tokens, do_sample=False)
         return output[0, inputs.shape[1] :].tolist()
 
+    @torch.inference_mode()
+    def log_probabilities(self, samples: np.ndarray, user_text: str, answer_ids: list[int]) -> torch.Tensor:
+        answer = torch.tensor([answer_ids])
+        inputs = torch.cat([self._input_ids(samples, user_text), answer], dim=1)
+        table = self._llm(input_ids=inputs).logits.log_softmax(dim=-1)[0, -len(answer_ids) - 1 : -1]
+        return table.gather(1, answer.T)[:, 0]
+
 
 def _mark(token: int) -> str:
     """A time as <20 ms steps>, a byte pair as its number, control tokens as nothing."""

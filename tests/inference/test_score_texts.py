@@ -83,7 +83,8 @@ def test_calibrated_probabilities_are_those_with_audio_over_those_without(lm, as
 def test_without_audio_it_is_the_likelihood_behind_the_bare_prompt(lm):
     answers = answer_without_audio(lm.model, [(QUESTIONS[0], CHOICES[0])], TEXTS)
     model = lm.model
-    head, tail = model.render_chat(QUESTIONS[0]).split("<|AUDIO|>")
+    placeholder = model.tokenizer.decode([model.language_model.audio_token_id])
+    head, tail = model.render_chat(QUESTIONS[0]).split(placeholder)
     scores = []
     for text in CHOICES[0]:
         ids = model.tokenizer.encode(text, add_special_tokens=False)
