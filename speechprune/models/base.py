@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from speechprune.models.source import ModelSource
 
 
-# all but cuDNN's attention, which is faster but takes some 40 ms to plan for each shape that is new to it
+# all but cuDNN's attention, which is faster, but plans each shape that is new to it for longer than that
 _KERNELS_OF_ANY_SHAPE = [SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]
 
 

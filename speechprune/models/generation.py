@@ -18,7 +18,7 @@ from speechprune.models.cuda_graphs import WARM_UP_STEPS, GraphedStep
 
 STEPS_BETWEEN_LOOKS = 8  # on a GPU, where a look at a result waits for all queued steps
 MIN_STEPS_FOR_GRAPH = 10  # a capture takes as long as some three steps
-# from this number of prompts on, cuDNN's attention, twice as fast, is worth its half second of planning
+# from this number of prompts on, cuDNN's attention gains more in steps than planning their shape takes
 MIN_PROMPTS_FOR_CUDNN = 16
 # these attention functions hide the places of a static cache that are not filled yet
 WITH_STATIC_CACHE = ("sdpa", "eager")
