@@ -217,9 +217,15 @@ def load_in_worker(model: ModelOptions, num_threads: int | None) -> SpeechModel:
 
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
     transformers.logging.set_verbosity_error()
-    if num_threads is not None:
-        torch.set_num_threads(num_threads)
-    return load_model(model)
+    if num_threads is None:
+        return load_model(model)
+    # Ray loads the model in one thread and works in another. A thread that runs a parallel operation starts
+    # OpenMP threads of its own, which never end: with more of them than cores, all sleep instead of waiting
+    # awake for the next operation, and every operation takes a fifth longer. So loading stays in its thread.
+    torch.set_num_threads(1)
+    loaded = load_model(model)
+    torch.set_num_threads(num_threads)
+    return loaded
 
 
 def task_rows(decoded: pa.Table) -> list[Row]:

@@ -1,5 +1,8 @@
 """Shares of the CPUs: decoding and writing find room beside the actors at once, and none is fused."""
 
+import subprocess
+import sys
+
 import pytest
 import ray
 from hypothesis import given
@@ -9,6 +12,7 @@ from speechprune.config import ConfigError
 from speechprune.models.options import ModelOptions
 from speechprune.pipeline.options import RayOptions
 from speechprune.pipeline.ray_executor import STAGE_CPUS, actor_pool, stage_cpus
+from tests.helpers.tiny_models import DEMO
 
 
 @given(st.integers(1, 256), st.integers(1, 64))
@@ -46,3 +50,19 @@ def test_a_cluster_that_scales_up_from_no_gpu_is_waited_for(monkeypatch):
         actor_pool(RayOptions(gpus_per_actor=1), MODEL)
     pool = actor_pool(RayOptions(gpus_per_actor=1, min_actors=1, max_actors=8), MODEL)
     assert (pool["min"], pool["max"], pool["gpus"]) == (1, 8, 1.0)
+
+
+def test_loading_starts_no_thread_that_work_in_another_thread_would_compete_with():
+    """An actor's constructor and its calls run in two threads; each one's OpenMP threads would never end."""
+    code = f"""
+import os, transformers
+from speechprune.models.options import ModelOptions
+from speechprune.pipeline.answer_stage import load_in_worker
+
+def threads_behind(num_threads):
+    load_in_worker(ModelOptions(path={str(DEMO / "model")!r}), num_threads)
+    return len(os.listdir("/proc/self/task"))
+
+assert threads_behind(1) == threads_behind(8)
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
