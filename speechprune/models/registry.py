@@ -8,11 +8,13 @@ from speechprune.models.base import SpeechModel
 from speechprune.models.cascade import Cascade
 from speechprune.models.hub import ModelError
 from speechprune.models.qwen2_audio import Qwen2Audio
+from speechprune.models.voxtral import Voxtral
 from speechprune.plugins import import_class, is_import_path
 
 MODELS: dict[str, type[SpeechModel]] = {
     "cascade": Cascade,
     "qwen2_audio": Qwen2Audio,
+    "voxtral": Voxtral,
 }
 
 
