@@ -15,6 +15,7 @@ import torch
 
 from speechprune.audio import SAMPLE_RATE
 from tests.helpers.own_forward import OwnForwardOracle, windows_of_30_seconds
+from tests.helpers.tiny_audioflamingo3 import AudioFlamingo3Oracle, save_tiny_audioflamingo3
 from tests.helpers.tiny_cascade import CascadeOracle, save_tiny_cascade
 from tests.helpers.tiny_models import byte_level_processor, save_tiny_model, spread_weights
 from tests.helpers.tiny_voxtral import VoxtralOracle, save_tiny_voxtral
@@ -165,6 +166,7 @@ def save_toy_model(folder: Path) -> str:
 
 LOG_MEL_FLOPS = 2 * 3000 * 201 * 80  # mel frames, frequencies, mel bins
 KITS: dict[str, Kit] = {
+    "audioflamingo3": Kit(save_tiny_audioflamingo3, AudioFlamingo3Oracle, feature_flops=LOG_MEL_FLOPS),
     "cascade": Kit(save_tiny_cascade, CascadeOracle, feature_flops=LOG_MEL_FLOPS),
     "qwen2_audio": Kit(
         lambda folder: save_tiny_model(folder, num_key_value_heads=2),
