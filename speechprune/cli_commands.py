@@ -26,6 +26,7 @@ EXTRAS = {
     "espeakng_loader": "build",
     "rapidfuzz": "build",
     "soundfile": "build",
+    "piper": "voices",
     "moto": "lab",
     "sklearn": "lab",
     "threadpoolctl": "lab",

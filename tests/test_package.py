@@ -15,8 +15,13 @@ import speechprune
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 EXTRAS = PROJECT["optional-dependencies"]
-DISTRIBUTIONS = {"sklearn": "scikit-learn", "yaml": "pyyaml", "PIL": "pillow"}  # where the names differ
-EXTRA_OF_FOLDER = {"benchmarks/builder": "build", "lab": "lab"}
+DISTRIBUTIONS = {
+    "sklearn": "scikit-learn",
+    "yaml": "pyyaml",
+    "PIL": "pillow",
+    "piper": "piper-tts",
+}  # where the names differ
+EXTRA_OF_FOLDER = {"benchmarks/builder": "voices", "lab": "lab"}
 
 
 def names(requirements: list[str]) -> set[str]:

@@ -21,7 +21,7 @@ def test_the_shipped_config_says_the_defaults():
 
 
 def test_the_sections_that_are_commented_out_in_it_load():
-    sections = ("chat:", "endpoint:", "hugging_face:")
+    sections = ("chat:", "piper:", "endpoint:", "hugging_face:")
     lines = SHIPPED.read_text().splitlines()
     begins = [number for number, line in enumerate(lines) if line.removeprefix("# ") in sections]
     assert len(begins) == len(sections)
@@ -33,6 +33,7 @@ def test_the_sections_that_are_commented_out_in_it_load():
     assert config.chat.model
     assert config.endpoint.voices
     assert config.hugging_face.model
+    assert len(config.piper.male) == 2
 
 
 @pytest.mark.parametrize(
@@ -41,6 +42,8 @@ def test_the_sections_that_are_commented_out_in_it_load():
         ({"writer": {"kind": "chat"}}, "chat.model is missing: writer.kind=chat needs the section chat"),
         ({"speech": {"kind": "endpoint"}}, "endpoint.model is missing: speech.kind=endpoint"),
         ({"speech": {"kind": "hugging_face"}}, "hugging_face.model is missing"),
+        ({"speech": {"kind": "piper"}}, "piper.female is missing: speech.kind=piper needs the section piper"),
+        ({"piper": {"female": ["a.onnx"], "male": []}}, "piper.male is empty: list a voice"),
         ({"chat": {}}, "chat.model is missing: set it in the config file or as chat.model="),
         ({"writer": {"kind": "spiral"}}, "writer.texts is missing"),
         ({"writer": {"kind": "poet"}}, "writer.kind is 'poet'"),
