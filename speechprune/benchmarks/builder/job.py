@@ -195,7 +195,7 @@ def _put_together(
         for task in tasks
         if task.recording_id not in recordings.made
     }
-    card = card_values(entries, failures)
+    card = card_values(entries, failures, config.speech.kind)
     if entries:
         card |= measure_quality(config.quality, directory.path, entries, config.ray.executor)
     directory.write_file("card.json", json.dumps(card, indent=2, ensure_ascii=False).encode())

@@ -56,7 +56,7 @@ def test_the_sections_that_are_commented_out_in_it_load():
         ({"output": {"path": "out", "audio_format": "mp3"}}, "output.audio_format is 'mp3'"),
         ({"speech": {"overlap_fraction": 2}}, "speech.overlap_fraction is 2"),
         ({"acoustics": {"snr_db": 1000}}, "acoustics.snr_db is 1000"),
-        ({"quality": {"asr_limit": 0}}, "quality.asr_limit is 0"),
+        ({"quality": {"limit": 0}}, "quality.limit is 0"),
         ({"ray": {"cpus_per_actor": 0}}, "ray.cpus_per_actor is 0"),
         ({"ray": {"gpus_per_actor": -1}}, "ray.gpus_per_actor is -1"),
         ({"ray": {"recordings_per_block": 0}}, "ray.recordings_per_block is 0"),
