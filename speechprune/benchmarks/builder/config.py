@@ -14,6 +14,7 @@ from speechprune.benchmarks.builder.card import QualityOptions
 from speechprune.benchmarks.builder.chat_writer import ChatOptions
 from speechprune.benchmarks.builder.export import AudioFormat
 from speechprune.benchmarks.builder.hugging_face_speech import HuggingFaceSpeechOptions
+from speechprune.benchmarks.builder.kokoro_speech import KokoroOptions
 from speechprune.benchmarks.builder.piper_speech import PiperOptions
 from speechprune.benchmarks.builder.plan import ItemsOptions
 from speechprune.benchmarks.builder.speech_endpoint import SpeechEndpointOptions
@@ -29,7 +30,13 @@ FREE_SETTINGS = {
 }
 
 # of the sections that a kind of writer or speech needs
-REQUIRED_KEYS = {"chat": "model", "endpoint": "model", "hugging_face": "model", "piper": "female"}
+REQUIRED_KEYS = {
+    "chat": "model",
+    "endpoint": "model",
+    "hugging_face": "model",
+    "kokoro": "model",
+    "piper": "female",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,15 +83,16 @@ class SpeechOptions:
     Parameters
     ----------
     kind
-        ``espeak`` (in process, many voices, word times), ``piper`` (neural, in process, word times),
-        ``endpoint`` or ``hugging_face`` (see the sections of those names; they know no groups of voices).
+        ``espeak`` (in process, many voices, word times), ``piper`` or ``kokoro`` (neural, in process, word
+        times), ``endpoint`` or ``hugging_face`` (see the sections of those names; they know no groups of
+        voices).
     words_per_minute
         Mean pace of espeak-ng's voices; each speaker differs a little from it.
     overlap_fraction
         Share of the changes of speaker at which the next begins before the last has ended.
     """
 
-    kind: Literal["espeak", "piper", "endpoint", "hugging_face"] = "espeak"
+    kind: Literal["espeak", "piper", "kokoro", "endpoint", "hugging_face"] = "espeak"
     words_per_minute: int = 165
     overlap_fraction: float = 0.0
 
@@ -148,6 +156,7 @@ class BuildConfig:
     endpoint: SpeechEndpointOptions | None = None
     hugging_face: HuggingFaceSpeechOptions | None = None
     piper: PiperOptions | None = None
+    kokoro: KokoroOptions | None = None
     acoustics: AcousticOptions = field(default_factory=AcousticOptions)
     quality: QualityOptions = field(default_factory=QualityOptions)
     ray: BuildRayOptions = field(default_factory=BuildRayOptions)

@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
+import itertools
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
 
 import numpy as np
-from rapidfuzz.distance import Levenshtein
 
-from speechprune.audio import SAMPLE_RATE, AudioError, decode_audio
+from speechprune.audio import AudioError
+from speechprune.benchmarks.builder.neural_speech import load_session, timed_utterance
 from speechprune.benchmarks.builder.script import Gender
-from speechprune.benchmarks.builder.speech import WORD_PATTERN, SpeechError, Utterance, Voice, Word
-from speechprune.benchmarks.builder.utterances import sound_span
+from speechprune.benchmarks.builder.speech import SpeechError, Utterance, Voice
 
-SEED = 1  # of the noise from which a voice makes its melody and rhythm
-# The layer that gives how many frames of sound each phoneme lasts. ONNX is protobuf, where bytes behind a
-# message are merged into it: these make the layer an output, graph (7) { output (12) { name (1) } }.
-DURATIONS = b"\x3a\x12\x62\x10\x0a\x0e" + b"/Ceil_output_0"
-NO_SOUND = frozenset("^$ ,.;:!?")  # Piper's phonemes that no word is made of
+DURATIONS = "/Ceil_output_0"  # name of the layer in Piper's exports
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,8 +103,6 @@ class PiperSpeech:
         """Speak one sentence; see ``Synthesizer``."""
         from piper import SynthesisConfig
 
-        if voice.name not in self._sources:
-            raise SpeechError(f"there is no Piper voice {voice.name!r}: add it to piper.female or piper.male")
         source = self._sources[voice.name]
         model = self._model(source.path)
         settings = SynthesisConfig(
@@ -117,14 +111,19 @@ class PiperSpeech:
             normalize_audio=False,  # one loudness for all parts of a text
         )
         chunks = list(model.synthesize(text, settings, include_alignments=True))
+        sound = np.concatenate([chunk.audio_float_array for chunk in chunks] or [np.zeros(0, np.float32)])
+        rate = model.config.sample_rate
+
+        def phonemize(words: str) -> Iterator[str]:
+            return itertools.chain.from_iterable(model.phonemize(words))
+
+        timed = [chunk.phoneme_alignments for chunk in chunks]
+        phonemes = [] if None in timed else itertools.chain.from_iterable(timed)
+        durations = [(phoneme.phoneme, phoneme.num_samples / rate) for phoneme in phonemes]
         try:
-            sound = np.concatenate([chunk.audio_float_array for chunk in chunks] or [np.zeros(0, np.float32)])
-            samples = decode_audio((sound, model.config.sample_rate))
+            return timed_utterance(text, sound, rate, durations, phonemize)
         except AudioError as error:
             raise SpeechError(f"the voice {voice.name!r} could not speak {text!r}: {error}") from error
-        begin, end = sound_span(samples)
-        words = _words(text, _sounds(chunks, model.config.sample_rate), model)
-        return Utterance(samples=samples[begin:end], words=tuple(_within(word, begin, end) for word in words))
 
 
 def _voice_file(path: Path) -> Path:
@@ -137,7 +136,6 @@ def _voice_file(path: Path) -> Path:
 
 def _load(path: Path) -> Any:
     """Load a voice as ``piper.PiperVoice``; it gives durations where the file has the layer for them."""
-    import onnxruntime
     from piper import PiperConfig, PiperVoice
 
     settings = Path(f"{path}.json")
@@ -148,64 +146,4 @@ def _load(path: Path) -> Any:
             f"{settings} can't be read as a Piper voice's settings ({type(error).__name__}: {error}): "
             "get it from where the voice is from"
         ) from error
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1  # a sum over threads would depend on their number
-    content = path.read_bytes()
-    failure: Exception | None = None
-    for model in (content + DURATIONS, content):
-        onnxruntime.set_seed(SEED)
-        try:
-            session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-        except Exception as error:  # its errors have no class in common
-            failure = error
-        else:
-            return PiperVoice(session, config)
-    raise SpeechError(f"{path} can't be loaded as a Piper voice ({failure}): get the file again") from failure
-
-
-def _sounds(chunks: list[Any], rate: int) -> list[Word]:
-    """Phonemes with their seconds, a space counted to the one before; empty without durations."""
-    sounds: list[Word] = []
-    moment = 0.0
-    for chunk in chunks:
-        if chunk.phoneme_alignments is None:
-            return []
-        for phoneme in chunk.phoneme_alignments:
-            end = moment + int(phoneme.num_samples) / rate
-            if phoneme.phoneme == " " and sounds and sounds[-1].end == moment:
-                sounds[-1] = replace(sounds[-1], end=end)
-            elif phoneme.phoneme not in NO_SOUND:
-                sounds.append(Word(text=phoneme.phoneme, start=moment, end=end))
-            moment = end
-    return sounds
-
-
-def _words(text: str, sounds: list[Word], model: Any) -> list[Word]:
-    """Time the words of `text`: their phonemes, each word by itself, aligned with those of the sentence.
-
-    The fewest edits align them: in a sentence some words sound otherwise or are spoken as one ("of the").
-    """
-    if not sounds:
-        return []
-    words = WORD_PATTERN.findall(text)
-    alone = [[p for part in model.phonemize(word) for p in part if p not in NO_SOUND] for word in words]
-    borders = np.cumsum([0, *map(len, alone)])
-    edits = Levenshtein.editops([p for sound in alone for p in sound], [sound.text for sound in sounds])
-    blocks = edits.as_matching_blocks()  # the last one is empty, at both ends
-    ours = [place for block in blocks for place in (block.a, block.a + block.size)]
-    theirs = [place for block in blocks for place in (block.b, block.b + block.size)]
-    places = np.rint(np.interp(borders, [0, *ours], [0, *theirs])).astype(int).tolist()
-    starts = [*(sound.start for sound in sounds), sounds[-1].end]
-    return [
-        Word(text=word, start=starts[first], end=sounds[last - 1].end if last > first else starts[first])
-        for word, first, last in zip(words, places, places[1:], strict=False)
-    ]
-
-
-def _within(word: Word, begin: int, end: int) -> Word:
-    """The word's seconds in the samples from `begin` to `end`."""
-    start, stop = (
-        (min(max(round(moment * SAMPLE_RATE), begin), end) - begin) / SAMPLE_RATE
-        for moment in (word.start, word.end)
-    )
-    return replace(word, start=start, end=stop)
+    return PiperVoice(load_session(path, DURATIONS), config)

@@ -21,7 +21,7 @@ def test_the_shipped_config_says_the_defaults():
 
 
 def test_the_sections_that_are_commented_out_in_it_load():
-    sections = ("chat:", "piper:", "endpoint:", "hugging_face:")
+    sections = ("chat:", "piper:", "kokoro:", "endpoint:", "hugging_face:")
     lines = SHIPPED.read_text().splitlines()
     begins = [number for number, line in enumerate(lines) if line.removeprefix("# ") in sections]
     assert len(begins) == len(sections)
@@ -33,7 +33,7 @@ def test_the_sections_that_are_commented_out_in_it_load():
     assert config.chat.model
     assert config.endpoint.voices
     assert config.hugging_face.model
-    assert len(config.piper.male) == 2
+    assert len(config.piper.male) == len(config.kokoro.voices) == 2
 
 
 @pytest.mark.parametrize(

@@ -1,61 +1,90 @@
-"""A tiny Piper voice: every phoneme lasts equally long, and its level is the model's own noise."""
+"""Tiny neural voices as Piper and Kokoro have them: every phoneme lasts equally long and has a level."""
 
 import json
 import struct
 from pathlib import Path
 
-RATE, HOP_LENGTH, NUM_FRAMES = 22_050, 256, 4
-SAMPLES_PER_ID = HOP_LENGTH * NUM_FRAMES
-DURATIONS = "/Ceil_output_0"  # as Piper's exports name it
+import numpy as np
+
+PIPER_RATE, KOKORO_RATE = 22_050, 24_000
+HOP_LENGTHS = {PIPER_RATE: 256, KOKORO_RATE: 600}
+NUM_FRAMES = 4
+PIPER_DURATIONS, KOKORO_DURATIONS = "/Ceil_output_0", "/encoder/Clip_output_0"  # as their exports name it
 FLOAT, INT64 = 1, 7  # ONNX's types
 SYMBOLS = "_^$ !'(),-.:;?abcdefhijklmnopqrstuvwxyzæçðøħŋœɐɑɒɔəɚɛɜɡɪɹɾʃʊʌʒʔʲˈˌːθᵻ"
 
 
-def write_voice(path: Path, speakers: tuple[str, ...] = (), durations: str = DURATIONS) -> Path:
-    """Write a voice file and its settings; ``durations`` is the name of the layer that gives them."""
+def write_piper(path: Path, speakers: tuple[str, ...] = (), durations: str = PIPER_DURATIONS) -> Path:
+    """Write a voice file, whose levels are the model's own noise, and its settings.
+
+    ``durations`` is the name of the layer that gives them; speaker n is ``n + 0.1`` times as loud.
+    """
     settings = {
-        "audio": {"sample_rate": RATE},
+        "audio": {"sample_rate": PIPER_RATE},
         "espeak": {"voice": "en-us"},
         "num_symbols": len(SYMBOLS),
         "num_speakers": max(len(speakers), 1),
         "speaker_id_map": {name: number for number, name in enumerate(speakers)},
         "phoneme_id_map": {symbol: [number] for number, symbol in enumerate(SYMBOLS)},
-        "hop_length": HOP_LENGTH,
+        "hop_length": HOP_LENGTHS[PIPER_RATE],
     }
     Path(f"{path}.json").write_text(json.dumps(settings))
-    path.write_bytes(_model(durations, many=bool(speakers)))
-    return path
-
-
-def _model(durations: str, many: bool) -> bytes:
-    """Durations: NUM_FRAMES for every id. Sound: a random level per id, ``sid + 0.1`` times as loud."""
     nodes = [
         _node("Cast", ["input"], "ids", to=FLOAT),
-        _node("Mul", ["ids", "zero"], "zeros"),
-        _node("Add", ["zeros", "frames"], "lengths"),
-        _node("Ceil", ["lengths"], durations),
-        _node("RandomNormalLike", ["ids"], "noise"),
-        _node("Tanh", ["noise"], "level"),
-        _node("Unsqueeze", ["level", "last"], "column"),
-        _node("Tile", ["column", "repeats"], "rows"),
-        _node("Reshape", ["rows", "flat"], "sound"),
-        _node("Cast", ["sid" if many else "one"], "speaker", to=FLOAT),
+        _node("RandomNormalLike", ["ids"], "levels"),
+        _node("Cast", ["sid" if speakers else "one"], "speaker", to=FLOAT),
         _node("Add", ["speaker", "tenth"], "loudness"),
-        _node("Mul", ["sound", "loudness"], "output"),
         _node("Identity", ["input_lengths"], "unused"),
         _node("Identity", ["scales"], "unused too"),
     ]
+    constants = [_tensor("tenth", FLOAT, struct.pack("<f", 0.1))]
+    constants += [_tensor("one", INT64, struct.pack("<q", 1))] * (not speakers)
+    inputs = [("input", INT64, 2), ("input_lengths", INT64, 1), ("scales", FLOAT, 1)]
+    inputs += [("sid", INT64, 1)] * bool(speakers)
+    path.write_bytes(_voice(nodes, constants, inputs, durations, PIPER_RATE))
+    return path
+
+
+def write_kokoro(folder: Path, voices: dict[str, float], durations: str = KOKORO_DURATIONS) -> Path:
+    """Write a folder of Kokoro's voices, by name how loud they are; levels are sines of the tokens."""
+    nodes = [
+        _node("Cast", ["tokens"], "ids", to=FLOAT),
+        _node("Sin", ["ids"], "levels"),
+        _node("Identity", ["style"], "loudness"),
+        _node("Identity", ["speed"], "unused"),
+    ]
+    inputs = [("tokens", INT64, 2), ("style", FLOAT, 2), ("speed", FLOAT, 1)]
+    (folder / "tiny.onnx").write_bytes(_voice(nodes, [], inputs, durations, KOKORO_RATE))
+    vocab = {symbol: number for number, symbol in enumerate(SYMBOLS)}
+    (folder / "vocab.json").write_text(json.dumps({"vocab": vocab}))
+    styles = {name: np.full((60, 1, 1), loudness, np.float32) for name, loudness in voices.items()}
+    np.savez(folder / "voices.npz", **styles)
+    return folder
+
+
+def _voice(
+    nodes: list[bytes], constants: list[bytes], inputs: list[tuple[str, int, int]], durations: str, rate: int
+) -> bytes:
+    """A model: NUM_FRAMES for every id, each frame at the hyperbolic tangent of its level, times loudness."""
+    nodes = [
+        *nodes,
+        _node("Mul", ["ids", "zero"], "zeros"),
+        _node("Add", ["zeros", "frames"], "lengths"),
+        _node("Ceil", ["lengths"], durations),
+        _node("Tanh", ["levels"], "level"),
+        _node("Unsqueeze", ["level", "last"], "column"),
+        _node("Tile", ["column", "repeats"], "rows"),
+        _node("Reshape", ["rows", "flat"], "sound"),
+        _node("Mul", ["sound", "loudness"], "output"),
+    ]
     constants = [
+        *constants,
         _tensor("zero", FLOAT, struct.pack("<f", 0)),
         _tensor("frames", FLOAT, struct.pack("<f", NUM_FRAMES)),
-        _tensor("tenth", FLOAT, struct.pack("<f", 0.1)),
-        _tensor("one", INT64, struct.pack("<q", 1)),
         _tensor("last", INT64, struct.pack("<q", -1)),
-        _tensor("repeats", INT64, struct.pack("<3q", 1, 1, SAMPLES_PER_ID)),
+        _tensor("repeats", INT64, struct.pack("<3q", 1, 1, NUM_FRAMES * HOP_LENGTHS[rate])),
         _tensor("flat", INT64, struct.pack("<3q", 1, 1, -1)),
     ]
-    inputs = [("input", INT64, 2), ("input_lengths", INT64, 1), ("scales", FLOAT, 1)]
-    inputs += [("sid", INT64, 1)] * many
     graph = [(1, node) for node in nodes] + [(2, b"voice")] + [(5, constant) for constant in constants]
     graph += [(11, _value(*value)) for value in inputs] + [(12, _value("output", FLOAT, 3))]
     return _message((1, 8), (8, _message((2, 17))), (7, _message(*graph)))
