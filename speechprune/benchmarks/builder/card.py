@@ -207,8 +207,8 @@ def _made(values: dict[str, Any]) -> list[str]:
         "",
         "## Can it be understood?",
         "",
-        f"Spoken by {values['speech']} in {values['num_voices']:,} voices "
-        f"({_joined(values['voice_groups'])} recordings).",
+        f"Spoken by {values['speech']} in {values['num_voices']:,} "
+        f"voice{'s' if values['num_voices'] > 1 else ''}; groups: {_joined(values['voice_groups'])}.",
         "",
         f"Word error rate: {_recognition(values.get('recognition'))}",
         "",

@@ -85,7 +85,7 @@ def test_the_card_reads_what_was_counted_and_measured(recordings):
     assert "set `quality.model`" in plain
     assert "set `quality.asr_model`" in plain
     assert "set `quality.dnsmos`" in plain
-    assert "Spoken by espeak in 2 voices (held_out 1, training 1 recordings)." in plain
+    assert "Spoken by espeak in 2 voices; groups: held_out 1, training 1." in plain
     assert "- recording-7: SpeechError: no such voice" in plain
     date = {"date": "2026-11-27"}
     ratings = {"overall": 3.291, "speech": 3.491, "background": 4.191, "p808": 4.171}
