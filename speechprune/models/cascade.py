@@ -145,13 +145,14 @@ class Cascade(SpeechModel):
         return rendered
 
     def transcribe(self, windows: Sequence[Window]) -> list[list[Segment]]:
-        """Write down a batch of windows: the text of each, in segments with times."""
+        """Write down a batch of windows: the text of each, in words with times, or in sentences."""
         return [transcript.segments for transcript in self.transcriber(windows)]
 
     def encode_windows(self, windows: Sequence[Window]) -> EncodedWindows:
         """Write down a batch of windows, and tokenize each one's text for the language model.
 
-        Whisper gives times to segments; the characters of a segment are spread evenly over its time.
+        Whisper gives times to words, or only to sentences; the characters of each are spread evenly over its
+        time.
         """
         transcripts = self.transcriber(windows)
         tokens = [text_tokens(self.tokenizer, transcript.segments) for transcript in transcripts]
@@ -162,7 +163,11 @@ class Cascade(SpeechModel):
 
     def _extra_flops(self, transcript: Transcript) -> int:
         shape = cast(TranscriberShape, self.shape.encoder)
-        return sum(shape.pass_flops(num_tokens) for num_tokens in transcript.pass_tokens) - shape.flops(1)
+        passes = (
+            shape.pass_flops(num_tokens) + self.transcriber.alignment_flops(num_tokens)
+            for num_tokens in transcript.pass_tokens
+        )
+        return sum(passes) - shape.flops(1)
 
     @torch.inference_mode()
     def project(self, states: torch.Tensor) -> torch.Tensor:

@@ -76,7 +76,7 @@ def save_phi3(folder: Path) -> None:
         ({"llm": {"repository": "team/tiny"}}, "commit of 40 digits"),
         ({"whisper": "llm"}, "is a llama, no Whisper"),
         ({"llm": "whisper"}, "can't be right"),
-        ({"checks": {"loudness": 1}}, "give numbers for ['compression_ratio_threshold', "),
+        ({"checks": {"loudness": 1}}, "give numbers for ['certain_logprob', "),
         ({"checks": {"logprob_threshold": "low"}}, "logprob_threshold in config.json"),
         ({"checks": [1]}, "give numbers for"),
     ],
