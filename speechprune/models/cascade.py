@@ -110,7 +110,7 @@ class Cascade(SpeechModel):
     @classmethod
     def load(cls, source: ModelSource) -> Self:
         """Load both models, each with its own tokenizer."""
-        from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, AutoTokenizer
+        from transformers import MODEL_FOR_CAUSAL_LM_MAPPING
 
         config = cast(CascadeConfig, source.config)
         transcriber = load_transcriber(config.whisper.source_in(source), config.checks)
@@ -118,13 +118,21 @@ class Cascade(SpeechModel):
         text_class = MODEL_FOR_CAUSAL_LM_MAPPING.get(type(text_source.config), None)
         if text_class is None:
             raise ModelError(f"{text_source.folder} is no causal language model: give one")
-        tokenizer = AutoTokenizer.from_pretrained(**text_source.location)
+        tokenizer = cls.load_tokenizer(source)
         if tokenizer.chat_template is None:
             raise ModelError(f"{text_source.folder} has no chat template: give one that was tuned to chat")
         text_model = text_source.load_weights(text_class)
         model = cls(transcriber, text_model, tokenizer, config, **source.batches)
         model._check_handles(text_source.folder)
         return model
+
+    @classmethod
+    def load_tokenizer(cls, source: ModelSource) -> Any:
+        """Load the language model's."""
+        from transformers import AutoTokenizer
+
+        config = cast(CascadeConfig, source.config)
+        return AutoTokenizer.from_pretrained(**config.llm.source_in(source).location)
 
     @torch.inference_mode()
     def _check_handles(self, path: str) -> None:

@@ -171,6 +171,16 @@ def test_a_transcript_is_what_was_tokenized(lm, speech):
     assert audio.times[-1, 1] == pytest.approx(segments[-1].end_seconds)
 
 
+def test_evidence_is_given_as_text(lm, speech):
+    (audio,) = lm.encode_many([speech(47.0)])
+    answer = lm.answer(audio, "Which day?", ["Monday", "Friday"], method="late_interaction")
+    assert len(answer.evidence_text) == len(answer.evidence) > 0
+    for span, text in zip(answer.evidence, answer.evidence_text, strict=True):
+        first = np.flatnonzero(audio.times[:, 0] == span.start)[0]
+        last = np.flatnonzero(audio.times[:, 1] == span.end)[-1]
+        assert text == lm.model.tokenizer.decode(audio.token_ids[first : last + 1]).strip()
+
+
 # Without speech
 
 

@@ -1,6 +1,9 @@
 """Words have the times at which Whisper's decoder attends to them."""
 
+import os
+import re
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,13 +12,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers import AutoTokenizer, WhisperFeatureExtractor, WhisperForConditionalGeneration
 
+from speechprune.benchmarks.builder.espeak import Espeak
 from speechprune.models.base import Window
 from speechprune.models.whisper_text import Checks, Transcriber
 from speechprune.models.word_times import begin_positions
 from tests.helpers.scripted_whisper import Script, time_token
 from tests.helpers.tiny_cascade import IDS, NO_CHECKS, save_tiny_cascade
 
-RATE = 16_000
+FETCHED = Path(os.environ.get("SPEECHPRUNE_MODELS", Path.home() / ".cache/speechprune/models"))
+REAL = FETCHED / "whisper-base-smollm2-135m/whisper"
 PROMPT = [IDS["<|startoftranscript|>"], IDS["<|en|>"], IDS["<|transcribe|>"]]
 HEADS = [(0, 1), (1, 0)]
 
@@ -96,3 +101,32 @@ def test_a_sentence_shorter_than_its_tokens_still_has_words_with_a_time(folder, 
     assert "".join(word.text for word in transcript.segments) == " the review is on Monday"
     assert 1 <= len(transcript.segments) <= 2
     assert all(1.0 <= word.start_seconds < word.end_seconds < 1.041 for word in transcript.segments)
+
+
+@pytest.mark.skipif(not REAL.is_dir(), reason="fetched by jobs/fetch_models.py")
+def test_real_words_begin_where_espeak_speaks_them():
+    espeak = Espeak()
+    utterance = espeak.speak(
+        "Good morning. The annual meeting of the garden club takes place on Thursday, in the old town hall, "
+        "and everybody is invited to bring a chair.",
+        next(voice for voice in espeak.voices if voice.name == "en-us+m4"),
+    )
+    transcriber = load(str(REAL))
+    spoken = {word.text.lower(): word.start for word in utterance.words if len(word.text) > 4}
+    errors = []
+    for has_word_times in (True, False):
+        if not has_word_times:
+            transcriber._alignment = None
+        (transcript,) = transcriber([Window(utterance.samples, 0.0)])
+        text = "".join(segment.text for segment in transcript.segments)
+        moments = np.concatenate(
+            [
+                np.linspace(one.start_seconds, one.end_seconds, len(one.text), endpoint=False)
+                for one in transcript.segments
+            ]
+        )
+        written = {found[0].lower(): moments[found.start()] for found in re.finditer(r"\w+", text)}
+        known = spoken.keys() & written.keys()
+        assert len(known) >= 10
+        errors.append(np.mean([abs(written[word] - spoken[word]) for word in known]))
+    assert errors[0] < min(0.15, errors[1])
