@@ -50,6 +50,10 @@ COMMANDS: dict[str, Command] = {
         main="speechprune.lab.fetch.command:main",
         on_interrupt="nothing half made is left, the same command starts again",
     ),
+    "join_recordings": Tool(
+        description="Join short recordings to a few long ones, which answer all of their questions.",
+        main="speechprune.lab.join_recordings:main",
+    ),
     "bench": Tool(description="Measure speed as ratios.", main="speechprune.lab.speed.bench:main"),
     "bench_index": Tool(
         description="Measure what an index saves.", main="speechprune.lab.speed.bench_index:main"
