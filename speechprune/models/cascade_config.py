@@ -13,7 +13,7 @@ from transformers import AutoConfig, PreTrainedConfig
 from speechprune.models.config_files import read_config
 from speechprune.models.hub import ModelError, take_from_cache_only
 from speechprune.models.source import ModelSource
-from speechprune.models.whisper_text import Checks
+from speechprune.models.speech_checks import Checks
 
 _REPOSITORY = re.compile(r"\w[\w.-]*/\w[\w.-]*")
 _COMMIT = re.compile(r"[0-9a-f]{40}")
