@@ -19,6 +19,7 @@ from speechprune.cost.formulas import (
     texts_flops,
 )
 from speechprune.cost.shapes import (
+    BlockwiseEncoderShape,
     DecoderShape,
     EncoderShape,
     ModelShape,
@@ -27,6 +28,7 @@ from speechprune.cost.shapes import (
 )
 
 __all__ = [
+    "BlockwiseEncoderShape",
     "Cost",
     "DecoderShape",
     "EncoderShape",

@@ -105,6 +105,11 @@ class WhisperEncoderShape:
         """The encoder's width, e."""
         return self.hidden_size
 
+    @property
+    def num_attended_positions(self) -> int:
+        """Positions that a position attends to: all of the window's."""
+        return self.num_positions
+
     def flops(self, num_windows: int) -> int:
         """Two convolutions and every layer: 2·3·(2P)·Me + 2·3·Pe² + layers · [2P(4e² + 2eF) + 4P²e]."""
         width, positions = self.hidden_size, self.num_positions
@@ -112,13 +117,25 @@ class WhisperEncoderShape:
         convolution_1 = 2 * CONVOLUTION_KERNEL * num_mel_frames * self.num_mel_bins * width
         convolution_2 = 2 * CONVOLUTION_KERNEL * positions * width**2  # stride 2: half the mel frames
         projections_and_mlp = 2 * positions * (4 * width**2 + 2 * width * self.ffn_size)
-        attention = 4 * positions**2 * width
+        attention = 4 * positions * self.num_attended_positions * width
         layers = self.num_layers * (projections_and_mlp + attention)
         return num_windows * (convolution_1 + convolution_2 + layers)
 
     def project_flops(self, num_windows: int) -> int:
         """The projector on n = P/2 tokens a window: 2neh."""
         return 2 * num_windows * self.window_tokens * self.hidden_size * self.projected_size
+
+
+@dataclass(frozen=True, kw_only=True)
+class BlockwiseEncoderShape(WhisperEncoderShape):
+    """The same encoder with attention inside blocks of B positions, 4PBe a layer: Qwen2.5-Omni's."""
+
+    attention_block: int  # B
+
+    @property
+    def num_attended_positions(self) -> int:
+        """Those of its block."""
+        return self.attention_block
 
 
 @dataclass(frozen=True, kw_only=True)

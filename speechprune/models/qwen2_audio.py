@@ -15,12 +15,12 @@ from transformers import PreTrainedConfig
 
 from speechprune.audio import MEL_HOP_SAMPLES, SAMPLE_RATE
 from speechprune.cost import ModelShape, WhisperEncoderShape
-from speechprune.models.base import EncodedWindows, LanguageModel, SpeechModel, Window
+from speechprune.models.base import EncodedWindows, SpeechModel, Window
 from speechprune.models.cuda_graphs import GraphedCall
 from speechprune.models.log_mel import LogMel
-from speechprune.models.source import ModelSource, end_token_ids
+from speechprune.models.source import ModelSource
 from speechprune.models.staging import staging_zeros
-from speechprune.models.text_model import decoder_shape, first_layer_projections
+from speechprune.models.text_model import composite_language_model, decoder_shape
 
 WINDOW_SECONDS = 30
 WINDOW_SAMPLES = WINDOW_SECONDS * SAMPLE_RATE
@@ -57,20 +57,10 @@ class Qwen2Audio(SpeechModel):
         self._encode_full_batch: Callable[[torch.Tensor], torch.Tensor] = self._encode_unmasked
         self._log_mel = LogMel(processor.feature_extractor, model.model.audio_tower.device)
         shape = self.shape_of(model.config)
-        language_model = LanguageModel(
-            tokenizer=processor.tokenizer,
-            decoder=model.model.language_model,
-            head=model.lm_head,
-            embedding=model.get_input_embeddings(),
-            projections=first_layer_projections(model.model.language_model, shape.decoder),
-            audio_token_id=model.config.audio_token_id,
-            end_token_ids=end_token_ids(model.generation_config, processor.tokenizer),
-            max_prompt_tokens=model.config.text_config.max_position_embeddings,
-        )
         super().__init__(
             name=name,
             shape=shape,
-            language_model=language_model,
+            language_model=composite_language_model(model, processor.tokenizer, shape.decoder),
             encoder_batch_size=encoder_batch_size,
             prefill_batch_tokens=prefill_batch_tokens,
         )
@@ -122,7 +112,7 @@ class Qwen2Audio(SpeechModel):
             states = self._encode_full_batch(features)
         else:
             states = tower(features, attention_mask=mask).last_hidden_state
-        return EncodedWindows(states, [_token_times(window) for window in windows])
+        return EncodedWindows(states, [token_times(window) for window in windows])
 
     @torch.inference_mode()
     def project(self, states: torch.Tensor) -> torch.Tensor:
@@ -176,7 +166,8 @@ def encoder_mask(tower: Any, lengths: Sequence[int]) -> torch.Tensor | None:
     )
 
 
-def _token_times(window: Window) -> np.ndarray:
+def token_times(window: Window) -> np.ndarray:
+    """Start and end of a window's tokens in seconds of the recording, ``(tokens, 2)``."""
     num_tokens = num_audio_tokens(len(window.samples))
     starts = window.start_seconds + np.arange(num_tokens) / TOKENS_PER_SECOND
     return np.stack([starts, starts + 1 / TOKENS_PER_SECOND], axis=1)

@@ -7,11 +7,13 @@ import difflib
 from speechprune.models.base import SpeechModel
 from speechprune.models.cascade import Cascade
 from speechprune.models.hub import ModelError
+from speechprune.models.qwen2_5_omni import Qwen25Omni
 from speechprune.models.qwen2_audio import Qwen2Audio
 from speechprune.plugins import import_class, is_import_path
 
 MODELS: dict[str, type[SpeechModel]] = {
     "cascade": Cascade,
+    "qwen2_5_omni": Qwen25Omni,
     "qwen2_audio": Qwen2Audio,
 }
 

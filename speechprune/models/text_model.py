@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from speechprune.cost import DecoderShape
+from speechprune.models.base import LanguageModel
 from speechprune.models.hub import ModelError
+from speechprune.models.source import ModelSource, end_token_ids
 from speechprune.pruning import FirstLayerProjections
 
 
@@ -42,3 +44,37 @@ def first_layer_projections(decoder: Any, shape: DecoderShape) -> FirstLayerProj
         shape.num_attention_heads,
         shape.num_key_value_heads,
     )
+
+
+def composite_language_model(model: Any, tokenizer: Any, shape: DecoderShape) -> LanguageModel:
+    """Take the text side of a composite model of Hugging Face: an encoder, a decoder without head, a head."""
+    return LanguageModel(
+        tokenizer=tokenizer,
+        decoder=model.model.language_model,
+        head=model.lm_head,
+        embedding=model.get_input_embeddings(),
+        projections=first_layer_projections(model.model.language_model, shape),
+        audio_token_id=model.config.audio_token_id,
+        end_token_ids=end_token_ids(model.generation_config, tokenizer),
+        max_prompt_tokens=model.config.text_config.max_position_embeddings,
+    )
+
+
+def load_tokenizer(source: ModelSource) -> Any:
+    """Load a tokenizer with the chat template of the model's processor, which itself is not loaded.
+
+    A processor for images, too, wants packages that speech does not need.
+
+    Raises
+    ------
+    ModelError
+        There is no chat template.
+    """
+    from transformers import AutoTokenizer, ProcessorMixin
+
+    tokenizer = AutoTokenizer.from_pretrained(**source.location)
+    settings, _ = ProcessorMixin.get_processor_dict(**source.location)
+    tokenizer.chat_template = settings.get("chat_template", tokenizer.chat_template)
+    if tokenizer.chat_template is None:
+        raise ModelError(f"{source.folder} has no chat template: give one that was tuned to chat")
+    return tokenizer

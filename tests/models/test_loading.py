@@ -19,6 +19,8 @@ from tests.helpers.loaded import WEIGHTS, error_of, same_weights
 from tests.helpers.table_i import QWEN2_AUDIO_7B
 from tests.helpers.tiny_models import load_tiny_model
 
+MODEL_TYPES = sorted(model_type for family in MODELS.values() for model_type in family.model_types)
+
 # Configurations
 
 
@@ -70,7 +72,7 @@ def test_another_family_is_named(tmp_path):
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "whisper"}))
     message = error_of(load_model, ModelOptions(path=str(tmp_path)))
     assert message == (
-        f"model {tmp_path} is a whisper; supported families: cascade, qwen2_audio "
+        f"model {tmp_path} is a whisper; supported families: {', '.join(MODEL_TYPES)} "
         "(model.family names one of your own)"
     )
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "qwen_audio"}))
@@ -81,7 +83,7 @@ def test_another_family_is_named(tmp_path):
     ("family", "sentence"),
     [
         ("qwen_audio", "unknown model.family 'qwen_audio': did you mean qwen2_audio?"),
-        ("whale", "unknown model.family 'whale': give cascade, qwen2_audio, or package.module:Class"),
+        ("whale", f"unknown model.family 'whale': give {', '.join(MODELS)}, or package.module:Class"),
         ("gone.families:Whale", "model.family is 'gone.families:Whale', but there is no module gone: put"),
         ("json:JSONDecoder", "model.family is 'json:JSONDecoder', which is not a subclass of SpeechModel"),
     ],
