@@ -1,7 +1,7 @@
-"""Qwen2.5-Omni: its thinker, which hears and writes; talker and vision encoder are left out.
+"""Qwen2.5-Omni: its thinker, from sound to text; talker and vision encoder are left out.
 
-A Whisper-large-v3 encoder with attention inside blocks of two seconds, a linear projector, Qwen2.5. Everything
-that knows Hugging Face's internals of this family is in this file; the modules themselves run unpatched.
+A Whisper-large-v3 encoder with attention inside blocks of two seconds, a linear projector, Qwen2.5. The
+modules themselves run unpatched.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from transformers import PreTrainedConfig
 from speechprune.audio import MEL_HOP_SAMPLES
 from speechprune.cost import BlockwiseEncoderShape, ModelShape
 from speechprune.models.base import EncodedWindows, SpeechModel, Window
+from speechprune.models.hub import ModelError
 from speechprune.models.log_mel import LogMel
 from speechprune.models.qwen2_audio import WINDOW_SAMPLES, num_positions, token_times
 from speechprune.models.source import ModelSource
@@ -23,8 +24,8 @@ from speechprune.models.text_model import composite_language_model, decoder_shap
 
 # of its model card
 SYSTEM_PROMPT = (
-    "You are Qwen, a virtual human developed by the Qwen Team, Alibaba Group, capable of perceiving auditory and "
-    "visual inputs, as well as generating text and speech."
+    "You are Qwen, a virtual human developed by the Qwen Team, Alibaba Group, capable of perceiving auditory "
+    "and visual inputs, as well as generating text and speech."
 )
 
 
@@ -68,9 +69,10 @@ class Qwen25Omni(SpeechModel):
     @classmethod
     def parse_config(cls, values: dict[str, Any]) -> PreTrainedConfig:
         """Parse config.json of a whole model or of a thinker; returns the thinker's."""
-        config = super().parse_config(values)
-        thinker: PreTrainedConfig = getattr(config, "thinker_config", config)
-        return thinker
+        thinker, path = values.get("thinker_config", values), values["_name_or_path"]
+        if not isinstance(thinker, dict):
+            raise ModelError(f"thinker_config in config.json of model {path} is {thinker!r}: get it again")
+        return super().parse_config(thinker | {"model_type": cls.model_types[1], "_name_or_path": path})
 
     @classmethod
     def shape_of(cls, config: PreTrainedConfig) -> ModelShape:

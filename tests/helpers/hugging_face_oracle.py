@@ -7,7 +7,7 @@ import torch
 
 
 class HuggingFaceOracle:
-    """A subclass gives what the model's own processor would: one span of placeholders, features of windows."""
+    """A subclass gives what the model's own processor would: a span of placeholders, features of windows."""
 
     def __init__(self, model: Any) -> None:
         self._model = model

@@ -44,8 +44,8 @@ CHAT_TEMPLATE = (
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
 SYSTEM_PROMPT = (
-    "You are Qwen, a virtual human developed by the Qwen Team, Alibaba Group, capable of perceiving auditory and "
-    "visual inputs, as well as generating text and speech."
+    "You are Qwen, a virtual human developed by the Qwen Team, Alibaba Group, capable of perceiving auditory "
+    "and visual inputs, as well as generating text and speech."
 )
 PUBLISHED_NAMES = {
     "model.language_model.": "thinker.model.",
@@ -56,7 +56,7 @@ PUBLISHED_NAMES = {
 
 
 def save_tiny_omni(folder: Path) -> str:
-    """A whole model as it is published: thinker, talker and token2wav in two shards, no processor's config."""
+    """A whole model as it is published: thinker and talker in two shards, no config of a processor."""
     tokenizer = PreTrainedTokenizerFast(
         tokenizer_object=byte_level_tokenizer(SPECIAL_TOKENS),
         eos_token="<|im_end|>",
@@ -71,7 +71,8 @@ def save_tiny_omni(folder: Path) -> str:
     config.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     (folder / "chat_template.json").write_text(json.dumps({"chat_template": CHAT_TEMPLATE}))
-    WhisperFeatureExtractor(feature_size=80, chunk_length=300, return_attention_mask=True).save_pretrained(folder)
+    extractor = WhisperFeatureExtractor(feature_size=80, chunk_length=300, return_attention_mask=True)
+    extractor.save_pretrained(folder)
     weights = {_published_name(name): weight for name, weight in thinker.state_dict().items()}
     talker = {"talker.codec_head.weight": torch.zeros(4, 4), "token2wav.code2wav_dit_model.x": torch.zeros(4)}
     _save_shards(folder, [weights, talker])

@@ -1,4 +1,4 @@
-"""What is Qwen2.5-Omni's own and not in the conformance suite: its repository's layout, and other variants."""
+"""What is Qwen2.5-Omni's own and not in the conformance suite: its repository's layout, other variants."""
 
 import json
 import shutil
@@ -51,6 +51,11 @@ def test_a_talker_alone_is_refused(folder):
     (folder / "config.json").write_text(json.dumps(config["talker_config"]))
     message = error_of(check_model, ModelOptions(path=str(folder)))
     assert "is a qwen2_5_omni_talker; the nearest is qwen2_5_omni" in message
+
+
+def test_a_broken_config_is_one_line(folder):
+    (folder / "config.json").write_text('{"model_type": "qwen2_5_omni", "thinker_config": 5}')
+    assert "thinker_config in config.json" in error_of(check_model, ModelOptions(path=str(folder)))
 
 
 @pytest.mark.parametrize(
