@@ -23,6 +23,7 @@ from speechprune.cost.shapes import (
     DecoderShape,
     EncoderShape,
     ModelShape,
+    QueryingEncoderShape,
     TranscriberShape,
     WhisperEncoderShape,
 )
@@ -33,6 +34,7 @@ __all__ = [
     "DecoderShape",
     "EncoderShape",
     "ModelShape",
+    "QueryingEncoderShape",
     "TranscriberShape",
     "WhisperEncoderShape",
     "answer_cost",

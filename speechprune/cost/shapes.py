@@ -139,17 +139,51 @@ class BlockwiseEncoderShape(WhisperEncoderShape):
 
 
 @dataclass(frozen=True, kw_only=True)
-class TranscriberShape(WhisperEncoderShape):
+class WhisperShape(WhisperEncoderShape):
+    """Whisper's encoder and decoder."""
+
+    # num_decoder_layers, decoder_ffn_size: D and F' of the decoder
+    num_decoder_layers: int
+    decoder_ffn_size: int
+
+    def cross_attention_flops(self) -> int:
+        """The decoder's keys and values of a window's positions: 4DPe²."""
+        return 4 * self.num_decoder_layers * self.num_positions * self.hidden_size**2
+
+    def decoder_token_flops(self) -> int:
+        """The decoder's layers for a token, attention to other tokens apart: 2D(6e² + 2eF') + 4DPe."""
+        width = self.hidden_size
+        products = 2 * (6 * width**2 + 2 * width * self.decoder_ffn_size)
+        return self.num_decoder_layers * (products + 4 * self.num_positions * width)
+
+
+@dataclass(frozen=True, kw_only=True)
+class QueryingEncoderShape(WhisperShape):
+    """A Whisper whose decoder turns n learned queries into a window's states: DiVA's ``EncoderShape``."""
+
+    num_queries: int  # n, causal among themselves
+
+    @property
+    def window_tokens(self) -> int:
+        """One a query."""
+        return self.num_queries
+
+    def flops(self, num_windows: int) -> int:
+        """Encoder and decoder: adds 4DPe² + n [2D(6e² + 2eF') + 4DPe] + 4Dn²e."""
+        among_queries = 4 * self.num_decoder_layers * self.num_queries**2 * self.hidden_size
+        decoder = self.cross_attention_flops() + self.num_queries * self.decoder_token_flops() + among_queries
+        return super().flops(num_windows) + num_windows * decoder
+
+
+@dataclass(frozen=True, kw_only=True)
+class TranscriberShape(WhisperShape):
     """Whisper, encoder and decoder, that writes down its windows: the cascade's ``EncoderShape``.
 
     How many tokens it writes depends on the sound. ``flops``, for accounts before the fact, takes a window of
     steady speech; the account of an answer adds what its own windows took beyond that.
     """
 
-    # num_decoder_layers, decoder_ffn_size, vocab_size: D, F' and V, of Whisper's decoder
-    num_decoder_layers: int
-    decoder_ffn_size: int
-    vocab_size: int
+    vocab_size: int  # of Whisper's decoder, V
 
     @property
     def window_tokens(self) -> int:
@@ -172,14 +206,12 @@ class TranscriberShape(WhisperEncoderShape):
         probability of speech, the prompt of p, and w - 1 more, of 2D(6e² + 2eF') + 4DPe + 2Ve each; and their
         attention to one another, 4De (1 + p² + (w - 1)p + w(w - 1)/2).
         """
-        width, positions, layers = self.hidden_size, self.num_positions, self.num_decoder_layers
         num_steps, prompt = num_written - 1, NUM_WHISPER_PROMPT_TOKENS
-        keys_and_values = 2 * 4 * layers * positions * width**2
-        per_layer = 2 * (6 * width**2 + 2 * width * self.decoder_ffn_size) + 4 * positions * width
-        per_token = layers * per_layer + 2 * self.vocab_size * width
+        per_token = self.decoder_token_flops() + 2 * self.vocab_size * self.hidden_size
         num_attended_keys = 1 + prompt**2 + num_steps * prompt + num_steps * (num_steps + 1) // 2
-        decoder = (1 + prompt + num_steps) * per_token + 4 * layers * width * num_attended_keys
-        return super().flops(1) + keys_and_values + decoder
+        attention = 4 * self.num_decoder_layers * self.hidden_size * num_attended_keys
+        decoder = (1 + prompt + num_steps) * per_token + attention
+        return super().flops(1) + 2 * self.cross_attention_flops() + decoder
 
     def project_flops(self, num_windows: int) -> int:
         """Token ids are looked up: nothing is multiplied."""

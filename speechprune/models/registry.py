@@ -6,6 +6,7 @@ import difflib
 
 from speechprune.models.base import SpeechModel
 from speechprune.models.cascade import Cascade
+from speechprune.models.diva import Diva
 from speechprune.models.hub import ModelError
 from speechprune.models.qwen2_5_omni import Qwen25Omni
 from speechprune.models.qwen2_audio import Qwen2Audio
@@ -13,6 +14,7 @@ from speechprune.plugins import import_class, is_import_path
 
 MODELS: dict[str, type[SpeechModel]] = {
     "cascade": Cascade,
+    "diva": Diva,
     "qwen2_5_omni": Qwen25Omni,
     "qwen2_audio": Qwen2Audio,
 }

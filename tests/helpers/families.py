@@ -17,6 +17,7 @@ from speechprune.audio import SAMPLE_RATE
 from speechprune.models.qwen2_audio import Qwen2Audio
 from tests.helpers.hugging_face_oracle import HuggingFaceOracle
 from tests.helpers.tiny_cascade import CascadeOracle, save_tiny_cascade
+from tests.helpers.tiny_diva import DivaOracle, save_tiny_diva
 from tests.helpers.tiny_models import byte_level_processor, save_tiny_model, spread_weights
 from tests.helpers.tiny_qwen2_5_omni import Qwen25OmniOracle, save_tiny_omni
 from tests.helpers.toy_model import AUDIO, TOKEN_SAMPLES, ToyConfig, ToyForAnswering, ToyModel
@@ -172,6 +173,7 @@ def save_toy_model(folder: Path) -> str:
 LOG_MEL_FLOPS = 2 * 3000 * 201 * 80  # mel frames, frequencies, mel bins
 KITS: dict[str, Kit] = {
     "cascade": Kit(save_tiny_cascade, CascadeOracle, feature_flops=LOG_MEL_FLOPS),
+    "diva": Kit(save_tiny_diva, DivaOracle, feature_flops=LOG_MEL_FLOPS),
     "qwen2_5_omni": Kit(save_tiny_omni, Qwen25OmniOracle, feature_flops=LOG_MEL_FLOPS),
     "qwen2_audio": Kit(
         lambda folder: save_tiny_model(folder, num_key_value_heads=2),
