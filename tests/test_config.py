@@ -25,7 +25,7 @@ def with_setting(section: str, key: str, value) -> dict:
     return LEAST | {section: LEAST.get(section, {}) | {key: value}}
 
 
-@pytest.mark.parametrize("name", ["demo", "qwen2_5_omni_7b", "qwen2_audio_7b"])
+@pytest.mark.parametrize("name", ["demo", "diva_llama_3_8b", "qwen2_5_omni_7b", "qwen2_audio_7b"])
 def test_shipped_configs_load(name):
     assert isinstance(load_config(BatchQAConfig, str(CONFIGS / f"{name}.yaml")), BatchQAConfig)
 

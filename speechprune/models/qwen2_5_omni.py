@@ -132,11 +132,6 @@ class Qwen25Omni(SpeechModel):
         return embeds.to(self.device)
 
     @property
-    def layers(self) -> list[torch.nn.Module]:
-        """Those of the encoder and of the decoder."""
-        return [*self._encoder.layers, *super().layers]
-
-    @property
     def projector(self) -> tuple[torch.Tensor, torch.Tensor | None]:
         """P and b of the linear projector."""
         linear = self.model.model.audio_tower.proj
