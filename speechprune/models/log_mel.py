@@ -23,11 +23,10 @@ class LogMel:
 
     - ``extractor``: gives mel filters and sizes.
     - ``device``: the encoder's.
-    - ``num_samples``: of a padded window, where they are not the extractor's own.
     """
 
-    def __init__(self, extractor: Any, device: torch.device, num_samples: int | None = None) -> None:
-        self._num_samples = num_samples or extractor.n_samples
+    def __init__(self, extractor: Any, device: torch.device) -> None:
+        self._num_samples = extractor.n_samples
         self._num_fft, self._hop = extractor.n_fft, extractor.hop_length
         self._hann = torch.hann_window(self._num_fft, device=device)
         self._filters = torch.from_numpy(extractor.mel_filters).to(device, torch.float32).T

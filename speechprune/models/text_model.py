@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from speechprune.cost import DecoderShape
-from speechprune.models.base import LanguageModel
 from speechprune.models.hub import ModelError
-from speechprune.models.source import ModelSource, end_token_ids
+from speechprune.models.source import ModelSource
 from speechprune.pruning import FirstLayerProjections
 
 
@@ -43,20 +42,6 @@ def first_layer_projections(decoder: Any, shape: DecoderShape) -> FirstLayerProj
         attention.k_proj.weight,
         shape.num_attention_heads,
         shape.num_key_value_heads,
-    )
-
-
-def composite_language_model(model: Any, tokenizer: Any, shape: DecoderShape) -> LanguageModel:
-    """Take the text side of a composite model of Hugging Face: an encoder, a decoder without head, a head."""
-    return LanguageModel(
-        tokenizer=tokenizer,
-        decoder=model.model.language_model,
-        head=model.lm_head,
-        embedding=model.get_input_embeddings(),
-        projections=first_layer_projections(model.model.language_model, shape),
-        audio_token_id=model.config.audio_token_id,
-        end_token_ids=end_token_ids(model.generation_config, tokenizer),
-        max_prompt_tokens=model.config.text_config.max_position_embeddings,
     )
 
 

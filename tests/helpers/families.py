@@ -14,8 +14,7 @@ import numpy as np
 import torch
 
 from speechprune.audio import SAMPLE_RATE
-from speechprune.models.qwen2_audio import Qwen2Audio
-from tests.helpers.hugging_face_oracle import HuggingFaceOracle
+from tests.helpers.own_forward import OwnForwardOracle
 from tests.helpers.tiny_cascade import CascadeOracle, save_tiny_cascade
 from tests.helpers.tiny_diva import DivaOracle, save_tiny_diva
 from tests.helpers.tiny_models import byte_level_processor, save_tiny_model, spread_weights
@@ -65,12 +64,8 @@ class Kit:
     feature_flops: int = 0
 
 
-class Qwen2AudioOracle(HuggingFaceOracle):
+class Qwen2AudioOracle(OwnForwardOracle):
     """The processor's features of every 30 s window, one span of placeholders, Hugging Face's own forward."""
-
-    def __init__(self, model: Qwen2Audio) -> None:
-        super().__init__(model.model)
-        self._processor = model.processor
 
     def inputs(self, samples: np.ndarray, user_text: str) -> dict[str, torch.Tensor]:
         size = 30 * SAMPLE_RATE

@@ -14,7 +14,7 @@ from transformers import (
 )
 
 from speechprune.audio import SAMPLE_RATE
-from tests.helpers.hugging_face_oracle import HuggingFaceOracle
+from tests.helpers.own_forward import OwnForwardOracle, windows_of_30_seconds
 from tests.helpers.tiny_models import byte_level_tokenizer, spread_weights
 
 SPECIAL_TOKENS = [
@@ -130,20 +130,19 @@ def _save_shards(folder: Path, shards: list[dict[str, torch.Tensor]]) -> None:
     (folder / "model.safetensors.index.json").write_text(json.dumps(index))
 
 
-class Qwen25OmniOracle(HuggingFaceOracle):
+class Qwen25OmniOracle(OwnForwardOracle):
     """Features of every 30 s window at its own length, the thinker's own forward."""
 
     def __init__(self, model) -> None:
-        super().__init__(model.model)
-        self._extractor, self._tokenizer = model.extractor, model.tokenizer
+        super().__init__(model)
+        self._extractor = WhisperFeatureExtractor.from_pretrained(model.name)
 
     def inputs(self, samples: np.ndarray, user_text: str) -> dict[str, torch.Tensor]:
-        size = 30 * SAMPLE_RATE
         features = self._extractor(
-            [samples[i : i + size] / 32768 for i in range(0, len(samples), size)],
+            windows_of_30_seconds(samples),
             sampling_rate=SAMPLE_RATE,
             padding="max_length",
-            max_length=size,
+            max_length=30 * SAMPLE_RATE,
             return_attention_mask=True,
             return_tensors="pt",
         )
@@ -155,7 +154,7 @@ class Qwen25OmniOracle(HuggingFaceOracle):
             "<|im_start|>assistant\n"
         )
         return {
-            **self._tokenizer(prompt, return_tensors="pt"),
+            **self._processor.tokenizer(prompt, return_tensors="pt"),
             "input_features": features["input_features"],
             "feature_attention_mask": features["attention_mask"],
         }

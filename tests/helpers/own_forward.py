@@ -1,19 +1,26 @@
-"""The oracle of a family that transformers has a class for: its own forward and generate, from token ids."""
+"""What the oracles of families with a class in transformers share: own forward and own generate."""
 
+from abc import ABC, abstractmethod
 from typing import Any
 
 import numpy as np
 import torch
 
+from speechprune.audio import SAMPLE_RATE
 
-class HuggingFaceOracle:
-    """A subclass gives what the model's own processor would: a span of placeholders, features of windows."""
+
+class OwnForwardOracle(ABC):
+    """Hugging Face's own forward of input ids with placeholders, and of features made of every window.
+
+    - ``model``: of a family of ours, that has ``model`` and ``processor`` of Hugging Face.
+    """
 
     def __init__(self, model: Any) -> None:
-        self._model = model
+        self._model, self._processor = model.model, model.processor
 
+    @abstractmethod
     def inputs(self, samples: np.ndarray, user_text: str) -> dict[str, torch.Tensor]:
-        raise NotImplementedError
+        """Make what the forward takes."""
 
     def prompt_ids(self, samples: np.ndarray, user_text: str) -> list[int]:
         return self.inputs(samples, user_text)["input_ids"][0].tolist()
@@ -36,3 +43,9 @@ class HuggingFaceOracle:
         inputs["attention_mask"] = torch.ones_like(inputs["input_ids"])
         table = self._model(**inputs).logits.log_softmax(dim=-1)[0, -len(answer_ids) - 1 : -1]
         return table.gather(1, answer.T)[:, 0]
+
+
+def windows_of_30_seconds(samples: np.ndarray) -> list[np.ndarray]:
+    """Cut a recording into windows, as floats."""
+    size = 30 * SAMPLE_RATE
+    return [(samples[i : i + size] / 32768).astype(np.float32) for i in range(0, len(samples), size)]
