@@ -112,7 +112,7 @@ class Qwen25Omni(WhisperFamily):
 
     @property
     def layers(self) -> list[torch.nn.Module]:
-        """The decoder's; the encoder's attention is cut by lengths, which are compiled anew for each batch."""
+        """The decoder's; of the encoder, each length of a batch would be compiled anew."""
         return list(self.language_model.decoder.layers)
 
 
