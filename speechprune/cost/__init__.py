@@ -26,6 +26,7 @@ from speechprune.cost.shapes import (
     QueryingEncoderShape,
     TranscriberShape,
     WhisperEncoderShape,
+    WhisperMlpShape,
 )
 
 __all__ = [
@@ -37,6 +38,7 @@ __all__ = [
     "QueryingEncoderShape",
     "TranscriberShape",
     "WhisperEncoderShape",
+    "WhisperMlpShape",
     "answer_cost",
     "decode_flops",
     "encode_flops",

@@ -14,11 +14,13 @@ import numpy as np
 import torch
 
 from speechprune.audio import SAMPLE_RATE
-from tests.helpers.own_forward import OwnForwardOracle
+from tests.helpers.own_forward import OwnForwardOracle, windows_of_30_seconds
+from tests.helpers.tiny_audioflamingo3 import AudioFlamingo3Oracle, save_tiny_audioflamingo3
 from tests.helpers.tiny_cascade import CascadeOracle, save_tiny_cascade
 from tests.helpers.tiny_diva import DivaOracle, save_tiny_diva
 from tests.helpers.tiny_models import byte_level_processor, save_tiny_model, spread_weights
 from tests.helpers.tiny_qwen2_5_omni import Qwen25OmniOracle, save_tiny_omni
+from tests.helpers.tiny_voxtral import VoxtralOracle, save_tiny_voxtral
 from tests.helpers.toy_model import AUDIO, TOKEN_SAMPLES, ToyConfig, ToyForAnswering, ToyModel
 
 
@@ -68,9 +70,8 @@ class Qwen2AudioOracle(OwnForwardOracle):
     """The processor's features of every 30 s window, one span of placeholders, Hugging Face's own forward."""
 
     def inputs(self, samples: np.ndarray, user_text: str) -> dict[str, torch.Tensor]:
-        size = 30 * SAMPLE_RATE
         features = self._processor.feature_extractor(
-            [samples[i : i + size] / 32768 for i in range(0, len(samples), size)],
+            windows_of_30_seconds(samples),
             sampling_rate=SAMPLE_RATE,
             padding="max_length",
             return_attention_mask=True,
@@ -167,6 +168,7 @@ def save_toy_model(folder: Path) -> str:
 
 LOG_MEL_FLOPS = 2 * 3000 * 201 * 80  # mel frames, frequencies, mel bins
 KITS: dict[str, Kit] = {
+    "audioflamingo3": Kit(save_tiny_audioflamingo3, AudioFlamingo3Oracle, feature_flops=LOG_MEL_FLOPS),
     "cascade": Kit(save_tiny_cascade, CascadeOracle, feature_flops=LOG_MEL_FLOPS),
     "diva": Kit(save_tiny_diva, DivaOracle, feature_flops=LOG_MEL_FLOPS),
     "qwen2_5_omni": Kit(save_tiny_omni, Qwen25OmniOracle, feature_flops=LOG_MEL_FLOPS),
@@ -176,4 +178,5 @@ KITS: dict[str, Kit] = {
         feature_flops=LOG_MEL_FLOPS,
     ),
     "toy": Kit(save_toy_model, ToyOracle, family="tests.helpers.toy_model:ToyModel"),
+    "voxtral": Kit(save_tiny_voxtral, VoxtralOracle, feature_flops=LOG_MEL_FLOPS),
 }
