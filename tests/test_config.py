@@ -31,6 +31,7 @@ SHIPPED = [
     "diva_llama_3_8b",
     "qwen2_5_omni_7b",
     "qwen2_audio_7b",
+    "qwen3_omni_30b_a3b",
     "voxtral_mini_3b",
 ]
 

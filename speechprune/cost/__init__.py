@@ -20,8 +20,10 @@ from speechprune.cost.formulas import (
 )
 from speechprune.cost.shapes import (
     BlockwiseEncoderShape,
+    ChunkedEncoderShape,
     DecoderShape,
     EncoderShape,
+    ExpertsDecoderShape,
     ModelShape,
     QueryingEncoderShape,
     TranscriberShape,
@@ -31,9 +33,11 @@ from speechprune.cost.shapes import (
 
 __all__ = [
     "BlockwiseEncoderShape",
+    "ChunkedEncoderShape",
     "Cost",
     "DecoderShape",
     "EncoderShape",
+    "ExpertsDecoderShape",
     "ModelShape",
     "QueryingEncoderShape",
     "TranscriberShape",

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 CONVOLUTION_KERNEL = 3  # both convolutions of a Whisper-type encoder
+CHUNK_MEL_FRAMES, CHUNK_POSITIONS = 100, 13  # of Qwen3-Omni's encoder: mel frames halved three times
 NUM_WHISPER_PROMPT_TOKENS = 3  # start, language, task
 # tokens that Whisper writes in the passes over a window of steady speech: the second takes up what the first
 # leaves unfinished at the window's end
@@ -57,6 +58,25 @@ class DecoderShape:
     def num_layer_weights_held(self) -> int:
         """Matrix entries of one layer in memory: the same, unless only some experts compute."""
         return self.num_layer_weights
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExpertsDecoderShape(DecoderShape):
+    """A decoder with a mixture of experts in every layer; I is what the experts of a token have together."""
+
+    num_experts: int
+    num_experts_per_token: int
+
+    @property
+    def num_layer_weights(self) -> int:
+        """With the router's: 2h(Hd + Gd), 3hI and hE."""
+        return super().num_layer_weights + self.hidden_size * self.num_experts
+
+    @property
+    def num_layer_weights_held(self) -> int:
+        """With those of all experts."""
+        per_expert = 3 * self.hidden_size * self.intermediate_size // self.num_experts_per_token
+        return self.num_layer_weights + per_expert * (self.num_experts - self.num_experts_per_token)
 
 
 class EncoderShape(Protocol):
@@ -162,6 +182,52 @@ class BlockwiseEncoderShape(WhisperEncoderShape):
     def num_attended_positions(self) -> int:
         """Those of its block."""
         return self.attention_block
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChunkedEncoderShape:
+    """Qwen3-Omni's ``EncoderShape``: convolutions over chunks of a second, 13 positions each, then layers.
+
+    Positions attend inside blocks of several chunks, and each is a token.
+    """
+
+    # hidden_size, num_layers, ffn_size: e, layers and F
+    hidden_size: int
+    num_layers: int
+    ffn_size: int
+    num_mel_bins: int
+    num_channels: int  # of the convolutions, C
+    projected_size: int  # width of an audio embedding, h
+    block_chunks: int
+    window_seconds: float = 32
+
+    @property
+    def window_tokens(self) -> int:
+        """13 a chunk."""
+        return CHUNK_POSITIONS * round(self.window_seconds)
+
+    @property
+    def states_size(self) -> int:
+        """The encoder's width, e."""
+        return self.hidden_size
+
+    def flops(self, num_windows: int) -> int:
+        """Convolutions of stride 2 in time and frequency, a linear layer, layers, one of the projector."""
+        width, positions, channels = self.hidden_size, self.window_tokens, self.num_channels
+        stem, frames, bins, inputs = 0, CHUNK_MEL_FRAMES, self.num_mel_bins, 1
+        for _ in range(3):
+            frames, bins = (frames + 1) // 2, (bins + 1) // 2
+            stem += 2 * CONVOLUTION_KERNEL**2 * inputs * channels * frames * bins
+            inputs = channels
+        stem += 2 * CHUNK_POSITIONS * channels * bins * width
+        products = 2 * positions * (4 * width**2 + 2 * width * self.ffn_size)
+        attention = 4 * positions * CHUNK_POSITIONS * self.block_chunks * width
+        layers = self.num_layers * (products + attention)
+        return num_windows * (round(self.window_seconds) * stem + layers + 2 * positions * width**2)
+
+    def project_flops(self, num_windows: int) -> int:
+        """The projector's last layer: 2neh."""
+        return 2 * num_windows * self.window_tokens * self.hidden_size * self.projected_size
 
 
 @dataclass(frozen=True, kw_only=True)

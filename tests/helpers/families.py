@@ -20,6 +20,7 @@ from tests.helpers.tiny_cascade import CascadeOracle, save_tiny_cascade
 from tests.helpers.tiny_diva import DivaOracle, save_tiny_diva
 from tests.helpers.tiny_models import byte_level_processor, save_tiny_model, spread_weights
 from tests.helpers.tiny_qwen2_5_omni import Qwen25OmniOracle, save_tiny_omni
+from tests.helpers.tiny_qwen3_omni import Qwen3OmniOracle, save_tiny_qwen3_omni
 from tests.helpers.tiny_voxtral import VoxtralOracle, save_tiny_voxtral
 from tests.helpers.toy_model import AUDIO, TOKEN_SAMPLES, ToyConfig, ToyForAnswering, ToyModel
 
@@ -177,6 +178,7 @@ KITS: dict[str, Kit] = {
         Qwen2AudioOracle,
         feature_flops=LOG_MEL_FLOPS,
     ),
+    "qwen3_omni_moe": Kit(save_tiny_qwen3_omni, Qwen3OmniOracle, feature_flops=LOG_MEL_FLOPS * 32 // 30),
     "toy": Kit(save_toy_model, ToyOracle, family="tests.helpers.toy_model:ToyModel"),
     "voxtral": Kit(save_tiny_voxtral, VoxtralOracle, feature_flops=LOG_MEL_FLOPS),
 }

@@ -55,28 +55,41 @@ PUBLISHED_NAMES = {
 }
 
 
-def save_tiny_omni(folder: Path) -> str:
-    """A whole model as it is published: thinker and talker in two shards, no config of a processor."""
-    tokenizer = PreTrainedTokenizerFast(
-        tokenizer_object=byte_level_tokenizer(SPECIAL_TOKENS),
+def omni_tokenizer(special_tokens: list[str]) -> PreTrainedTokenizerFast:
+    return PreTrainedTokenizerFast(
+        tokenizer_object=byte_level_tokenizer(special_tokens),
         eos_token="<|im_end|>",
         pad_token="<|endoftext|>",
-        additional_special_tokens=SPECIAL_TOKENS,
+        additional_special_tokens=special_tokens,
     )
+
+
+def save_tiny_omni(folder: Path) -> str:
+    """A whole model as it is published: thinker and talker in two shards, no config of a processor."""
+    tokenizer = omni_tokenizer(SPECIAL_TOKENS)
     config = Qwen2_5OmniConfig(thinker_config=_thinker_config(tokenizer))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(3)
         thinker = Qwen2_5OmniThinkerForConditionalGeneration(config.thinker_config)
         spread_weights(thinker)
     config.save_pretrained(folder)
+    talker = {"talker.codec_head.weight": torch.zeros(4, 4), "token2wav.code2wav_dit_model.x": torch.zeros(4)}
+    save_as_published(folder, tokenizer, CHAT_TEMPLATE, [thinker.state_dict(), talker])
+    return str(folder)
+
+
+def save_as_published(
+    folder: Path,
+    tokenizer: PreTrainedTokenizerFast,
+    chat_template: str,
+    shards: list[dict[str, torch.Tensor]],
+) -> None:
+    """Save all but config.json."""
     tokenizer.save_pretrained(folder)
-    (folder / "chat_template.json").write_text(json.dumps({"chat_template": CHAT_TEMPLATE}))
+    (folder / "chat_template.json").write_text(json.dumps({"chat_template": chat_template}))
     extractor = WhisperFeatureExtractor(feature_size=80, chunk_length=300, return_attention_mask=True)
     extractor.save_pretrained(folder)
-    weights = {_published_name(name): weight for name, weight in thinker.state_dict().items()}
-    talker = {"talker.codec_head.weight": torch.zeros(4, 4), "token2wav.code2wav_dit_model.x": torch.zeros(4)}
-    _save_shards(folder, [weights, talker])
-    return str(folder)
+    _save_shards(folder, [{_published_name(name): own[name] for name in own} for own in shards])
 
 
 def _thinker_config(tokenizer: PreTrainedTokenizerFast) -> dict:
@@ -116,8 +129,10 @@ def _thinker_config(tokenizer: PreTrainedTokenizerFast) -> dict:
 
 
 def _published_name(name: str) -> str:
-    ours, theirs = next(pair for pair in PUBLISHED_NAMES.items() if name.startswith(pair[0]))
-    return theirs + name.removeprefix(ours)
+    for ours, theirs in PUBLISHED_NAMES.items():
+        if name.startswith(ours):
+            return theirs + name.removeprefix(ours)
+    return name
 
 
 def _save_shards(folder: Path, shards: list[dict[str, torch.Tensor]]) -> None:
