@@ -32,6 +32,7 @@ SHIPPED = [
     "qwen2_5_omni_7b",
     "qwen2_audio_7b",
     "qwen3_omni_30b_a3b",
+    "ultravox_v0_5_llama_3_1_8b",
     "voxtral_mini_3b",
 ]
 

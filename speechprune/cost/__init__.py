@@ -9,6 +9,7 @@ from speechprune.cost.encoders import (
     QueryingEncoderShape,
     TranscriberShape,
     WhisperEncoderShape,
+    WhisperGatedMlpShape,
     WhisperMlpShape,
 )
 from speechprune.cost.formulas import (
@@ -39,6 +40,7 @@ __all__ = [
     "QueryingEncoderShape",
     "TranscriberShape",
     "WhisperEncoderShape",
+    "WhisperGatedMlpShape",
     "WhisperMlpShape",
     "answer_cost",
     "decode_flops",

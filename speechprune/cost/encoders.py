@@ -89,6 +89,28 @@ class WhisperMlpShape(WhisperEncoderShape):
 
 
 @dataclass(frozen=True, kw_only=True)
+class WhisperGatedMlpShape(WhisperMlpShape):
+    """The same with a gate in the first layer, which gives tokens of another width, g: Ultravox's."""
+
+    gated_size: int  # g
+
+    @property
+    def window_tokens(self) -> int:
+        """Audio tokens of a full window; the last may lack positions."""
+        return -(-self.num_positions // self.positions_per_token)
+
+    @property
+    def states_size(self) -> int:
+        """Width behind the gate, g."""
+        return self.gated_size
+
+    def flops(self, num_windows: int) -> int:
+        """The encoder's, and a first layer of twice the width: 4nig."""
+        gates = 2 * self.window_tokens * self.projector_input_size * self.gated_size
+        return super().flops(num_windows) + num_windows * gates
+
+
+@dataclass(frozen=True, kw_only=True)
 class BlockwiseEncoderShape(WhisperEncoderShape):
     """The same encoder with attention inside blocks of B positions, 4PBe a layer: Qwen2.5-Omni's."""
 

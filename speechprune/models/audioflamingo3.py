@@ -10,9 +10,8 @@ from transformers import PreTrainedConfig
 
 from speechprune.cost import ModelShape, WhisperMlpShape
 from speechprune.models.source import ModelSource
-from speechprune.models.staging import staging_zeros
 from speechprune.models.text_model import decoder_shape
-from speechprune.models.whisper_family import WhisperFamily, num_mel_frames, whisper_sizes
+from speechprune.models.whisper_family import WhisperFamily, num_mel_frames, up_to, whisper_sizes
 
 
 class AudioFlamingo3(WhisperFamily):
@@ -48,10 +47,8 @@ class AudioFlamingo3(WhisperFamily):
 
         On a GPU the encoder's own forward reads the mask, and so waits for the device once a batch.
         """
-        sound = staging_zeros((len(features), features.shape[-1]), torch.bool, features.device)
-        for row, number in zip(sound.numpy(), num_samples, strict=True):
-            row[: num_mel_frames(number)] = True
-        mask = sound.to(features.device, non_blocking=True)
+        sound = [num_mel_frames(number) for number in num_samples]
+        mask = up_to(sound, features.shape[-1], features.device)
         tower, projector = self.model.model.audio_tower, self.model.model.multi_modal_projector
         positions = tower(features, input_features_mask=mask).last_hidden_state
         states: torch.Tensor = projector.act(projector.linear_1(positions))

@@ -6,8 +6,7 @@ from typing import Any
 
 from transformers import PreTrainedConfig
 
-from speechprune.models.hub import ModelError
-from speechprune.models.parts import Part, find_part, whole_of
+from speechprune.models.parts import Part, find_parts
 
 # what the published config.json names without a commit
 PINNED = {
@@ -51,15 +50,4 @@ def parse_diva(values: dict[str, Any]) -> DivaConfig:
     ModelError
         In one line: of config.json, or of a model that it names.
     """
-    pinned = {name: _with_commit(values.get(name)) for name in KINDS}
-    parts = {name: find_part(name, values | pinned) for name in KINDS}
-    for name, kind in KINDS.items():
-        if (found := parts[name].config.model_type) != kind:
-            raise ModelError(f"{name} in config.json of {whole_of(values)} is a {found}: give a {kind}")
-    return DivaConfig(**parts)
-
-
-def _with_commit(entry: Any) -> Any:
-    if not isinstance(entry, str) or entry not in PINNED:
-        return entry
-    return {"repository": entry, "revision": PINNED[entry]}
+    return DivaConfig(**find_parts(KINDS, PINNED, values))

@@ -44,6 +44,32 @@ class Part:
         return snapshot_download(self.path, revision=self.revision, local_files_only=cache_only)
 
 
+def find_parts(kinds: dict[str, str], pinned: dict[str, str], values: dict[str, Any]) -> dict[str, Part]:
+    """Find the parts of a model by their entries in config.json.
+
+    - ``kinds``: model_type that each has, by the name of its entry.
+    - ``pinned``: commits of repositories that published files name without one.
+    - ``values``: the content of config.json.
+
+    Raises
+    ------
+    ModelError
+        In one line: of config.json, or of a model that it names.
+    """
+    entries = {name: _with_commit(values.get(name), pinned) for name in kinds}
+    parts = {name: find_part(name, values | entries) for name in kinds}
+    for name, kind in kinds.items():
+        if (found := parts[name].config.model_type) != kind:
+            raise ModelError(f"{name} in config.json of {whole_of(values)} is a {found}: give a {kind}")
+    return parts
+
+
+def _with_commit(entry: Any, pinned: dict[str, str]) -> Any:
+    if not isinstance(entry, str) or entry not in pinned:
+        return entry
+    return {"repository": entry, "revision": pinned[entry]}
+
+
 def find_part(name: str, values: dict[str, Any]) -> Part:
     """Find a part by its entry in config.json, and read its own config.json.
 

@@ -15,9 +15,8 @@ from transformers import PreTrainedConfig
 from speechprune.audio import SAMPLE_RATE
 from speechprune.cost import ModelShape, WhisperEncoderShape
 from speechprune.models.source import ModelSource
-from speechprune.models.staging import staging_zeros
 from speechprune.models.text_model import decoder_shape
-from speechprune.models.whisper_family import WhisperFamily, num_positions, whisper_sizes
+from speechprune.models.whisper_family import WhisperFamily, encoder_mask, num_positions, whisper_sizes
 
 WINDOW_SECONDS = 30
 WINDOW_SAMPLES = WINDOW_SECONDS * SAMPLE_RATE
@@ -59,24 +58,3 @@ class Qwen2Audio(WhisperFamily):
     def last_layer(self) -> Any:
         """The projector, which is one linear layer."""
         return self.model.model.multi_modal_projector.linear
-
-
-def encoder_mask(tower: Any, lengths: Sequence[int]) -> torch.Tensor | None:
-    """Hide the positions behind the end of each window, as Hugging Face's own forward does.
-
-    - ``tower``: the encoder.
-    - ``lengths``: positions of each window; where all are full there is nothing to hide: None.
-    """
-    from transformers.masking_utils import create_bidirectional_mask
-
-    if min(lengths) >= tower.config.max_source_positions:
-        return None
-    valid = staging_zeros((len(lengths), tower.config.max_source_positions), torch.bool, tower.device)
-    for row, length in zip(valid.numpy(), lengths, strict=True):
-        row[:length] = True
-    return create_bidirectional_mask(
-        config=tower.config,
-        inputs_embeds=torch.zeros(*valid.shape, 1, dtype=tower.dtype, device=tower.device),
-        attention_mask=valid.to(tower.device, non_blocking=True),
-        allow_is_bidirectional_skip=False,  # asking whether all are valid would wait for the device
-    )

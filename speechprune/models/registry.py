@@ -12,6 +12,7 @@ from speechprune.models.hub import ModelError
 from speechprune.models.qwen2_5_omni import Qwen25Omni
 from speechprune.models.qwen2_audio import Qwen2Audio
 from speechprune.models.qwen3_omni_moe import Qwen3Omni
+from speechprune.models.ultravox import Ultravox
 from speechprune.models.voxtral import Voxtral
 from speechprune.plugins import import_class, is_import_path
 
@@ -22,6 +23,7 @@ MODELS: dict[str, type[SpeechModel]] = {
     "qwen2_5_omni": Qwen25Omni,
     "qwen2_audio": Qwen2Audio,
     "qwen3_omni_moe": Qwen3Omni,
+    "ultravox": Ultravox,
     "voxtral": Voxtral,
 }
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import safe_open
 from transformers import PreTrainedConfig
+from transformers.utils import cached_file
 
 from speechprune.models.hub import ModelError, take_from_cache_only
 from speechprune.models.options import ModelOptions
@@ -65,6 +69,24 @@ class ModelSource:
         )
         self._check_complete(report)
         return model.eval().requires_grad_(False)
+
+    def weight_names(self) -> set[str]:
+        """Read the names of the stored weights, without loading them."""
+        file = self._stored_file("model.safetensors.index.json", needed=False)
+        if file is not None:
+            return set(json.loads(Path(file).read_text())["weight_map"])
+        with safe_open(self._stored_file("model.safetensors"), "pt") as weights:
+            return set(weights.keys())
+
+    def _stored_file(self, name: str, *, needed: bool = True) -> str | None:
+        file: str | None = cached_file(
+            self.folder,
+            name,
+            revision=self.options.revision,
+            local_files_only=self.location["local_files_only"],
+            _raise_exceptions_for_missing_entries=needed,
+        )
+        return file
 
     def _check_complete(self, report: dict[str, Any]) -> None:
         """Refuse a checkpoint whose gaps transformers would fill with random weights."""

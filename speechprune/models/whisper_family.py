@@ -16,6 +16,7 @@ from speechprune.models.cuda_graphs import GraphedCall
 from speechprune.models.hub import ModelError
 from speechprune.models.log_mel import LogMel
 from speechprune.models.source import end_token_ids
+from speechprune.models.staging import staging_zeros
 from speechprune.models.text_model import first_layer_projections
 
 
@@ -173,3 +174,30 @@ def whisper_sizes(config: PreTrainedConfig) -> dict[str, int]:
         "num_positions": audio.max_source_positions,
         "projected_size": config.text_config.hidden_size,
     }
+
+
+def up_to(lengths: Sequence[int], size: int, device: torch.device) -> torch.Tensor:
+    """True up to each length: ``(lengths, size)``, sent without waiting for the device."""
+    valid = staging_zeros((len(lengths), size), torch.bool, device)
+    for row, length in zip(valid.numpy(), lengths, strict=True):
+        row[:length] = True
+    return valid.to(device, non_blocking=True)
+
+
+def encoder_mask(tower: Any, lengths: Sequence[int]) -> torch.Tensor | None:
+    """Hide the positions behind the end of each window, as Hugging Face's own forward does.
+
+    - ``tower``: the encoder.
+    - ``lengths``: positions of each window; where all are full there is nothing to hide: None.
+    """
+    from transformers.masking_utils import create_bidirectional_mask
+
+    if min(lengths) >= tower.config.max_source_positions:
+        return None
+    valid = up_to(lengths, tower.config.max_source_positions, tower.device)
+    return create_bidirectional_mask(
+        config=tower.config,
+        inputs_embeds=torch.zeros(*valid.shape, 1, dtype=tower.dtype, device=tower.device),
+        attention_mask=valid,
+        allow_is_bidirectional_skip=False,  # asking whether all are valid would wait for the device
+    )

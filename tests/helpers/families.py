@@ -21,6 +21,7 @@ from tests.helpers.tiny_diva import DivaOracle, save_tiny_diva
 from tests.helpers.tiny_models import byte_level_processor, save_tiny_model, spread_weights
 from tests.helpers.tiny_qwen2_5_omni import Qwen25OmniOracle, save_tiny_omni
 from tests.helpers.tiny_qwen3_omni import Qwen3OmniOracle, save_tiny_qwen3_omni
+from tests.helpers.tiny_ultravox import UltravoxOracle, save_tiny_ultravox
 from tests.helpers.tiny_voxtral import VoxtralOracle, save_tiny_voxtral
 from tests.helpers.toy_model import AUDIO, TOKEN_SAMPLES, ToyConfig, ToyForAnswering, ToyModel
 
@@ -180,5 +181,6 @@ KITS: dict[str, Kit] = {
     ),
     "qwen3_omni_moe": Kit(save_tiny_qwen3_omni, Qwen3OmniOracle, feature_flops=LOG_MEL_FLOPS * 32 // 30),
     "toy": Kit(save_toy_model, ToyOracle, family="tests.helpers.toy_model:ToyModel"),
+    "ultravox": Kit(save_tiny_ultravox, UltravoxOracle, feature_flops=LOG_MEL_FLOPS),
     "voxtral": Kit(save_tiny_voxtral, VoxtralOracle, feature_flops=LOG_MEL_FLOPS),
 }

@@ -33,7 +33,11 @@ def test_the_shipped_configuration_is_qwen2_audio_7b():
 
 @pytest.mark.parametrize(
     ("name", "token_rate", "states_size", "billion_weights"),
-    [("audio-flamingo-3", 25, 3584, 6.5), ("voxtral-mini-3b", 12.5, 3072, 3.2)],
+    [
+        ("audio-flamingo-3", 25, 3584, 6.5),
+        ("ultravox-v0.5-llama-3.1-8b", 188 / 30, 2048, 7.0),
+        ("voxtral-mini-3b", 12.5, 3072, 3.2),
+    ],
 )
 def test_shipped_configurations_have_the_published_sizes(name, token_rate, states_size, billion_weights):
     shape = model_shape(name)

@@ -15,7 +15,8 @@ import torch
 from speechprune.audio import SAMPLE_RATE, split_windows
 from speechprune.cost import ModelShape, encode_flops, prefill_flops
 from speechprune.inference.prompts import PromptFormat
-from speechprune.models.qwen2_audio import WINDOW_SAMPLES, encoder_mask
+from speechprune.models.qwen2_audio import WINDOW_SAMPLES
+from speechprune.models.whisper_family import encoder_mask
 
 
 @torch.inference_mode()
