@@ -34,7 +34,7 @@ class FetchedModel:
     ``parts`` are the models of a cascade, by the name of their folder in it.
     """
 
-    kind: Literal["whisper", "llama", "cascade"]
+    kind: Literal["whisper", "gguf", "cascade"]
     about: str
     licence: str
     megabytes: int

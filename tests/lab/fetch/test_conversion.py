@@ -5,7 +5,7 @@ import pytest
 import torch
 from transformers import AutoTokenizer, LlamaForCausalLM, WhisperForConditionalGeneration, WhisperProcessor
 
-from speechprune.lab.fetch.llama import write_llama
+from speechprune.lab.fetch.gguf_model import write_gguf_model
 from speechprune.lab.fetch.whisper import write_whisper
 from tests.helpers.packaged_models import (
     BYTES,
@@ -38,7 +38,7 @@ def whisper_folder(tmp_path_factory):
 def llama_folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("llama")
     (folder.parent / "model.gguf").write_bytes(as_gguf(tiny_llama()))
-    write_llama(folder, folder.parent / "model.gguf")
+    write_gguf_model(folder, folder.parent / "model.gguf")
     return folder
 
 
