@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from speechprune.cost.families import FamilyRow, family_row, family_table
 from speechprune.cost.formulas import (
     FLOPS_PER_TFLOP,
     answer_cost,
@@ -217,17 +218,25 @@ def argument_parser() -> OneLineErrorParser:
         metavar="N",
         help="questions that share one encoding (default: 1)",
     )
+    parser.add_argument(
+        "--all-models", action="store_true", help="instead: an hour of audio by each shipped configuration"
+    )
     parser.add_argument("--json", action="store_true", help="print a list of objects, unrounded")
     return parser
 
 
 def main(arguments: Sequence[str]) -> int:
     """Print the account that the command line asks for; returns the exit code."""
+    from speechprune.models.config_files import shipped_models
     from speechprune.models.hub import ModelError
     from speechprune.models.loading import model_shape
 
     parser = argument_parser()
     options = parser.parse_args(arguments)
+    if options.all_models:
+        families = [family_row(name, model_shape(name), options.text_tokens) for name in shipped_models()]
+        _show(families, family_table(families), as_json=options.json)
+        return 0
     try:
         shape = model_shape(options.model)
     except ModelError as error:
@@ -252,17 +261,21 @@ def main(arguments: Sequence[str]) -> int:
         )
         for audio_tokens in options.audio_tokens
     ]
-    if options.json:
+    title = (
+        f"{options.model}: cost of one answer. Seconds of audio: {audio_seconds:g}, questions per "
+        f"recording: {options.questions_per_recording}, other prompt tokens: {options.text_tokens}, "
+        f"generated tokens: {options.generated_tokens}"
+    )
+    _show(rows, cost_table(rows, title), as_json=options.json)
+    return 0
+
+
+def _show(rows: Sequence[CostRow | FamilyRow], table: Table, *, as_json: bool) -> None:
+    if as_json:
         json.dump([asdict(row) for row in rows], sys.stdout, indent=2)
         print()
     else:
-        title = (
-            f"{options.model}: cost of one answer. Seconds of audio: {audio_seconds:g}, questions per "
-            f"recording: {options.questions_per_recording}, other prompt tokens: {options.text_tokens}, "
-            f"generated tokens: {options.generated_tokens}"
-        )
-        Console().print(cost_table(rows, title))
-    return 0
+        Console().print(table)
 
 
 if __name__ == "__main__":

@@ -64,6 +64,11 @@ def is_shipped(path: str) -> bool:
     return _shipped_file(path).is_file()
 
 
+def shipped_models() -> list[str]:
+    """Names of the shipped configurations."""
+    return sorted(file.stem for file in _SHIPPED_CONFIGURATIONS.glob("*.json"))
+
+
 def _shipped_file(path: str) -> Path:
     return _SHIPPED_CONFIGURATIONS / f"{path.lower()}.json"
 

@@ -10,11 +10,15 @@ from speechprune.cost import (
     decode_flops,
     encode_flops,
     paper_activation_bytes,
+    paper_kv_cache_bytes,
     paper_prefill_flops,
+    paper_weights_bytes,
     phase1_flops,
     phase2_flops,
+    prefill_flops,
 )
 from speechprune.cost.__main__ import main
+from speechprune.models.config_files import shipped_models
 from tests.helpers.table_i import QWEN2_AUDIO_7B, TABLE_I, TABLE_I_TEXT_TOKENS
 
 DECODER = QWEN2_AUDIO_7B.decoder
@@ -100,3 +104,25 @@ def test_a_bad_argument_is_one_clear_line(arguments, complaint, capsys):
     assert output.out == ""
     assert output.err.count("\n") == 1
     assert complaint in output.err
+
+
+def test_an_hour_by_each_shipped_model(capsys):
+    rows = {row["model"]: row for row in json_rows(capsys, "--all-models")}
+    assert set(rows) == set(shipped_models())
+    row = rows["qwen2-audio-7b"]
+    assert (row["tokens_per_hour"], row["tflops_encode"]) == (
+        90_000,
+        encode_flops(QWEN2_AUDIO_7B, 120) / 1e12,
+    )
+    pruning = phase1_flops(DECODER, 90_000) + phase2_flops(DECODER, 750)
+    assert row["tflops_answer_pruned"] == (prefill_flops(DECODER, 750 + 107) + pruning) / 1e12
+    assert row["tflops_answer_whole"] == prefill_flops(DECODER, 90_107) / 1e12
+    assert row["memory_pruned_gb"] == paper_memory(750)
+    assert row["memory_whole_gb"] == paper_memory(90_000)
+    assert row["index_mb"] == 90_000 * 1280 * 2 / 1e6
+    main(["--all-models"])
+    assert "qwen2-audio-7b" in capsys.readouterr().out
+
+
+def paper_memory(num_audio_tokens):
+    return (paper_weights_bytes(DECODER) + paper_kv_cache_bytes(DECODER, num_audio_tokens + 107)) / 1e9

@@ -6,8 +6,13 @@ from tests.helpers.families import KITS, Kit
 
 
 @pytest.fixture(scope="module", params=list(KITS))
-def kit(request) -> Kit:
-    return KITS[request.param]
+def kit_name(request) -> str:
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def kit(kit_name) -> Kit:
+    return KITS[kit_name]
 
 
 @pytest.fixture(scope="module")

@@ -1,10 +1,39 @@
-"""The tiny model in other places."""
+"""The tiny model in other places; and a page of how far each family is from its own implementation."""
 
 import shutil
+from collections import defaultdict
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import fsspec
 import pytest
+
+from tests.helpers.equalities_page import Equalities, equalities_page
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--models-page", type=Path, help="Markdown page to write the measured equalities into")
+
+
+@pytest.fixture(scope="session")
+def equalities(request) -> Iterator[Equalities]:
+    """The largest difference of each kind, by family."""
+    largest: Equalities = defaultdict(dict)
+    yield largest
+    if page := request.config.getoption("--models-page", None):
+        page.write_text(equalities_page(page.read_text(), largest))
+
+
+@pytest.fixture
+def note(equalities, kit_name) -> Callable[[str, float], float]:
+    """Notes a difference of the family under test and returns it."""
+
+    def keep(what: str, difference: float) -> float:
+        own = equalities[kit_name]
+        own[what] = max(own.get(what, 0.0), difference)
+        return difference
+
+    return keep
 
 
 @pytest.fixture
