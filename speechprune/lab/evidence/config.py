@@ -18,11 +18,9 @@ class TextsOptions:
     Parameters
     ----------
     texts
-        SPIRAL's ``data.jsonl`` or another file of its form.
-    seed
-        Seed of the order in which its items are taken.
+        SPIRAL's ``data.jsonl``, its lines in random order, or another file of its form.
     num_development
-        Items at the start of that order, on which settings were chosen.
+        Items at its start, on which settings were chosen.
     num_reported
         Items after those.
     num_answered
@@ -32,7 +30,6 @@ class TextsOptions:
     """
 
     texts: str
-    seed: int = 0
     num_development: int = 60
     num_reported: int = 400
     num_answered: int = 200

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -38,9 +37,8 @@ class TextItem:
 
 
 def chosen_scripts(options: TextsOptions) -> list[tuple[str, Script]]:
-    """Read the items that are to be measured, in the order of the seed."""
-    scripts = sorted(read_spiral_scripts(options.texts), key=lambda script: script[0])
-    random.Random(options.seed).shuffle(scripts)
+    """Read the items that are to be measured."""
+    scripts = read_spiral_scripts(options.texts)
     if options.development:
         return scripts[: options.num_development]
     return scripts[options.num_development :][: options.num_reported]
