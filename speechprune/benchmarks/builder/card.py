@@ -26,20 +26,23 @@ class QualityOptions:
     ----------
     asr_model
         Speech recogniser by hub id or folder (``openai/whisper-large-v3``) for the word error rate.
-    asr_limit
-        Number of recordings for the word error rate.
+    dnsmos
+        Whether to let DNSMOS rate the sound, which takes about 0.2 CPU seconds per second.
+    limit
+        Number of recordings for the word error rate and for DNSMOS.
     model
         Speech LLM by hub id or folder for the no-audio baseline: its accuracy from question and
         choices alone.
     """
 
     asr_model: str | None = None
-    asr_limit: int = 100
+    dnsmos: bool = False
+    limit: int = 100
     model: str | None = None
 
     def __post_init__(self) -> None:
-        if self.asr_limit < 1:
-            raise ValueError(f"asr_limit is {self.asr_limit}: give at least 1 recording")
+        if self.limit < 1:
+            raise ValueError(f"limit is {self.limit}: give at least 1 recording")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,7 +92,9 @@ class RecordingFacts:
         ]
 
 
-def card_values(recordings: Sequence[RecordingFacts], failures: dict[str, str]) -> dict[str, Any]:
+def card_values(
+    recordings: Sequence[RecordingFacts], failures: dict[str, str], speech: str
+) -> dict[str, Any]:
     """Count everything that the card shows.
 
     Parameters
@@ -98,6 +103,8 @@ def card_values(recordings: Sequence[RecordingFacts], failures: dict[str, str]) 
         All finished recordings.
     failures
         Reasons for the missing ones, by their ids.
+    speech
+        Source of the speech, as ``speech.kind`` names it.
     """
     places = [recording.questions[0] for recording in recordings]
     questions = [question for recording in recordings for question in recording.questions]
@@ -121,6 +128,8 @@ def card_values(recordings: Sequence[RecordingFacts], failures: dict[str, str]) 
         "scenarios": _counts(place["scenario"] for place in places),
         "topics": _counts(f"{place['scenario']}: {place['topic']}" for place in places),
         "num_subtopics": len({(p["scenario"], p["topic"], p["subtopic"]) for p in places}),
+        "speech": speech,
+        "num_voices": len({voice for place in places for voice in place["voices"]}),
         "voice_groups": _counts(place["voice_group"] for place in places),
         "letters": letters,
         "letters_p": float(stats.chisquare(list(letters.values())).pvalue) if questions else None,
@@ -156,8 +165,9 @@ def card_markdown(values: dict[str, Any]) -> str:
     Parameters
     ----------
     values
-        Result of ``card_values``; with ``no_audio`` (``model``, ``num_questions``, ``accuracy``) and
-        ``recognition`` (``model``, ``num_recordings``, ``word_error_rate``) where they were measured.
+        Result of ``card_values``; with ``no_audio`` (``model``, ``num_questions``, ``accuracy``),
+        ``recognition`` (``model``, ``num_recordings``, ``word_error_rate``) and ``dnsmos``
+        (``num_recordings``, and the ratings) where they were measured, each with its ``date``.
     """
     lines = [
         "# Benchmark of speech information retrieval",
@@ -197,12 +207,16 @@ def _made(values: dict[str, Any]) -> list[str]:
         "",
         "## Can it be understood?",
         "",
+        f"Spoken by {values['speech']} in {values['num_voices']:,} "
+        f"voice{'s' if values['num_voices'] > 1 else ''}; groups: {_joined(values['voice_groups'])}.",
+        "",
         f"Word error rate: {_recognition(values.get('recognition'))}",
+        "",
+        f"DNSMOS, 1 to 5: {_dnsmos(values.get('dnsmos'))}",
         "",
         "## What it is about",
         "",
-        f"{_joined(values['scenarios'])}; {values['num_subtopics']:,} subtopics. "
-        f"Voices: {_joined(values['voice_groups'])}.",
+        f"{_joined(values['scenarios'])}; {values['num_subtopics']:,} subtopics.",
         "",
         "| topic | recordings |",
         "|---|---|",
@@ -236,7 +250,10 @@ def _joined(counts: dict[str, int]) -> str:
 def _no_audio(measured: dict[str, Any] | None) -> str:
     if measured is None:
         return "not measured: set `quality.model`"
-    return f"{measured['accuracy']:.1%} of {measured['num_questions']:,} by {measured['model']}"
+    return (
+        f"{measured['accuracy']:.1%} of {measured['num_questions']:,} by {measured['model']}, "
+        f"{measured['date']}"
+    )
 
 
 def _recognition(measured: dict[str, Any] | None) -> str:
@@ -244,5 +261,15 @@ def _recognition(measured: dict[str, Any] | None) -> str:
         return "not measured: set `quality.asr_model`."
     return (
         f"{measured['word_error_rate']:.1%} by {measured['model']} on "
-        f"{measured['num_recordings']:,} recordings."
+        f"{measured['num_recordings']:,} recordings, {measured['date']}."
+    )
+
+
+def _dnsmos(measured: dict[str, Any] | None) -> str:
+    if measured is None:
+        return "not measured: set `quality.dnsmos`."
+    return (
+        f"{measured['overall']:.2f} overall, {measured['speech']:.2f} the speech, "
+        f"{measured['background']:.2f} the background (P.835), {measured['p808']:.2f} overall (P.808), "
+        f"mean of {measured['num_recordings']:,} recordings, {measured['date']}."
     )

@@ -14,6 +14,8 @@ from speechprune.benchmarks.builder.card import QualityOptions
 from speechprune.benchmarks.builder.chat_writer import ChatOptions
 from speechprune.benchmarks.builder.export import AudioFormat
 from speechprune.benchmarks.builder.hugging_face_speech import HuggingFaceSpeechOptions
+from speechprune.benchmarks.builder.kokoro_speech import KokoroOptions
+from speechprune.benchmarks.builder.piper_speech import PiperOptions
 from speechprune.benchmarks.builder.plan import ItemsOptions
 from speechprune.benchmarks.builder.speech_endpoint import SpeechEndpointOptions
 
@@ -25,6 +27,15 @@ FREE_SETTINGS = {
     "device",
     "max_attempts",
     "timeout_seconds",
+}
+
+# of the sections that a kind of writer or speech needs
+REQUIRED_KEYS = {
+    "chat": "model",
+    "endpoint": "model",
+    "hugging_face": "model",
+    "kokoro": "model",
+    "piper": "female",
 }
 
 
@@ -72,15 +83,16 @@ class SpeechOptions:
     Parameters
     ----------
     kind
-        ``espeak`` (in process, many voices, word times), ``endpoint`` or ``hugging_face`` (see the
-        sections of those names; they know no groups of voices).
+        ``espeak`` (in process, many voices, word times), ``piper`` or ``kokoro`` (neural, in process, word
+        times), ``endpoint`` or ``hugging_face`` (see the sections of those names; they know no groups of
+        voices).
     words_per_minute
         Mean pace of espeak-ng's voices; each speaker differs a little from it.
     overlap_fraction
         Share of the changes of speaker at which the next begins before the last has ended.
     """
 
-    kind: Literal["espeak", "endpoint", "hugging_face"] = "espeak"
+    kind: Literal["espeak", "piper", "kokoro", "endpoint", "hugging_face"] = "espeak"
     words_per_minute: int = 165
     overlap_fraction: float = 0.0
 
@@ -143,14 +155,18 @@ class BuildConfig:
     speech: SpeechOptions = field(default_factory=SpeechOptions)
     endpoint: SpeechEndpointOptions | None = None
     hugging_face: HuggingFaceSpeechOptions | None = None
+    piper: PiperOptions | None = None
+    kokoro: KokoroOptions | None = None
     acoustics: AcousticOptions = field(default_factory=AcousticOptions)
     quality: QualityOptions = field(default_factory=QualityOptions)
     ray: BuildRayOptions = field(default_factory=BuildRayOptions)
 
     def __post_init__(self) -> None:
         for choice, kind in (("writer", self.writer.kind), ("speech", self.speech.kind)):
-            if kind in ("chat", "endpoint", "hugging_face") and getattr(self, kind) is None:
-                raise ValueError(f"{kind}.model is missing: {choice}.kind={kind} needs the section {kind}")
+            if kind in REQUIRED_KEYS and getattr(self, kind) is None:
+                raise ValueError(
+                    f"{kind}.{REQUIRED_KEYS[kind]} is missing: {choice}.kind={kind} needs the section {kind}"
+                )
         if self.items.num_recordings is None and self.writer.kind != "spiral":
             raise ValueError("items.num_recordings is null: only texts that exist have an end of their own")
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import _ctypes
 import ctypes
 import functools
-import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -21,11 +20,10 @@ import soxr
 import yaml
 
 from speechprune.audio import SAMPLE_RATE
-from speechprune.benchmarks.builder.speech import SpeechError, Utterance, Voice, Word
+from speechprune.benchmarks.builder.speech import WORD_PATTERN, SpeechError, Utterance, Voice, Word
 
 VOICES_FILE = Path(__file__).with_name("voices.yaml")
 SILENCE_LEVEL = 60  # of 32,768: what espeak-ng leaves at the ends of an utterance is below
-_WORD = re.compile(r"\w+(?:['’]\w+)*")
 
 
 class _EventId(ctypes.Union):
@@ -175,7 +173,7 @@ def _words_of(
 
     espeak-ng speaks some neighbours as one ("of the"), with one event: such share the time by length.
     """
-    words = [(match.start(), match.group()) for match in _WORD.finditer(text)]
+    words = [(match.start(), match.group()) for match in WORD_PATTERN.finditer(text)]
     groups: list[tuple[float, list[str]]] = []
     for number, (position, moment) in enumerate(starts):
         following = starts[number + 1][0] if number + 1 < len(starts) else len(text)

@@ -32,6 +32,7 @@ from speechprune.pipeline.settings import check_settings, output_path_errors
 from speechprune.pipeline.stages import split_blocks
 
 PACKAGES = ("speechprune", "ray", "numpy", "soundfile", "av", "transformers")
+NEURAL_PACKAGES = ("onnxruntime", "piper-tts")  # of the kinds of speech piper and kokoro
 
 
 @dataclass(frozen=True)
@@ -102,7 +103,8 @@ def _check_settings(directory: BenchmarkDirectory, config: BuildConfig, has_reco
     """Compare the settings of existing files; scripts alone depend only on the writer's."""
 
     def check(settings: dict[str, Any], holds: str | None) -> None:
-        check_settings(directory.path, settings, config, holds=holds, place="output.path", packages=PACKAGES)
+        packages = PACKAGES + (NEURAL_PACKAGES if config.speech.kind in ("piper", "kokoro") else ())
+        check_settings(directory.path, settings, config, holds=holds, place="output.path", packages=packages)
 
     if has_recordings:
         check(config.settings(), "recordings")
@@ -195,7 +197,7 @@ def _put_together(
         for task in tasks
         if task.recording_id not in recordings.made
     }
-    card = card_values(entries, failures)
+    card = card_values(entries, failures, config.speech.kind)
     if entries:
         card |= measure_quality(config.quality, directory.path, entries, config.ray.executor)
     directory.write_file("card.json", json.dumps(card, indent=2, ensure_ascii=False).encode())

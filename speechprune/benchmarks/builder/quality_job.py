@@ -1,21 +1,26 @@
-"""The two quality measurements that need models, on a worker that can run them.
+"""The quality measurements that need models, on a worker that can run them.
 
 Torch is loaded only where one is asked for.
 """
 
 from __future__ import annotations
 
+import datetime
 import operator
 import random
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
+import numpy as np
 from loguru import logger
 
 from speechprune import storage
-from speechprune.audio import decode_audio
+from speechprune.audio import SAMPLE_RATE, decode_audio
 from speechprune.benchmarks.builder.card import QualityOptions, RecordingFacts
 from speechprune.benchmarks.builder.recognition import Recogniser, check_recogniser, word_error_rate
+
+# of DNSMOS, by the names that speechmos gives them
+RATINGS = {"overall": "ovrl_mos", "speech": "sig_mos", "background": "bak_mos", "p808": "p808_mos"}
 
 
 def check_quality_models(options: QualityOptions) -> None:
@@ -25,6 +30,8 @@ def check_quality_models(options: QualityOptions) -> None:
     ------
     ValueError
         One of them can't be loaded.
+    ModuleNotFoundError
+        The package that holds DNSMOS is not installed.
     """
     if options.model is not None:
         from speechprune.models.loading import check_model
@@ -33,6 +40,8 @@ def check_quality_models(options: QualityOptions) -> None:
         check_model(ModelOptions(path=options.model))
     if options.asr_model is not None:
         check_recogniser(options.asr_model)
+    if options.dnsmos:
+        import speechmos.dnsmos  # noqa: F401
 
 
 def measure_quality(
@@ -59,16 +68,19 @@ def measure_quality(
         from speechprune.benchmarks.builder.on_ray import call_on_ray
 
         run = call_on_ray
+    sample = random.Random(0).sample(list(recordings), min(options.limit, len(recordings)))
     measured = {}
     if options.model is not None:
         logger.info("no-audio baseline by {}", options.model)
         measured["no_audio"] = run(_no_audio, options.model, recordings)
     if options.asr_model is not None:
-        num_recordings = min(options.asr_limit, len(recordings))
-        sample = random.Random(0).sample(list(recordings), num_recordings)
-        logger.info("word error rate by {} on {:,} recordings", options.asr_model, num_recordings)
+        logger.info("word error rate by {} on {:,} recordings", options.asr_model, len(sample))
         measured["recognition"] = run(_recognition, options.asr_model, path, sample)
-    return measured
+    if options.dnsmos:
+        logger.info("DNSMOS of {:,} recordings", len(sample))
+        measured["dnsmos"] = run(_dnsmos, path, sample)
+    today = datetime.datetime.now(datetime.UTC).date().isoformat()
+    return {name: values | {"date": today} for name, values in measured.items()}
 
 
 def _no_audio(model_path: str, recordings: Sequence[RecordingFacts]) -> dict[str, Any]:
@@ -91,12 +103,25 @@ def _no_audio(model_path: str, recordings: Sequence[RecordingFacts]) -> dict[str
 def _recognition(model_path: str, path: str, recordings: Sequence[RecordingFacts]) -> dict[str, Any]:
     """Word error rate over all recordings together."""
     recognise = Recogniser(model_path)
-    spoken = (
-        (decode_audio(storage.join(path, recording.questions[0]["audio"])), recording.text)
-        for recording in recordings
-    )
+    spoken = ((_samples(path, recording), recording.text) for recording in recordings)
     return {
         "model": model_path,
         "num_recordings": len(recordings),
         "word_error_rate": word_error_rate(recognise, spoken),
     }
+
+
+def _dnsmos(path: str, recordings: Sequence[RecordingFacts]) -> dict[str, Any]:
+    """Mean of the ratings that DNSMOS gives to each recording."""
+    from speechmos import dnsmos
+
+    rated = [
+        dnsmos.run(_samples(path, recording).astype(np.float32) / 32768, SAMPLE_RATE)
+        for recording in recordings
+    ]
+    means = {name: float(np.mean([ratings[key] for ratings in rated])) for name, key in RATINGS.items()}
+    return {"num_recordings": len(recordings), **means}
+
+
+def _samples(path: str, recording: RecordingFacts) -> np.ndarray:
+    return decode_audio(storage.join(path, recording.questions[0]["audio"]))

@@ -26,13 +26,23 @@ class Recogniser:
         import torch
         from transformers import pipeline
 
-        device = "cuda" if torch.cuda.is_available() else "cpu"
+        is_cuda = torch.cuda.is_available()
         self._pipeline: Any = pipeline(
-            "automatic-speech-recognition", model=path, device=device, trust_remote_code=False
+            "automatic-speech-recognition",
+            model=path,
+            device="cuda" if is_cuda else "cpu",
+            dtype="auto" if is_cuda else torch.float32,  # float16, as many are published, crawls on a CPU
+            trust_remote_code=False,
         )
-        # Whisper finds its own way through a long recording by the times that it writes
-        is_whisper = self._pipeline.model.config.model_type == "whisper"
-        self._options = {"return_timestamps": True} if is_whisper else {"chunk_length_s": CHUNK_SECONDS}
+        self._options: dict[str, Any] = {"chunk_length_s": CHUNK_SECONDS}
+        if self._pipeline.model.config.model_type == "whisper":
+            is_multilingual = self._pipeline.model.generation_config.is_multilingual
+            # Whisper finds its own way through a long recording by the times that it writes
+            self._options = {
+                "return_timestamps": True,
+                "generate_kwargs": {"num_beams": 1}
+                | ({"language": "en", "task": "transcribe"} if is_multilingual else {}),
+            }
 
     def __call__(self, samples: np.ndarray) -> str:
         """Transcribe int16 samples at 16 kHz of any length."""

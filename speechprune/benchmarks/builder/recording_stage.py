@@ -100,6 +100,14 @@ def make_synthesizer(config: BuildConfig) -> Synthesizer:
         from speechprune.benchmarks.builder.hugging_face_speech import HuggingFaceSpeech
 
         return HuggingFaceSpeech(config.hugging_face)
+    if config.piper is not None and config.speech.kind == "piper":
+        from speechprune.benchmarks.builder.piper_speech import PiperSpeech
+
+        return PiperSpeech(config.piper)
+    if config.kokoro is not None and config.speech.kind == "kokoro":
+        from speechprune.benchmarks.builder.kokoro_speech import KokoroSpeech
+
+        return KokoroSpeech(config.kokoro)
     from speechprune.benchmarks.builder.espeak import Espeak
 
     return Espeak(config.speech.words_per_minute)

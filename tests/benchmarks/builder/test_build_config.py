@@ -21,7 +21,7 @@ def test_the_shipped_config_says_the_defaults():
 
 
 def test_the_sections_that_are_commented_out_in_it_load():
-    sections = ("chat:", "endpoint:", "hugging_face:")
+    sections = ("chat:", "piper:", "kokoro:", "endpoint:", "hugging_face:")
     lines = SHIPPED.read_text().splitlines()
     begins = [number for number, line in enumerate(lines) if line.removeprefix("# ") in sections]
     assert len(begins) == len(sections)
@@ -33,6 +33,7 @@ def test_the_sections_that_are_commented_out_in_it_load():
     assert config.chat.model
     assert config.endpoint.voices
     assert config.hugging_face.model
+    assert len(config.piper.male) == len(config.kokoro.voices) == 2
 
 
 @pytest.mark.parametrize(
@@ -41,6 +42,8 @@ def test_the_sections_that_are_commented_out_in_it_load():
         ({"writer": {"kind": "chat"}}, "chat.model is missing: writer.kind=chat needs the section chat"),
         ({"speech": {"kind": "endpoint"}}, "endpoint.model is missing: speech.kind=endpoint"),
         ({"speech": {"kind": "hugging_face"}}, "hugging_face.model is missing"),
+        ({"speech": {"kind": "piper"}}, "piper.female is missing: speech.kind=piper needs the section piper"),
+        ({"piper": {"female": ["a.onnx"], "male": []}}, "piper.male is empty: list a voice"),
         ({"chat": {}}, "chat.model is missing: set it in the config file or as chat.model="),
         ({"writer": {"kind": "spiral"}}, "writer.texts is missing"),
         ({"writer": {"kind": "poet"}}, "writer.kind is 'poet'"),
@@ -53,7 +56,7 @@ def test_the_sections_that_are_commented_out_in_it_load():
         ({"output": {"path": "out", "audio_format": "mp3"}}, "output.audio_format is 'mp3'"),
         ({"speech": {"overlap_fraction": 2}}, "speech.overlap_fraction is 2"),
         ({"acoustics": {"snr_db": 1000}}, "acoustics.snr_db is 1000"),
-        ({"quality": {"asr_limit": 0}}, "quality.asr_limit is 0"),
+        ({"quality": {"limit": 0}}, "quality.limit is 0"),
         ({"ray": {"cpus_per_actor": 0}}, "ray.cpus_per_actor is 0"),
         ({"ray": {"gpus_per_actor": -1}}, "ray.gpus_per_actor is -1"),
         ({"ray": {"recordings_per_block": 0}}, "ray.recordings_per_block is 0"),

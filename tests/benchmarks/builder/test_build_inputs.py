@@ -145,7 +145,7 @@ def test_quality_is_measured_on_a_finished_benchmark(built, tmp_path, tiny_model
         write_config(tmp_path),
         f"quality.model={tiny_model_folder}",
         f"quality.asr_model={recogniser}",
-        "quality.asr_limit=2",
+        "quality.limit=2",
     )
     assert result.code == 0, result.lines
     card = json.loads((copy / "card.json").read_text())

