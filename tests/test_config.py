@@ -25,7 +25,7 @@ def with_setting(section: str, key: str, value) -> dict:
     return LEAST | {section: LEAST.get(section, {}) | {key: value}}
 
 
-@pytest.mark.parametrize("name", ["demo", "qwen2_audio_7b"])
+@pytest.mark.parametrize("name", ["audio_flamingo_3", "demo", "qwen2_audio_7b", "voxtral_mini_3b"])
 def test_shipped_configs_load(name):
     assert isinstance(load_config(BatchQAConfig, str(CONFIGS / f"{name}.yaml")), BatchQAConfig)
 

@@ -24,6 +24,7 @@ from speechprune.cost.shapes import (
     ModelShape,
     TranscriberShape,
     WhisperEncoderShape,
+    WhisperMlpShape,
 )
 
 __all__ = [
@@ -33,6 +34,7 @@ __all__ = [
     "ModelShape",
     "TranscriberShape",
     "WhisperEncoderShape",
+    "WhisperMlpShape",
     "answer_cost",
     "decode_flops",
     "encode_flops",

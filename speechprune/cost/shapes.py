@@ -117,8 +117,34 @@ class WhisperEncoderShape:
         return num_windows * (convolution_1 + convolution_2 + layers)
 
     def project_flops(self, num_windows: int) -> int:
-        """The projector on n = P/2 tokens a window: 2neh."""
-        return 2 * num_windows * self.window_tokens * self.hidden_size * self.projected_size
+        """The projector's last layer, d to h, on n tokens a window: 2ndh."""
+        return 2 * num_windows * self.window_tokens * self.states_size * self.projected_size
+
+
+@dataclass(frozen=True, kw_only=True)
+class WhisperMlpShape(WhisperEncoderShape):
+    """A Whisper encoder and a projector of two layers: the ``EncoderShape`` of Audio Flamingo 3 and Voxtral.
+
+    An index holds what the first layer gives, so that this layer is part of encoding.
+    """
+
+    positions_per_token: int  # averaged or stacked to an audio token
+    projector_input_size: int  # width of a token before the projector, i
+
+    @property
+    def window_tokens(self) -> int:
+        """Audio tokens of a full window."""
+        return self.num_positions // self.positions_per_token
+
+    @property
+    def states_size(self) -> int:
+        """Both layers give embeddings of the language model's width, h."""
+        return self.projected_size
+
+    def flops(self, num_windows: int) -> int:
+        """The encoder's, and the first layer on n tokens a window: 2nih."""
+        first_layer = 2 * self.window_tokens * self.projector_input_size * self.states_size
+        return super().flops(num_windows) + num_windows * first_layer
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,39 +6,24 @@ unpatched.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, ClassVar, Self
 
-import numpy as np
 import torch
 from transformers import PreTrainedConfig
 
-from speechprune.audio import MEL_HOP_SAMPLES, SAMPLE_RATE
+from speechprune.audio import SAMPLE_RATE
 from speechprune.cost import ModelShape, WhisperEncoderShape
-from speechprune.models.base import EncodedWindows, LanguageModel, SpeechModel, Window
-from speechprune.models.cuda_graphs import GraphedCall
-from speechprune.models.log_mel import LogMel
-from speechprune.models.source import ModelSource, end_token_ids
+from speechprune.models.source import ModelSource
 from speechprune.models.staging import staging_zeros
-from speechprune.models.text_model import decoder_shape, first_layer_projections
+from speechprune.models.text_model import decoder_shape
+from speechprune.models.whisper_family import WhisperFamily, num_positions, whisper_sizes
 
 WINDOW_SECONDS = 30
 WINDOW_SAMPLES = WINDOW_SECONDS * SAMPLE_RATE
-TOKENS_PER_SECOND = 25  # two mel frames of 10 ms a position, two positions a token
 
 
-def num_positions(num_samples: int) -> int:
-    """Count the encoder's positions of a window: mel frames halved by a convolution."""
-    num_mel_frames = -(-num_samples // MEL_HOP_SAMPLES)
-    return (num_mel_frames - 1) // 2 + 1
-
-
-def num_audio_tokens(num_samples: int) -> int:
-    """Count the audio tokens of a window: positions halved by pooling."""
-    return max(0, (num_positions(num_samples) - 2) // 2 + 1)
-
-
-class Qwen2Audio(SpeechModel):
+class Qwen2Audio(WhisperFamily):
     """Qwen2-Audio behind the contract of ``SpeechModel``.
 
     - ``model``: a loaded ``Qwen2AudioForConditionalGeneration`` in eval mode.
@@ -46,48 +31,12 @@ class Qwen2Audio(SpeechModel):
     """
 
     model_types: ClassVar[tuple[str, ...]] = ("qwen2_audio",)
-    min_window_samples: ClassVar[int] = 2 * MEL_HOP_SAMPLES + 1  # the third mel frame starts
-    full_window_samples: ClassVar[int] = 2998 * MEL_HOP_SAMPLES + 1  # 2,999 mel frames: 1,500 positions
-
-    def __init__(
-        self, model: Any, processor: Any, *, name: str, encoder_batch_size: int, prefill_batch_tokens: int
-    ) -> None:
-        self.model = model
-        self.processor = processor
-        self._encode_full_batch: Callable[[torch.Tensor], torch.Tensor] = self._encode_unmasked
-        self._log_mel = LogMel(processor.feature_extractor, model.model.audio_tower.device)
-        shape = self.shape_of(model.config)
-        language_model = LanguageModel(
-            tokenizer=processor.tokenizer,
-            decoder=model.model.language_model,
-            head=model.lm_head,
-            embedding=model.get_input_embeddings(),
-            projections=first_layer_projections(model.model.language_model, shape.decoder),
-            audio_token_id=model.config.audio_token_id,
-            end_token_ids=end_token_ids(model.generation_config, processor.tokenizer),
-            max_prompt_tokens=model.config.text_config.max_position_embeddings,
-        )
-        super().__init__(
-            name=name,
-            shape=shape,
-            language_model=language_model,
-            encoder_batch_size=encoder_batch_size,
-            prefill_batch_tokens=prefill_batch_tokens,
-        )
 
     @classmethod
     def shape_of(cls, config: PreTrainedConfig) -> ModelShape:
         """Read the sizes of both parts from config.json."""
-        text, audio = config.text_config, config.audio_config
-        encoder = WhisperEncoderShape(
-            hidden_size=audio.d_model,
-            num_layers=audio.encoder_layers,
-            ffn_size=audio.encoder_ffn_dim,
-            num_mel_bins=audio.num_mel_bins,
-            num_positions=audio.max_source_positions,
-            projected_size=text.hidden_size,
-        )
-        return ModelShape(decoder=decoder_shape(text), encoder=encoder)
+        encoder = WhisperEncoderShape(**whisper_sizes(config))
+        return ModelShape(decoder=decoder_shape(config.text_config), encoder=encoder)
 
     @classmethod
     def load(cls, source: ModelSource) -> Self:
@@ -98,61 +47,18 @@ class Qwen2Audio(SpeechModel):
         model = source.load_weights(Qwen2AudioForConditionalGeneration)
         return cls(model, processor, **source.batches)
 
-    def render_chat(self, user_text: str) -> str:
-        """Render the processor's chat template: the audio, then the user's words."""
-        content = [{"type": "audio", "audio_url": "recording"}, {"type": "text", "text": user_text}]
-        conversation = [{"role": "user", "content": content}]
-        rendered = self.processor.apply_chat_template(
-            conversation, add_generation_prompt=True, tokenize=False
-        )
-        assert isinstance(rendered, str)
-        return rendered
-
     @torch.inference_mode()
-    def encode_windows(self, windows: Sequence[Window]) -> EncodedWindows:
-        """Encode a batch of windows of at most 30 s, 25 tokens a second.
-
-        Full windows and short ones use different attention kernels: only where a batch holds one kind, a
-        window's states don't depend on the others.
-        """
+    def encode_features(self, features: torch.Tensor, num_samples: Sequence[int]) -> torch.Tensor:
+        """Encode up to the states: two positions averaged, then normed, 25 tokens a second."""
         tower = self.model.model.audio_tower
-        features = self._log_mel([window.samples for window in windows])
-        mask = encoder_mask(tower, [num_positions(len(window.samples)) for window in windows])
-        if mask is None and len(windows) == self.encoder_batch_size:
-            states = self._encode_full_batch(features)
-        else:
-            states = tower(features, attention_mask=mask).last_hidden_state
-        return EncodedWindows(states, [_token_times(window) for window in windows])
-
-    @torch.inference_mode()
-    def project(self, states: torch.Tensor) -> torch.Tensor:
-        """Apply the linear projector."""
-        projector = self.model.model.multi_modal_projector
-        like = projector.linear.weight
-        embeds: torch.Tensor = projector(states.to(like.device, like.dtype))
-        return embeds.to(self.device)
-
-    def _encode_unmasked(self, features: torch.Tensor) -> torch.Tensor:
-        states: torch.Tensor = self.model.model.audio_tower(features, attention_mask=None).last_hidden_state
+        mask = encoder_mask(tower, [num_positions(number) for number in num_samples])
+        states: torch.Tensor = tower(features, attention_mask=mask).last_hidden_state
         return states
 
-    @torch.inference_mode()
-    def graph_encoder(self) -> bool:
-        """Replay full batches from a CUDA graph: compiled layers run faster than the host launches them."""
-        features = self._log_mel([np.zeros(WINDOW_SAMPLES, np.int16)] * self.encoder_batch_size)
-        self._encode_full_batch = GraphedCall(self._encode_unmasked, features)
-        return True
-
     @property
-    def layers(self) -> list[torch.nn.Module]:
-        """Those of the encoder and of the decoder."""
-        return [*self.model.model.audio_tower.layers, *super().layers]
-
-    @property
-    def projector(self) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """P and b of the linear projector."""
-        linear = self.model.model.multi_modal_projector.linear
-        return linear.weight, linear.bias
+    def last_layer(self) -> Any:
+        """The projector, which is one linear layer."""
+        return self.model.model.multi_modal_projector.linear
 
 
 def encoder_mask(tower: Any, lengths: Sequence[int]) -> torch.Tensor | None:
@@ -174,9 +80,3 @@ def encoder_mask(tower: Any, lengths: Sequence[int]) -> torch.Tensor | None:
         attention_mask=valid.to(tower.device, non_blocking=True),
         allow_is_bidirectional_skip=False,  # asking whether all are valid would wait for the device
     )
-
-
-def _token_times(window: Window) -> np.ndarray:
-    num_tokens = num_audio_tokens(len(window.samples))
-    starts = window.start_seconds + np.arange(num_tokens) / TOKENS_PER_SECOND
-    return np.stack([starts, starts + 1 / TOKENS_PER_SECOND], axis=1)

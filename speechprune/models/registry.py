@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import difflib
 
+from speechprune.models.audioflamingo3 import AudioFlamingo3
 from speechprune.models.base import SpeechModel
 from speechprune.models.cascade import Cascade
 from speechprune.models.hub import ModelError
 from speechprune.models.qwen2_audio import Qwen2Audio
+from speechprune.models.voxtral import Voxtral
 from speechprune.plugins import import_class, is_import_path
 
 MODELS: dict[str, type[SpeechModel]] = {
+    "audioflamingo3": AudioFlamingo3,
     "cascade": Cascade,
     "qwen2_audio": Qwen2Audio,
+    "voxtral": Voxtral,
 }
 
 

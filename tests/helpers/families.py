@@ -14,9 +14,11 @@ import numpy as np
 import torch
 
 from speechprune.audio import SAMPLE_RATE
-from speechprune.models.qwen2_audio import Qwen2Audio
+from tests.helpers.own_forward import OwnForwardOracle, windows_of_30_seconds
+from tests.helpers.tiny_audioflamingo3 import AudioFlamingo3Oracle, save_tiny_audioflamingo3
 from tests.helpers.tiny_cascade import CascadeOracle, save_tiny_cascade
 from tests.helpers.tiny_models import byte_level_processor, save_tiny_model, spread_weights
+from tests.helpers.tiny_voxtral import VoxtralOracle, save_tiny_voxtral
 from tests.helpers.toy_model import AUDIO, TOKEN_SAMPLES, ToyConfig, ToyForAnswering, ToyModel
 
 
@@ -62,16 +64,12 @@ class Kit:
     feature_flops: int = 0
 
 
-class Qwen2AudioOracle:
+class Qwen2AudioOracle(OwnForwardOracle):
     """The processor's features of every 30 s window, one span of placeholders, Hugging Face's own forward."""
 
-    def __init__(self, model: Qwen2Audio) -> None:
-        self._model, self._processor = model.model, model.processor
-
-    def _inputs(self, samples: np.ndarray, user_text: str) -> dict[str, torch.Tensor]:
-        size = 30 * SAMPLE_RATE
+    def inputs(self, samples: np.ndarray, user_text: str) -> dict[str, torch.Tensor]:
         features = self._processor.feature_extractor(
-            [samples[i : i + size] / 32768 for i in range(0, len(samples), size)],
+            windows_of_30_seconds(samples),
             sampling_rate=SAMPLE_RATE,
             padding="max_length",
             return_attention_mask=True,
@@ -89,28 +87,6 @@ class Qwen2AudioOracle:
             "input_features": features["input_features"],
             "feature_attention_mask": features["attention_mask"],
         }
-
-    def prompt_ids(self, samples: np.ndarray, user_text: str) -> list[int]:
-        return self._inputs(samples, user_text)["input_ids"][0].tolist()
-
-    @torch.inference_mode()
-    def logits(self, samples: np.ndarray, user_text: str) -> torch.Tensor:
-        return self._model(**self._inputs(samples, user_text)).logits[0, -1]
-
-    @torch.inference_mode()
-    def generate(self, samples: np.ndarray, user_text: str, max_new_tokens: int) -> list[int]:
-        inputs = self._inputs(samples, user_text)
-        output = self._model.generate(**inputs, max_new_tokens=max_new_tokens, do_sample=False)
-        return output[0, inputs["input_ids"].shape[1] :].tolist()
-
-    @torch.inference_mode()
-    def log_probabilities(self, samples: np.ndarray, user_text: str, answer_ids: list[int]) -> torch.Tensor:
-        inputs = self._inputs(samples, user_text)
-        answer = torch.tensor([answer_ids])
-        inputs["input_ids"] = torch.cat([inputs["input_ids"], answer], dim=1)
-        inputs["attention_mask"] = torch.ones_like(inputs["input_ids"])
-        table = self._model(**inputs).logits.log_softmax(dim=-1)[0, -len(answer_ids) - 1 : -1]
-        return table.gather(1, answer.T)[:, 0]
 
 
 class ToyOracle:
@@ -190,6 +166,7 @@ def save_toy_model(folder: Path) -> str:
 
 LOG_MEL_FLOPS = 2 * 3000 * 201 * 80  # mel frames, frequencies, mel bins
 KITS: dict[str, Kit] = {
+    "audioflamingo3": Kit(save_tiny_audioflamingo3, AudioFlamingo3Oracle, feature_flops=LOG_MEL_FLOPS),
     "cascade": Kit(save_tiny_cascade, CascadeOracle, feature_flops=LOG_MEL_FLOPS),
     "qwen2_audio": Kit(
         lambda folder: save_tiny_model(folder, num_key_value_heads=2),
@@ -197,4 +174,5 @@ KITS: dict[str, Kit] = {
         feature_flops=LOG_MEL_FLOPS,
     ),
     "toy": Kit(save_toy_model, ToyOracle, family="tests.helpers.toy_model:ToyModel"),
+    "voxtral": Kit(save_tiny_voxtral, VoxtralOracle, feature_flops=LOG_MEL_FLOPS),
 }

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from speechprune import AnsweringOptions, NoPruning, SpeechPrune, Truncate
 from speechprune.audio import SAMPLE_RATE, AudioNotFound
 from speechprune.inference.prompts import PromptError
-from speechprune.models.qwen2_audio import WINDOW_SAMPLES, num_audio_tokens
+from speechprune.models.qwen2_audio import WINDOW_SAMPLES
+from speechprune.models.whisper_family import num_audio_tokens
 from tests.helpers.tiny_models import load_tiny_model
 
 QUESTION, CHOICES = "When is the review?", ["Monday", "Tuesday", "Thursday", "Friday"]

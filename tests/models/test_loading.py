@@ -31,6 +31,18 @@ def test_the_shipped_configuration_is_qwen2_audio_7b():
     assert QWEN2_AUDIO_7B.token_rate == 25
 
 
+@pytest.mark.parametrize(
+    ("name", "token_rate", "states_size", "billion_weights"),
+    [("audio-flamingo-3", 25, 3584, 6.5), ("voxtral-mini-3b", 12.5, 3072, 3.2)],
+)
+def test_shipped_configurations_have_the_published_sizes(name, token_rate, states_size, billion_weights):
+    shape = model_shape(name)
+    assert (shape.token_rate, shape.encoder.states_size) == (token_rate, states_size)
+    layer_weights = shape.decoder.num_hidden_layers * shape.decoder.num_layer_weights
+    assert round(layer_weights / 1e9, 1) == billion_weights
+    assert shape.encoder.flops(1) / 1e12 == pytest.approx(2.28, abs=0.02)
+
+
 def test_a_folder_and_its_config_file_are_the_same(tiny_model_folder):
     shape = model_shape(tiny_model_folder)
     assert shape == model_shape(f"{tiny_model_folder}/config.json")
@@ -69,10 +81,8 @@ def test_a_folder_without_a_model_is_named(tmp_path):
 def test_another_family_is_named(tmp_path):
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "whisper"}))
     message = error_of(load_model, ModelOptions(path=str(tmp_path)))
-    assert message == (
-        f"model {tmp_path} is a whisper; supported families: cascade, qwen2_audio "
-        "(model.family names one of your own)"
-    )
+    assert message.startswith(f"model {tmp_path} is a whisper; supported families: ")
+    assert message.endswith(" (model.family names one of your own)")
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "qwen_audio"}))
     assert "is a qwen_audio; the nearest is qwen2_audio; " in error_of(model_shape, str(tmp_path))
 
@@ -81,7 +91,7 @@ def test_another_family_is_named(tmp_path):
     ("family", "sentence"),
     [
         ("qwen_audio", "unknown model.family 'qwen_audio': did you mean qwen2_audio?"),
-        ("whale", "unknown model.family 'whale': give cascade, qwen2_audio, or package.module:Class"),
+        ("whale", "unknown model.family 'whale': give "),
         ("gone.families:Whale", "model.family is 'gone.families:Whale', but there is no module gone: put"),
         ("json:JSONDecoder", "model.family is 'json:JSONDecoder', which is not a subclass of SpeechModel"),
     ],

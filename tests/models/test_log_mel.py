@@ -9,7 +9,8 @@ from transformers.masking_utils import create_bidirectional_mask
 
 from speechprune.audio import SAMPLE_RATE
 from speechprune.models.log_mel import LogMel
-from speechprune.models.qwen2_audio import WINDOW_SAMPLES, encoder_mask, num_positions
+from speechprune.models.qwen2_audio import WINDOW_SAMPLES, encoder_mask
+from speechprune.models.whisper_family import num_positions
 
 LOUDNESS = (0, 1, 300, 32_767)  # silence, one step, speech, clipped
 

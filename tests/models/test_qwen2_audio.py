@@ -7,8 +7,9 @@ import pytest
 
 from speechprune import AnsweringOptions, NoPruning, SpeechLM
 from speechprune.audio import SAMPLE_RATE
-from speechprune.models.qwen2_audio import WINDOW_SAMPLES, Qwen2Audio, num_audio_tokens
+from speechprune.models.qwen2_audio import WINDOW_SAMPLES, Qwen2Audio
 from speechprune.models.source import end_token_ids
+from speechprune.models.whisper_family import num_audio_tokens
 from tests.helpers.families import Qwen2AudioOracle
 
 

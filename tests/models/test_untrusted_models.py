@@ -58,8 +58,8 @@ def test_code_beside_a_model_that_is_known_is_not_run(own_code, tiny_lm, speech)
 @pytest.mark.parametrize(
     ("file", "changes", "sentence"),
     [
-        ("config.json", {"model_type": "own"}, "is a own; supported families: cascade, qwen2_audio"),
-        ("config.json", {"model_type": None}, "is a None; supported families: cascade, qwen2_audio"),
+        ("config.json", {"model_type": "own"}, "is a own; supported families: "),
+        ("config.json", {"model_type": None}, "is a None; supported families: "),
         (
             "processor_config.json",
             {"processor_class": "Own"},
