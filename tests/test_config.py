@@ -25,7 +25,18 @@ def with_setting(section: str, key: str, value) -> dict:
     return LEAST | {section: LEAST.get(section, {}) | {key: value}}
 
 
-@pytest.mark.parametrize("name", ["audio_flamingo_3", "demo", "qwen2_audio_7b", "voxtral_mini_3b"])
+SHIPPED = [
+    "audio_flamingo_3",
+    "demo",
+    "diva_llama_3_8b",
+    "qwen2_5_omni_7b",
+    "qwen2_audio_7b",
+    "qwen3_omni_30b_a3b",
+    "voxtral_mini_3b",
+]
+
+
+@pytest.mark.parametrize("name", SHIPPED)
 def test_shipped_configs_load(name):
     assert isinstance(load_config(BatchQAConfig, str(CONFIGS / f"{name}.yaml")), BatchQAConfig)
 

@@ -3,6 +3,14 @@
 ``python -m speechprune.cost`` prints both for any model configuration, without its weights.
 """
 
+from speechprune.cost.encoders import (
+    BlockwiseEncoderShape,
+    ChunkedEncoderShape,
+    QueryingEncoderShape,
+    TranscriberShape,
+    WhisperEncoderShape,
+    WhisperMlpShape,
+)
 from speechprune.cost.formulas import (
     Cost,
     answer_cost,
@@ -18,20 +26,17 @@ from speechprune.cost.formulas import (
     prefill_flops,
     texts_flops,
 )
-from speechprune.cost.shapes import (
-    DecoderShape,
-    EncoderShape,
-    ModelShape,
-    TranscriberShape,
-    WhisperEncoderShape,
-    WhisperMlpShape,
-)
+from speechprune.cost.shapes import DecoderShape, EncoderShape, ExpertsDecoderShape, ModelShape
 
 __all__ = [
+    "BlockwiseEncoderShape",
+    "ChunkedEncoderShape",
     "Cost",
     "DecoderShape",
     "EncoderShape",
+    "ExpertsDecoderShape",
     "ModelShape",
+    "QueryingEncoderShape",
     "TranscriberShape",
     "WhisperEncoderShape",
     "WhisperMlpShape",

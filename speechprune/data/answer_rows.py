@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from speechprune.data.columns import ANSWER_COLUMNS, COLUMN_NAMES, COLUMNS, GOLD_SPAN_COLUMNS, ITEM_COLUMNS
 from speechprune.inference.encode import EncodedAudio
-from speechprune.inference.evidence import evidence_recall
+from speechprune.inference.evidence import are_nominal, evidence_recall
 from speechprune.inference.point import Point
 from speechprune.inference.types import Answer
 
@@ -64,9 +64,14 @@ class AnswerRecord:
 
     @property
     def evidence_recall(self) -> float | None:
-        """Share of the gold span's audio tokens that were kept; None where the manifest has no span."""
+        """Share of the gold span's audio tokens that were kept.
+
+        None where the manifest has no span, and of tokens that have no time inside their window.
+        """
         start, end = (self.item.get(name) for name in GOLD_SPAN_COLUMNS)
         if start is None or end is None or self.audio is None:
+            return None
+        if are_nominal(self.audio.times, self.audio.frame_starts):
             return None
         return evidence_recall(self.answer.kept_indices, self.audio.times, (start, end))
 

@@ -63,7 +63,7 @@ COLUMNS: tuple[Column, ...] = (
     ),
     Column(
         "evidence",
-        "spans that phase 1 ranked highest and that survived, best first",
+        "spans that phase 1 ranked highest and that survived, best first; of DiVA whole windows",
         lambda r: [vars(span) for span in r.answer.evidence],
         type=EVIDENCE,
         unit="s",
@@ -76,7 +76,8 @@ COLUMNS: tuple[Column, ...] = (
     ),
     Column(
         "evidence_recall",
-        "share of the gold span's audio tokens that were kept; null without one in the slice",
+        "share of the gold span's audio tokens that were kept; null without one in the slice, and of DiVA, "
+        "whose tokens have no time inside a window",
         lambda r: r.evidence_recall,
         "mean share of the gold span's audio tokens that were kept",
         ReportCell(TOKENS, "of gold span, %", percent, place=1),

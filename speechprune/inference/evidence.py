@@ -27,7 +27,9 @@ class EvidenceSpan:
 def find_evidence(
     scores: np.ndarray, kept_indices: np.ndarray, times: np.ndarray, frame_starts: np.ndarray
 ) -> list[EvidenceSpan]:
-    """The best budget frames by phase 1 that still have tokens, neighbours joined, best first.
+    """The best budget frames by phase 1 that still have tokens, best first.
+
+    Neighbours are joined, and frames whose tokens share their times.
 
     Parameters
     ----------
@@ -43,8 +45,10 @@ def find_evidence(
     frames = frame_scores(torch.from_numpy(scores), torch.from_numpy(frame_starts)).numpy()
     alive = np.unique(np.searchsorted(frame_starts, kept_indices, side="right") - 1)
     best = np.sort(alive[np.argsort(-frames[alive], kind="stable")[:NUM_EVIDENCE_SECONDS]])
+    begins, ends = times[frame_starts[best], 0], times[frame_starts[best + 1] - 1, 1]
+    is_apart = (np.diff(best) > 1) & (begins[1:] >= ends[:-1])
     spans: list[EvidenceSpan] = []
-    for run in np.split(best, np.flatnonzero(np.diff(best) > 1) + 1):
+    for run in np.split(best, np.flatnonzero(is_apart) + 1):
         if len(run) == 0:
             continue
         first, last = frame_starts[run[0]], frame_starts[run[-1] + 1]
@@ -72,6 +76,11 @@ def evidence_text(
         inside = (times[:, 0] >= span.start) & (times[:, 1] <= span.end)
         texts.append(tokenizer.decode(token_ids[inside], clean_up_tokenization_spaces=False).strip())
     return texts
+
+
+def are_nominal(times: np.ndarray, frame_starts: np.ndarray) -> bool:
+    """Whether budget frames divide tokens that share one time: no second of the recording is theirs."""
+    return bool((np.diff(times[frame_starts[:-1], 0]) == 0).any())
 
 
 def evidence_recall(

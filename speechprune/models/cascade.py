@@ -19,8 +19,9 @@ from speechprune.models.base import EncodedWindows, LanguageModel, SpeechModel, 
 from speechprune.models.cascade_config import CascadeConfig, parse_cascade
 from speechprune.models.hub import ModelError
 from speechprune.models.source import ModelSource, end_token_ids
+from speechprune.models.speech_checks import Checks
 from speechprune.models.text_model import decoder_shape, first_layer_projections
-from speechprune.models.whisper_text import Checks, Segment, Transcriber, Transcript
+from speechprune.models.whisper_text import Segment, Transcriber, Transcript
 
 INTRODUCTION = "Transcript of a recording:"
 PLACEHOLDER = "<|transcript|>"  # added to the tokenizer in memory; it has no embedding and needs none

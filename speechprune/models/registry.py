@@ -7,15 +7,21 @@ import difflib
 from speechprune.models.audioflamingo3 import AudioFlamingo3
 from speechprune.models.base import SpeechModel
 from speechprune.models.cascade import Cascade
+from speechprune.models.diva import Diva
 from speechprune.models.hub import ModelError
+from speechprune.models.qwen2_5_omni import Qwen25Omni
 from speechprune.models.qwen2_audio import Qwen2Audio
+from speechprune.models.qwen3_omni_moe import Qwen3Omni
 from speechprune.models.voxtral import Voxtral
 from speechprune.plugins import import_class, is_import_path
 
 MODELS: dict[str, type[SpeechModel]] = {
     "audioflamingo3": AudioFlamingo3,
     "cascade": Cascade,
+    "diva": Diva,
+    "qwen2_5_omni": Qwen25Omni,
     "qwen2_audio": Qwen2Audio,
+    "qwen3_omni_moe": Qwen3Omni,
     "voxtral": Voxtral,
 }
 

@@ -55,6 +55,7 @@ class ModelSource:
             return self._random_weights(model_class).eval().requires_grad_(False)
         model, report = model_class.from_pretrained(
             **self.location,
+            config=self.config,
             dtype=self.dtype,
             attn_implementation=self.options.attn_implementation,
             device_map=self.options.device_map or {"": self.device},

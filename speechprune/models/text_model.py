@@ -6,6 +6,7 @@ from typing import Any
 
 from speechprune.cost import DecoderShape
 from speechprune.models.hub import ModelError
+from speechprune.models.source import ModelSource
 from speechprune.pruning import FirstLayerProjections
 
 
@@ -42,3 +43,23 @@ def first_layer_projections(decoder: Any, shape: DecoderShape) -> FirstLayerProj
         shape.num_attention_heads,
         shape.num_key_value_heads,
     )
+
+
+def load_tokenizer(source: ModelSource) -> Any:
+    """Load a tokenizer with the chat template of the model's processor, which itself is not loaded.
+
+    A processor for images, too, wants packages that speech does not need.
+
+    Raises
+    ------
+    ModelError
+        There is no chat template.
+    """
+    from transformers import AutoTokenizer, ProcessorMixin
+
+    tokenizer = AutoTokenizer.from_pretrained(**source.location)
+    settings, _ = ProcessorMixin.get_processor_dict(**source.location)
+    tokenizer.chat_template = settings.get("chat_template", tokenizer.chat_template)
+    if tokenizer.chat_template is None:
+        raise ModelError(f"{source.folder} has no chat template: give one that was tuned to chat")
+    return tokenizer

@@ -54,7 +54,7 @@ class WhisperFamily(SpeechModel):
         self.processor = processor
         self._encode_full_batch: Callable[[torch.Tensor], torch.Tensor] = self._encode_unmasked
         self._log_mel = LogMel(processor.feature_extractor, model.model.audio_tower.device)
-        _check_features(name, processor.feature_extractor, model.model.audio_tower)
+        self._check_features(name)
         shape = self.shape_of(model.config)
         language_model = LanguageModel(
             tokenizer=processor.tokenizer,
@@ -128,7 +128,7 @@ class WhisperFamily(SpeechModel):
         return self.last_layer.weight, self.last_layer.bias
 
     def _features(self, samples: Sequence[np.ndarray]) -> torch.Tensor:
-        return self._log_mel(samples).to(self.model.model.audio_tower.conv1.weight.dtype)
+        return self._log_mel(samples).to(self.model.model.audio_tower.dtype)
 
     def _encode_unmasked(self, features: torch.Tensor) -> torch.Tensor:
         return self.encode_features(features, [self.window_samples] * len(features))
@@ -145,16 +145,21 @@ class WhisperFamily(SpeechModel):
         """Those of the encoder and of the decoder."""
         return [*self.model.model.audio_tower.layers, *super().layers]
 
+    @property
+    def num_encoder_frames(self) -> int:
+        """Mel frames that the encoder takes: here two a position."""
+        return 2 * int(self.model.model.audio_tower.config.max_source_positions)
 
-def _check_features(name: str, extractor: Any, tower: Any) -> None:
-    """Refuse a feature extractor of another model."""
-    given = (extractor.feature_size, extractor.nb_max_frames)
-    taken = (tower.config.num_mel_bins, 2 * tower.config.max_source_positions)
-    if given != taken:
-        raise ModelError(
-            f"the feature extractor of model {name} gives {given[0]} mel bins by {given[1]} frames, its "
-            f"encoder takes {taken[0]} by {taken[1]}: get both configurations again"
-        )
+    def _check_features(self, name: str) -> None:
+        """Refuse a feature extractor of another model."""
+        extractor, tower = self.processor.feature_extractor, self.model.model.audio_tower
+        given = (extractor.feature_size, extractor.nb_max_frames)
+        taken = (tower.config.num_mel_bins, self.num_encoder_frames)
+        if given != taken:
+            raise ModelError(
+                f"the feature extractor of model {name} gives {given[0]} mel bins by {given[1]} frames, its "
+                f"encoder takes {taken[0]} by {taken[1]}: get both configurations again"
+            )
 
 
 def whisper_sizes(config: PreTrainedConfig) -> dict[str, int]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -13,7 +12,9 @@ from transformers import LogitsProcessor
 
 from speechprune.audio import MEL_HOP_SAMPLES, SAMPLE_RATE, SILENCE_PEAK
 from speechprune.models.base import Window
+from speechprune.models.cpu_threads import one_thread
 from speechprune.models.log_mel import LogMel
+from speechprune.models.speech_checks import Checks, Written
 from speechprune.models.word_times import AlignmentHeads, begin_positions
 
 TIMESTAMP_SECONDS = 0.02
@@ -21,7 +22,6 @@ MEL_FRAMES_PER_TIMESTAMP = 2
 UNFINISHED = "\ufffd"  # decoded from a part of a letter
 MAX_PASSES = 4  # over one window
 SHORTEST_REST = 50  # mel frames: what Whisper leaves at a window's end is taken up again from this length on
-LEAST_REPEATS = 5  # of an n-gram in a row: fewer are speech
 
 
 @dataclass(frozen=True)
@@ -41,76 +41,12 @@ class Transcript:
     pass_tokens: list[int] = field(default_factory=list)  # tokens written in each pass, for the cost
 
 
-@dataclass(frozen=True)
-class Written:
-    """Tokens of one pass, the closing one included, and how sure Whisper is of them."""
-
-    tokens: list[int]
-    text_ids: list[int]  # those that are neither times nor control
-    text: str
-    no_speech_probability: float
-    mean_log_probability: float
-
-
 class Piece(NamedTuple):
     """A sentence among the tokens of one pass."""
 
     begin: int  # times in units of 20 ms from where the pass begins
     end: int | None  # None: that of the sound
     tokens: slice
-
-
-@dataclass(frozen=True, kw_only=True)
-class Checks:
-    """What is taken for no speech: any of these discards the text of a pass over a window.
-
-    The first three are Whisper's own, with its own limits. Where one fails, Whisper decodes again, sampled;
-    here nothing is sampled.
-
-    Parameters
-    ----------
-    no_speech_threshold
-        Highest probability of Whisper's token for no speech, unless the text is certain.
-    certain_logprob
-        Mean log probability of a token from which on a text is certain: synthetic voices may look like no
-        speech, but are written down at -0.6 and above; what Whisper base writes on noise and music is below
-        -0.7, or in a loop.
-    logprob_threshold
-        Lowest mean log probability of a token.
-    compression_ratio_threshold
-        Highest ratio of the text's bytes to their size by zlib: text in a loop is compressed well.
-    repeated_share_threshold
-        Highest share of the tokens that repetitions of one n-gram in a row may make up.
-    """
-
-    no_speech_threshold: float = 0.6
-    certain_logprob: float = -0.65
-    logprob_threshold: float = -1.0
-    compression_ratio_threshold: float = 2.4
-    repeated_share_threshold: float = 0.5
-
-    def discard(self, written: Written) -> bool:
-        """Whether the text of a pass is taken for no speech."""
-        text = written.text.encode()
-        is_certain = written.mean_log_probability >= self.certain_logprob
-        return (
-            (written.no_speech_probability > self.no_speech_threshold and not is_certain)
-            or written.mean_log_probability < self.logprob_threshold
-            or len(text) / len(zlib.compress(text)) > self.compression_ratio_threshold
-            or repeated_share(written.text_ids) > self.repeated_share_threshold
-        )
-
-
-def repeated_share(token_ids: Sequence[int]) -> float:
-    """Share of the tokens in the longest run of one n-gram that stands ``LEAST_REPEATS`` times or more."""
-    longest = 0
-    for size in range(1, len(token_ids) // LEAST_REPEATS + 1):
-        run = size  # tokens that continue the n-gram before them, and the first n-gram itself
-        for token, earlier in zip(token_ids[size:], token_ids, strict=False):
-            run = run + 1 if token == earlier else size
-            if run >= LEAST_REPEATS * size:
-                longest = max(longest, run)
-    return longest / len(token_ids) if token_ids else 0.0
 
 
 class Transcriber:
@@ -194,16 +130,17 @@ class Transcriber:
         chosen = _ChosenLogProbabilities()
         if self._alignment:
             self._alignment.clear()
-        rows = self.model.generate(
-            encoder_outputs=encoded,
-            attention_mask=torch.ones(len(features), 1, device=features.device),  # else it is warned of
-            logits_processor=[chosen],
-            return_timestamps=True,
-            force_unique_generate_call=True,
-            do_sample=False,
-            num_beams=1,
-            **options,
-        ).tolist()
+        with one_thread():
+            rows = self.model.generate(
+                encoder_outputs=encoded,
+                attention_mask=torch.ones(len(features), 1, device=features.device),  # else it is warned of
+                logits_processor=[chosen],
+                return_timestamps=True,
+                force_unique_generate_call=True,
+                do_sample=False,
+                num_beams=1,
+                **options,
+            ).tolist()
         log_probabilities = torch.stack(chosen.steps, dim=1).tolist()
         return [
             self._written(row, *sure) for row, *sure in zip(rows, no_speech, log_probabilities, strict=True)

@@ -17,7 +17,10 @@ from speechprune.audio import SAMPLE_RATE
 from tests.helpers.own_forward import OwnForwardOracle, windows_of_30_seconds
 from tests.helpers.tiny_audioflamingo3 import AudioFlamingo3Oracle, save_tiny_audioflamingo3
 from tests.helpers.tiny_cascade import CascadeOracle, save_tiny_cascade
+from tests.helpers.tiny_diva import DivaOracle, save_tiny_diva
 from tests.helpers.tiny_models import byte_level_processor, save_tiny_model, spread_weights
+from tests.helpers.tiny_qwen2_5_omni import Qwen25OmniOracle, save_tiny_omni
+from tests.helpers.tiny_qwen3_omni import Qwen3OmniOracle, save_tiny_qwen3_omni
 from tests.helpers.tiny_voxtral import VoxtralOracle, save_tiny_voxtral
 from tests.helpers.toy_model import AUDIO, TOKEN_SAMPLES, ToyConfig, ToyForAnswering, ToyModel
 
@@ -168,11 +171,14 @@ LOG_MEL_FLOPS = 2 * 3000 * 201 * 80  # mel frames, frequencies, mel bins
 KITS: dict[str, Kit] = {
     "audioflamingo3": Kit(save_tiny_audioflamingo3, AudioFlamingo3Oracle, feature_flops=LOG_MEL_FLOPS),
     "cascade": Kit(save_tiny_cascade, CascadeOracle, feature_flops=LOG_MEL_FLOPS),
+    "diva": Kit(save_tiny_diva, DivaOracle, feature_flops=LOG_MEL_FLOPS),
+    "qwen2_5_omni": Kit(save_tiny_omni, Qwen25OmniOracle, feature_flops=LOG_MEL_FLOPS),
     "qwen2_audio": Kit(
         lambda folder: save_tiny_model(folder, num_key_value_heads=2),
         Qwen2AudioOracle,
         feature_flops=LOG_MEL_FLOPS,
     ),
+    "qwen3_omni_moe": Kit(save_tiny_qwen3_omni, Qwen3OmniOracle, feature_flops=LOG_MEL_FLOPS * 32 // 30),
     "toy": Kit(save_toy_model, ToyOracle, family="tests.helpers.toy_model:ToyModel"),
     "voxtral": Kit(save_tiny_voxtral, VoxtralOracle, feature_flops=LOG_MEL_FLOPS),
 }

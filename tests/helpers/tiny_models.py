@@ -103,6 +103,13 @@ def load_tiny_model(folder: str, **options) -> SpeechLM:
     return SpeechLM.from_pretrained(folder, **(defaults | options))
 
 
+def load_countable(folder: str, **options) -> SpeechModel:
+    """A tiny model without fused attention and grouped experts, which torch's FLOP counter doesn't see."""
+    model = load_tiny_model(folder, attn_implementation="eager", **options).model
+    model.language_model.decoder.config._experts_implementation = "eager"
+    return model
+
+
 def with_sliding_window(model: SpeechModel) -> SpeechModel:
     """The same with another decoder, whose last layer sees 16 tokens back."""
     config = Qwen2Config(

@@ -25,7 +25,7 @@ from speechprune.models.loading import check_model, load_model
 from speechprune.models.options import ModelOptions
 from speechprune.models.registry import MODELS
 from tests.helpers.families import KITS
-from tests.helpers.tiny_models import load_tiny_model
+from tests.helpers.tiny_models import load_countable, load_tiny_model
 
 # length of each recording in windows of the family: one short, exactly one, two, four with a short last
 WINDOWS = [0.24, 1.0, 1.57, 3.18]
@@ -192,8 +192,7 @@ def test_times_are_of_the_sound(lm, recordings):
 
 
 def test_flops_are_what_torch_counts(kit, folder, note):
-    """With eager attention: torch does not count the fused one on CPUs."""
-    model = load_tiny_model(folder, family=kit.family, attn_implementation="eager").model
+    model = load_countable(folder, family=kit.family)
     shape = model.shape
     sound = np.full(model.window_samples, 1000, np.int16)
     with FlopCounterMode(display=False) as counter:

@@ -10,7 +10,7 @@ from speechprune.cost import prefill_flops, texts_flops
 from speechprune.models import likelihood
 from speechprune.models.base import SpeechModel, SplicedPrompt
 from speechprune.models.likelihood import text_log_probabilities
-from tests.helpers.tiny_models import load_tiny_model, with_sliding_window
+from tests.helpers.tiny_models import load_countable, load_tiny_model, with_sliding_window
 
 TOLERANCE = 1e-4
 FLOPS_TOLERANCE = 0.01
@@ -78,8 +78,8 @@ def test_logits_formed_in_parts_are_the_same(model, monkeypatch):
 
 @pytest.mark.parametrize("lengths", [[6, 6, 6, 6], [1, 1]])
 def test_flops_are_what_torch_counts(kit, folder, lengths):
-    """With eager attention, as torch does not count the fused one on CPUs, and texts that need no padding."""
-    model = load_tiny_model(folder, family=kit.family, attn_implementation="eager").model
+    """With texts that need no padding."""
+    model = load_countable(folder, family=kit.family)
     prompts, texts = made(model, [(300, lengths)])
     with FlopCounterMode(display=False) as counter:
         text_log_probabilities(model, prompts, texts)

@@ -6,7 +6,8 @@ import torch
 from transformers import AutoTokenizer, WhisperFeatureExtractor, WhisperForConditionalGeneration
 
 from speechprune.models.base import Window
-from speechprune.models.whisper_text import Checks, Transcriber, Written, repeated_share
+from speechprune.models.speech_checks import Checks, Written, repeated_share
+from speechprune.models.whisper_text import Transcriber
 from tests.helpers.scripted_whisper import UNSURE, Script, time_token
 from tests.helpers.tiny_cascade import NO_CHECKS, save_tiny_cascade
 

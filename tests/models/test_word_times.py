@@ -14,7 +14,8 @@ from transformers import AutoTokenizer, WhisperFeatureExtractor, WhisperForCondi
 
 from speechprune.benchmarks.builder.espeak import Espeak
 from speechprune.models.base import Window
-from speechprune.models.whisper_text import Checks, Transcriber
+from speechprune.models.speech_checks import Checks
+from speechprune.models.whisper_text import Transcriber
 from speechprune.models.word_times import begin_positions
 from tests.helpers.scripted_whisper import Script, time_token
 from tests.helpers.tiny_cascade import IDS, NO_CHECKS, save_tiny_cascade
