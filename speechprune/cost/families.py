@@ -79,10 +79,10 @@ def family_table(rows: Iterable[FamilyRow]) -> Table:
         caption="An hour of audio. Pruned: one window's tokens are kept. Whole: all are, whatever the model "
         "was trained on. Answers without encoding; memory is weights and KV cache.",
         box=SIMPLE,
-        padding=(0, 1),
+        padding=(0, 1, 0, 0),
         caption_justify="left",
     )
-    table.add_column("model")
+    table.add_column("model", no_wrap=True)
     for heading in (
         "tokens",
         "encode\nTFLOPs",

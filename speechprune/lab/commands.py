@@ -36,6 +36,15 @@ COMMANDS: dict[str, Command] = {
         default_config="package://configs/demo_model_measured.yaml",
         on_interrupt="the same command continues",
     ),
+    "measure_on_text": Job(
+        usage="python jobs/measure_on_text.py [CONFIG.yaml] [section.key=value ...]",
+        description="Measure what pruning keeps of transcripts as a language model's own tokens.",
+        config_class="speechprune.lab.evidence.config:EvidenceConfig",
+        work="speechprune.lab.evidence.measure:measure_on_text",
+        report="speechprune.lab.evidence.measure:report_on_text",
+        default_config="package://configs/evidence_on_text.yaml",
+        on_interrupt="nothing was written",
+    ),
     "train_connector": Job(
         usage="python jobs/train_connector.py [CONFIG.yaml] [section.key=value ...]",
         description="Train a connector between a published Whisper encoder and a published language model.",
