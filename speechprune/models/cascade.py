@@ -15,12 +15,12 @@ from transformers import PreTrainedConfig
 
 from speechprune.audio import SAMPLE_RATE
 from speechprune.cost import ModelShape, TranscriberShape
-from speechprune.models.base import EncodedWindows, LanguageModel, SpeechModel, SplicedPrompt, Window
+from speechprune.models.base import EncodedWindows, SpeechModel, SplicedPrompt, Window
 from speechprune.models.cascade_config import CascadeConfig, parse_cascade
 from speechprune.models.hub import ModelError
-from speechprune.models.source import ModelSource, end_token_ids
+from speechprune.models.source import ModelSource
 from speechprune.models.speech_checks import Checks
-from speechprune.models.text_model import decoder_shape, first_layer_projections
+from speechprune.models.text_model import decoder_shape, language_model_with
 from speechprune.models.whisper_text import Segment, Transcriber, Transcript
 
 INTRODUCTION = "Transcript of a recording:"
@@ -59,22 +59,11 @@ class Cascade(SpeechModel):
     ) -> None:
         self.transcriber = transcriber
         self.model = model
-        tokenizer.add_special_tokens({"additional_special_tokens": [PLACEHOLDER]})
         shape = self.shape_of(config)
-        decoder = model.get_decoder()
         super().__init__(
             name=name,
             shape=shape,
-            language_model=LanguageModel(
-                tokenizer=tokenizer,
-                decoder=decoder,
-                head=model.get_output_embeddings(),
-                embedding=model.get_input_embeddings(),
-                projections=first_layer_projections(decoder, shape.decoder),
-                audio_token_id=tokenizer.convert_tokens_to_ids(PLACEHOLDER),
-                end_token_ids=end_token_ids(model.generation_config, tokenizer),
-                max_prompt_tokens=model.config.max_position_embeddings,
-            ),
+            language_model=language_model_with(PLACEHOLDER, model, tokenizer, shape.decoder),
             encoder_batch_size=encoder_batch_size,
             prefill_batch_tokens=prefill_batch_tokens,
         )

@@ -15,12 +15,12 @@ from transformers import PreTrainedConfig
 
 from speechprune.audio import SAMPLE_RATE
 from speechprune.cost import ModelShape, QueryingEncoderShape
-from speechprune.models.base import EncodedWindows, LanguageModel, SpeechModel, Window
+from speechprune.models.base import EncodedWindows, SpeechModel, Window
 from speechprune.models.diva_config import DivaConfig, parse_diva
 from speechprune.models.hub import ModelError
 from speechprune.models.log_mel import LogMel
-from speechprune.models.source import ModelSource, end_token_ids
-from speechprune.models.text_model import decoder_shape, first_layer_projections
+from speechprune.models.source import ModelSource
+from speechprune.models.text_model import decoder_shape, language_model_with
 
 PLACEHOLDER = "<|audio|>"  # added to the tokenizer in memory; it has no embedding and needs none
 WINDOW_SECONDS = 30
@@ -56,21 +56,11 @@ class Diva(SpeechModel):
         self.connector = connector
         self.model = model
         self._log_mel = LogMel(extractor, encoder.device)
-        tokenizer.add_special_tokens({"additional_special_tokens": [PLACEHOLDER]})
         shape = self.shape_of(connector.config)
         super().__init__(
             name=name,
             shape=shape,
-            language_model=LanguageModel(
-                tokenizer=tokenizer,
-                decoder=model.model,
-                head=model.lm_head,
-                embedding=model.get_input_embeddings(),
-                projections=first_layer_projections(model.model, shape.decoder),
-                audio_token_id=tokenizer.convert_tokens_to_ids(PLACEHOLDER),
-                end_token_ids=end_token_ids(model.generation_config, tokenizer),
-                max_prompt_tokens=model.config.max_position_embeddings,
-            ),
+            language_model=language_model_with(PLACEHOLDER, model, tokenizer, shape.decoder),
             encoder_batch_size=encoder_batch_size,
             prefill_batch_tokens=prefill_batch_tokens,
         )

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from speechprune.cost import DecoderShape
+from speechprune.models.base import LanguageModel
 from speechprune.models.hub import ModelError
-from speechprune.models.source import ModelSource
+from speechprune.models.source import ModelSource, end_token_ids
 from speechprune.pruning import FirstLayerProjections
 
 
@@ -42,6 +43,25 @@ def first_layer_projections(decoder: Any, shape: DecoderShape) -> FirstLayerProj
         attention.k_proj.weight,
         shape.num_attention_heads,
         shape.num_key_value_heads,
+    )
+
+
+def language_model_with(placeholder: str, model: Any, tokenizer: Any, shape: DecoderShape) -> LanguageModel:
+    """Return a causal language model of text alone, its tokenizer extended by the placeholder of the audio.
+
+    The placeholder has no embedding and needs none: its places are filled with the audio.
+    """
+    tokenizer.add_special_tokens({"additional_special_tokens": [placeholder]})
+    decoder = model.get_decoder()
+    return LanguageModel(
+        tokenizer=tokenizer,
+        decoder=decoder,
+        head=model.get_output_embeddings(),
+        embedding=model.get_input_embeddings(),
+        projections=first_layer_projections(decoder, shape),
+        audio_token_id=tokenizer.convert_tokens_to_ids(placeholder),
+        end_token_ids=end_token_ids(model.generation_config, tokenizer),
+        max_prompt_tokens=model.config.max_position_embeddings,
     )
 
 
