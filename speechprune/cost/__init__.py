@@ -18,6 +18,7 @@ from speechprune.cost.formulas import (
     prefill_flops,
     texts_flops,
 )
+from speechprune.cost.gemma_shapes import ConformerShape, UnevenDecoderShape
 from speechprune.cost.shapes import (
     BlockwiseEncoderShape,
     ChunkedEncoderShape,
@@ -34,6 +35,7 @@ from speechprune.cost.shapes import (
 __all__ = [
     "BlockwiseEncoderShape",
     "ChunkedEncoderShape",
+    "ConformerShape",
     "Cost",
     "DecoderShape",
     "EncoderShape",
@@ -41,6 +43,7 @@ __all__ = [
     "ModelShape",
     "QueryingEncoderShape",
     "TranscriberShape",
+    "UnevenDecoderShape",
     "WhisperEncoderShape",
     "WhisperMlpShape",
     "answer_cost",
