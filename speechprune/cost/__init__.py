@@ -3,6 +3,14 @@
 ``python -m speechprune.cost`` prints both for any model configuration, without its weights.
 """
 
+from speechprune.cost.encoders import (
+    BlockwiseEncoderShape,
+    ChunkedEncoderShape,
+    QueryingEncoderShape,
+    TranscriberShape,
+    WhisperEncoderShape,
+    WhisperMlpShape,
+)
 from speechprune.cost.formulas import (
     Cost,
     answer_cost,
@@ -19,18 +27,7 @@ from speechprune.cost.formulas import (
     texts_flops,
 )
 from speechprune.cost.gemma_shapes import ConformerShape, UnevenDecoderShape
-from speechprune.cost.shapes import (
-    BlockwiseEncoderShape,
-    ChunkedEncoderShape,
-    DecoderShape,
-    EncoderShape,
-    ExpertsDecoderShape,
-    ModelShape,
-    QueryingEncoderShape,
-    TranscriberShape,
-    WhisperEncoderShape,
-    WhisperMlpShape,
-)
+from speechprune.cost.shapes import DecoderShape, EncoderShape, ExpertsDecoderShape, ModelShape
 
 __all__ = [
     "BlockwiseEncoderShape",

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from speechprune.cost.shapes import CONVOLUTION_KERNEL, DecoderShape
+from speechprune.cost.encoders import CONVOLUTION_KERNEL
+from speechprune.cost.shapes import DecoderShape
 
 
 @dataclass(frozen=True, kw_only=True)

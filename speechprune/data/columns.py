@@ -69,6 +69,12 @@ COLUMNS: tuple[Column, ...] = (
         unit="s",
     ),
     Column(
+        "evidence_text",
+        "transcript of each span; null where the model writes none",
+        lambda r: r.answer.evidence_text,
+        type=pa.list_(TEXT),
+    ),
+    Column(
         "evidence_recall",
         "share of the gold span's audio tokens that were kept; null without one in the slice, and of DiVA, "
         "whose tokens have no time inside a window",

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from speechprune.cost import answer_cost
+from speechprune.inference.evidence import evidence_text
 from speechprune.inference.prepare import PreparedQuery, prepare_queries
 from speechprune.inference.prompt_batches import PendingPrompt, run_prompts, splice
 from speechprune.inference.prompts import LETTERS, letter_token_ids
@@ -159,6 +160,7 @@ def _to_answer(model: SpeechModel, one: Pending, num_sharing: int, options: Answ
         choice_probabilities=probabilities,
         kept_indices=one.kept_indices,
         evidence=one.evidence,
+        evidence_text=evidence_text(one.evidence, audio.token_ids, audio.times, model.tokenizer),
         num_audio_tokens=len(audio.embeds),
         num_phase1_tokens=one.num_phase1_tokens,
         num_text_tokens=num_text_tokens,

@@ -34,6 +34,8 @@ class EncodedAudio:
         Length of the audio that was encoded.
     num_encoder_flops
         What encoding cost, with its share of windows that filled up a batch.
+    token_ids
+        Of a model that writes down what is spoken: the ids of the text's tokens, shape ``(N,)``; else None.
     encode_timer, time_share
         Of all recordings that were encoded together, and this one's share of it; no timer where nothing was
         encoded.
@@ -44,6 +46,7 @@ class EncodedAudio:
     frame_starts: np.ndarray
     seconds: float
     num_encoder_flops: float
+    token_ids: np.ndarray | None = None
     encode_timer: Timer | None = None
     time_share: float = 1.0
 
@@ -127,11 +130,17 @@ def encode_recordings(
             frame_starts=frame_starts[i],
             seconds=len(samples) / SAMPLE_RATE,
             num_encoder_flops=len(parts[i]) * flops_per_window + sum(part.extra_flops for part in parts[i]),
+            token_ids=_join_ids(parts[i]),
             encode_timer=timer,
             time_share=len(parts[i]) / len(windows),
         )
         for i, samples in enumerate(recordings)
     ]
+
+
+def _join_ids(parts: Sequence[EmbeddedWindow]) -> np.ndarray | None:
+    ids = [part.token_ids for part in parts if part.token_ids is not None]
+    return np.concatenate(ids) if ids else None
 
 
 def no_tokens(model: SpeechModel, recording: str, seconds: float) -> AudioError:

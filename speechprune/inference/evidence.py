@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -53,6 +55,27 @@ def find_evidence(
         score = max(float(scores[frame_starts[i] : frame_starts[i + 1]].mean()) for i in run)
         spans.append(EvidenceSpan(float(times[first, 0]), float(times[last - 1, 1]), score))
     return sorted(spans, key=lambda span: -span.score)
+
+
+def evidence_text(
+    spans: Sequence[EvidenceSpan], token_ids: np.ndarray | None, times: np.ndarray, tokenizer: Any
+) -> list[str] | None:
+    """Transcript of each span, pruned words included; None where the audio tokens are no text.
+
+    Parameters
+    ----------
+    token_ids
+        Of the recording's tokens, shape ``(N,)``, or None.
+    times
+        Begin and end of every token, shape ``(N, 2)``.
+    """
+    if token_ids is None:
+        return None
+    texts = []
+    for span in spans:
+        inside = (times[:, 0] >= span.start) & (times[:, 1] <= span.end)
+        texts.append(tokenizer.decode(token_ids[inside], clean_up_tokenization_spaces=False).strip())
+    return texts
 
 
 def are_nominal(times: np.ndarray, frame_starts: np.ndarray) -> bool:

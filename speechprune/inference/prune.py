@@ -15,7 +15,7 @@ from speechprune.inference.prompts import PromptError
 from speechprune.inference.timing import Timer
 from speechprune.inference.types import Item
 from speechprune.models.base import SpeechModel
-from speechprune.pruning import TOKEN_SCORES, PruningInputs, PruningMethod, PruningResult
+from speechprune.pruning import PruningInputs, PruningMethod, PruningResult
 from speechprune.pruning.transfers import Download, upload
 
 
@@ -28,7 +28,8 @@ class Pending:
     num_phase1_tokens: int | None
     prune_flops: int
     prune_timer: Timer
-    features: Sequence[str]  # that the method lists
+    features: Sequence[str]  # that the method needs
+    evidence_scores: str | None  # the one of them that ranks the evidence
     kept_indices: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))  # ``kept`` on the host
     evidence: list[EvidenceSpan] = field(default_factory=list)
     # the letters' logits, or the texts' log likelihoods, by number of the order; their softmax over the
@@ -94,7 +95,7 @@ def _prune(
     model: SpeechModel, queries: Mapping[int, PreparedQuery], method: PruningMethod
 ) -> dict[int, Pending | Exception]:
     timer = Timer(model.device, len(queries))
-    names = [feature.name for feature in method.features]
+    names = [feature.name for feature in method.needed_features]
     inputs = [
         PruningInputs(
             audio_embeds=query.item.audio.embeds,
@@ -119,6 +120,7 @@ def _prune(
             ),
             prune_timer=timer,
             features=names,
+            evidence_scores=method.evidence_scores.name if method.evidence_scores else None,
         )
         pruned[index] = _length_error(model, one) or one
     return pruned
@@ -158,8 +160,8 @@ def download_kept(pending: Sequence[Pending]) -> Callable[[], None]:
         return lambda: None
     kept = Download(torch.cat([one.kept for one in pending]))
     scores: Download | None = None
-    if TOKEN_SCORES.name in pending[0].features:
-        scores = Download(torch.cat([one.query.features[TOKEN_SCORES.name] for one in pending]))
+    if (name := pending[0].evidence_scores) is not None:
+        scores = Download(torch.cat([one.query.features[name] for one in pending]))
 
     def fill_in() -> None:
         for one, own in zip(pending, _parts(kept, [len(one.kept) for one in pending]), strict=True):

@@ -79,6 +79,13 @@ def _stored(window: dict[str, Any]) -> np.ndarray:
     return stored.reshape(window["num_tokens"], window["width"])
 
 
+def load_token_ids(windows: Sequence[dict[str, Any]]) -> np.ndarray | None:
+    """Token ids of a recording's windows, where the index stores those, ``(tokens,)``; else None."""
+    if any(window["dtype"] != "int32" for window in windows):
+        return None
+    return np.concatenate([_stored(window)[:, 0] for window in windows])
+
+
 def store_times(times: np.ndarray) -> bytes:
     """Start and end of a window's tokens, ``(tokens, 2)``, as bytes: little-endian float64."""
     return times.astype("<f8").tobytes()
@@ -125,6 +132,7 @@ def embed_stored(model: SpeechModel, recordings: Sequence[pa.Table]) -> list[Enc
                 frame_starts=model.frame_starts(times),
                 seconds=seconds,
                 num_encoder_flops=model.shape.encoder.project_flops(num_projected),
+                token_ids=load_token_ids(windows),
                 encode_timer=timer,
             )
         )

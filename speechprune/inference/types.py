@@ -93,6 +93,8 @@ class Answer:
         Audio tokens in the prompt, int64, ascending.
     evidence
         Spans of the recording, best first; empty for methods that don't look at the question.
+    evidence_text
+        Transcript of each span of the evidence; None where the model writes none.
     num_phase1_tokens
         Tokens that phase 1 left; None without phase 1.
     cost
@@ -110,6 +112,7 @@ class Answer:
     choice_probabilities: list[float] | None
     kept_indices: np.ndarray
     evidence: list[EvidenceSpan]
+    evidence_text: list[str] | None
     num_audio_tokens: int
     num_phase1_tokens: int | None
     num_text_tokens: int

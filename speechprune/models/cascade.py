@@ -19,8 +19,9 @@ from speechprune.models.base import EncodedWindows, LanguageModel, SpeechModel, 
 from speechprune.models.cascade_config import CascadeConfig, parse_cascade
 from speechprune.models.hub import ModelError
 from speechprune.models.source import ModelSource, end_token_ids
+from speechprune.models.speech_checks import Checks
 from speechprune.models.text_model import decoder_shape, first_layer_projections
-from speechprune.models.whisper_text import Checks, Segment, Transcriber, Transcript
+from speechprune.models.whisper_text import Segment, Transcriber, Transcript
 
 INTRODUCTION = "Transcript of a recording:"
 PLACEHOLDER = "<|transcript|>"  # added to the tokenizer in memory; it has no embedding and needs none
@@ -110,7 +111,7 @@ class Cascade(SpeechModel):
     @classmethod
     def load(cls, source: ModelSource) -> Self:
         """Load both models, each with its own tokenizer."""
-        from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, AutoTokenizer
+        from transformers import MODEL_FOR_CAUSAL_LM_MAPPING
 
         config = cast(CascadeConfig, source.config)
         transcriber = load_transcriber(config.whisper.source_in(source), config.checks)
@@ -118,13 +119,21 @@ class Cascade(SpeechModel):
         text_class = MODEL_FOR_CAUSAL_LM_MAPPING.get(type(text_source.config), None)
         if text_class is None:
             raise ModelError(f"{text_source.folder} is no causal language model: give one")
-        tokenizer = AutoTokenizer.from_pretrained(**text_source.location)
+        tokenizer = cls.load_tokenizer(source)
         if tokenizer.chat_template is None:
             raise ModelError(f"{text_source.folder} has no chat template: give one that was tuned to chat")
         text_model = text_source.load_weights(text_class)
         model = cls(transcriber, text_model, tokenizer, config, **source.batches)
         model._check_handles(text_source.folder)
         return model
+
+    @classmethod
+    def load_tokenizer(cls, source: ModelSource) -> Any:
+        """Load the language model's."""
+        from transformers import AutoTokenizer
+
+        config = cast(CascadeConfig, source.config)
+        return AutoTokenizer.from_pretrained(**config.llm.source_in(source).location)
 
     @torch.inference_mode()
     def _check_handles(self, path: str) -> None:
@@ -145,13 +154,14 @@ class Cascade(SpeechModel):
         return rendered
 
     def transcribe(self, windows: Sequence[Window]) -> list[list[Segment]]:
-        """Write down a batch of windows: the text of each, in segments with times."""
+        """Write down a batch of windows: the text of each, in words with times, or in sentences."""
         return [transcript.segments for transcript in self.transcriber(windows)]
 
     def encode_windows(self, windows: Sequence[Window]) -> EncodedWindows:
         """Write down a batch of windows, and tokenize each one's text for the language model.
 
-        Whisper gives times to segments; the characters of a segment are spread evenly over its time.
+        Whisper gives times to words, or only to sentences; the characters of each are spread evenly over its
+        time.
         """
         transcripts = self.transcriber(windows)
         tokens = [text_tokens(self.tokenizer, transcript.segments) for transcript in transcripts]
@@ -162,7 +172,11 @@ class Cascade(SpeechModel):
 
     def _extra_flops(self, transcript: Transcript) -> int:
         shape = cast(TranscriberShape, self.shape.encoder)
-        return sum(shape.pass_flops(num_tokens) for num_tokens in transcript.pass_tokens) - shape.flops(1)
+        passes = (
+            shape.pass_flops(num_tokens) + self.transcriber.alignment_flops(num_tokens)
+            for num_tokens in transcript.pass_tokens
+        )
+        return sum(passes) - shape.flops(1)
 
     @torch.inference_mode()
     def project(self, states: torch.Tensor) -> torch.Tensor:

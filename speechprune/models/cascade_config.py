@@ -9,7 +9,7 @@ from transformers import PreTrainedConfig
 
 from speechprune.models.hub import ModelError
 from speechprune.models.parts import Part, find_part, whole_of
-from speechprune.models.whisper_text import Checks
+from speechprune.models.speech_checks import Checks
 
 
 class CascadeConfig(PreTrainedConfig):

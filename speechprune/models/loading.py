@@ -109,6 +109,21 @@ def _check_weights(options: ModelOptions, shape: ModelShape, *, holds_all: bool)
         )
 
 
+def load_transcript_tokenizer(options: ModelOptions) -> Any:
+    """Load the tokenizer of a model that writes down what is spoken, without its weights.
+
+    Raises
+    ------
+    ModelError
+        In one line: missing, or of a family that writes nothing down.
+    """
+    kind, config = parse_config(options.path, options.revision, options.family)
+    if not kind.states_are_ids:
+        raise ModelError(f"model {options.path} writes no transcripts: a cascade does")
+    with _model_errors(options.path, kind):
+        return kind.load_tokenizer(_source(dataclasses.replace(options, device="cpu"), config))
+
+
 def load_model(options: ModelOptions) -> SpeechModel:
     """Load weights and processor onto the device, ready to encode.
 
@@ -120,18 +135,15 @@ def load_model(options: ModelOptions) -> SpeechModel:
     kind, config = parse_config(options.path, options.revision, options.family)
     shape = _shape_of(options.path, kind, config)
     _check_weights(options, shape, holds_all=kind.holds_all_weights(config))
-    device = resolve_device(options.device)
-    dtype = resolve_dtype(options.dtype, device)
     with _model_errors(options.path, kind):
+        source = _source(options, config)
         try:
-            folder = fetch_folder(options.path) if storage.is_remote(options.path) else options.path
-            source = ModelSource(options=options, config=config, folder=folder, device=device, dtype=dtype)
             model = kind.load(source)
             chat = model.tokenizer(model.render_chat("a"), add_special_tokens=False)["input_ids"]
         except torch.cuda.OutOfMemoryError as error:
             raise ModelError(
-                f"model {options.path} does not fit on the GPU in {dtype}: set model.device_map=auto to "
-                "shard it"
+                f"model {options.path} does not fit on the GPU in {source.dtype}: set model.device_map=auto "
+                "to shard it"
             ) from error
     if (longest := model.language_model.max_prompt_tokens) < len(chat):
         raise ModelError(f"model {options.path} takes {longest} tokens by its config.json: get it again")
@@ -143,6 +155,13 @@ def load_model(options: ModelOptions) -> SpeechModel:
     if options.compile:
         compile_layers(model)
     return model
+
+
+def _source(options: ModelOptions, config: PreTrainedConfig) -> ModelSource:
+    folder = fetch_folder(options.path) if storage.is_remote(options.path) else options.path
+    device = resolve_device(options.device)
+    dtype = resolve_dtype(options.dtype, device)
+    return ModelSource(options=options, config=config, folder=folder, device=device, dtype=dtype)
 
 
 @contextlib.contextmanager

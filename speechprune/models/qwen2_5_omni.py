@@ -126,7 +126,7 @@ class Qwen25Omni(WhisperFamily):
 
     @property
     def layers(self) -> list[torch.nn.Module]:
-        """The decoder's; of the encoder, each length of a batch would be compiled anew."""
+        """The decoder's; of the encoder, each length of a batch would be compiled by itself."""
         return list(self.language_model.decoder.layers)
 
 

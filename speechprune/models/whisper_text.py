@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -13,18 +12,21 @@ from transformers import LogitsProcessor
 
 from speechprune.audio import MEL_HOP_SAMPLES, SAMPLE_RATE, SILENCE_PEAK
 from speechprune.models.base import Window
+from speechprune.models.cpu_threads import one_thread
 from speechprune.models.log_mel import LogMel
+from speechprune.models.speech_checks import Checks, Written
+from speechprune.models.word_times import AlignmentHeads, begin_positions
 
 TIMESTAMP_SECONDS = 0.02
 MEL_FRAMES_PER_TIMESTAMP = 2
+UNFINISHED = "\ufffd"  # decoded from a part of a letter
 MAX_PASSES = 4  # over one window
 SHORTEST_REST = 50  # mel frames: what Whisper leaves at a window's end is taken up again from this length on
-LEAST_REPEATS = 5  # of an n-gram in a row: fewer are speech
 
 
 @dataclass(frozen=True)
 class Segment:
-    """A stretch of text, as Whisper divides it."""
+    """A stretch of text with a time of its own: a word or a part of it, else a sentence."""
 
     start_seconds: float  # in the recording
     end_seconds: float
@@ -39,69 +41,19 @@ class Transcript:
     pass_tokens: list[int] = field(default_factory=list)  # tokens written in each pass, for the cost
 
 
-@dataclass(frozen=True)
-class Written:
-    """Tokens of one pass, the closing one included, and how sure Whisper is of them."""
+class Piece(NamedTuple):
+    """A sentence among the tokens of one pass."""
 
-    tokens: list[int]
-    text_ids: list[int]  # those that are neither times nor control
-    text: str
-    no_speech_probability: float
-    mean_log_probability: float
-
-
-@dataclass(frozen=True, kw_only=True)
-class Checks:
-    """What is taken for no speech: any of these discards the text of a pass over a window.
-
-    The first three are Whisper's own, with its own limits. Whisper joins the first two and decodes again,
-    sampled, where another fails; here nothing is sampled, and each of them is enough: on silence Whisper base
-    writes "you" at a mean log probability of -0.8.
-
-    Parameters
-    ----------
-    no_speech_threshold
-        Highest probability of Whisper's token for no speech.
-    logprob_threshold
-        Lowest mean log probability of a token.
-    compression_ratio_threshold
-        Highest ratio of the text's bytes to their size by zlib: text in a loop is compressed well.
-    repeated_share_threshold
-        Highest share of the tokens that repetitions of one n-gram in a row may make up.
-    """
-
-    no_speech_threshold: float = 0.6
-    logprob_threshold: float = -1.0
-    compression_ratio_threshold: float = 2.4
-    repeated_share_threshold: float = 0.5
-
-    def discard(self, written: Written) -> bool:
-        """Whether the text of a pass is taken for no speech."""
-        text = written.text.encode()
-        return (
-            written.no_speech_probability > self.no_speech_threshold
-            or written.mean_log_probability < self.logprob_threshold
-            or len(text) / len(zlib.compress(text)) > self.compression_ratio_threshold
-            or repeated_share(written.text_ids) > self.repeated_share_threshold
-        )
-
-
-def repeated_share(token_ids: Sequence[int]) -> float:
-    """Share of the tokens in the longest run of one n-gram that stands ``LEAST_REPEATS`` times or more."""
-    longest = 0
-    for size in range(1, len(token_ids) // LEAST_REPEATS + 1):
-        run = size  # tokens that continue the n-gram before them, and the first n-gram itself
-        for token, earlier in zip(token_ids[size:], token_ids, strict=False):
-            run = run + 1 if token == earlier else size
-            if run >= LEAST_REPEATS * size:
-                longest = max(longest, run)
-    return longest / len(token_ids) if token_ids else 0.0
+    begin: int  # times in units of 20 ms from where the pass begins
+    end: int | None  # None: that of the sound
+    tokens: slice
 
 
 class Transcriber:
     """Whisper behind its own ``generate``: greedy, each window for itself, language found for each.
 
-    A batch keeps one shape in all of its passes, so that a window's text doesn't depend on the others.
+    A batch keeps one shape in all of its passes, so that a window's text doesn't depend on the others. Words
+    have times where the generation config names ``alignment_heads``, else only sentences have.
 
     - ``model``: a loaded ``WhisperForConditionalGeneration`` in eval mode, with its generation config.
     - ``tokenizer``, ``extractor``: its tokenizer and its ``WhisperFeatureExtractor``.
@@ -116,6 +68,8 @@ class Transcriber:
         self._first_timestamp = ids.no_timestamps_token_id + 1
         self._no_speech = ids.no_timestamps_token_id - 1
         self._languages = dict(ids.lang_to_id) if ids.is_multilingual else {}
+        heads = getattr(ids, "alignment_heads", None)
+        self._alignment = AlignmentHeads(model, heads) if heads else None
 
     @torch.inference_mode()
     def __call__(self, windows: Sequence[Window]) -> list[Transcript]:
@@ -137,23 +91,30 @@ class Transcriber:
             if not rows:
                 break
             filled = (rows + [rows[0]] * len(windows))[: len(windows)]
-            for i, written in zip(rows, self._write(_from(features, starts, filled)), strict=False):
+            for k, (i, written) in enumerate(
+                zip(rows, self._write(_from(features, starts, filled)), strict=False)
+            ):
                 transcripts[i].pass_tokens.append(len(written.tokens))
                 pieces, rest = self._split(written.tokens)
                 window, origin = windows[i], starts[i] * MEL_HOP_SAMPLES / SAMPLE_RATE
+                num_positions = -(-(ends[i] - starts[i]) // MEL_FRAMES_PER_TIMESTAMP)
                 starts[i] = ends[i] if rest is None else starts[i] + rest * MEL_FRAMES_PER_TIMESTAMP
                 if self._checks.discard(written):
                     starts[i] = ends[i]
                     continue
                 seconds = len(window.samples) / SAMPLE_RATE
-                for begin, end, text_ids in pieces:
+                for begin, end, text in self._timed_text(k, written, pieces, num_positions):
                     start = origin + begin * TIMESTAMP_SECONDS
-                    stop = seconds if end is None else min(seconds, origin + end * TIMESTAMP_SECONDS)
-                    text = self._decode(text_ids)
-                    if start < stop and text.strip():  # text behind the sound is invented
+                    stop = min(seconds, origin + end * TIMESTAMP_SECONDS)
+                    if start < stop:
                         own = Segment(window.start_seconds + start, window.start_seconds + stop, text)
                         transcripts[i].segments.append(own)
         return transcripts
+
+    def alignment_flops(self, num_written: int) -> int:
+        """FLOPs of the times of words in a pass that writes some tokens."""
+        positions = self.model.config.max_source_positions
+        return self._alignment.flops(num_written, positions) if self._alignment else 0
 
     def _write(self, features: torch.Tensor) -> list[Written]:
         """Run one pass over a batch."""
@@ -167,16 +128,19 @@ class Transcriber:
             likeliest = logits[:, list(self._languages.values())].argmax(-1).tolist()
             options = {"language": [list(self._languages)[i] for i in likeliest], "task": "transcribe"}
         chosen = _ChosenLogProbabilities()
-        rows = self.model.generate(
-            encoder_outputs=encoded,
-            attention_mask=torch.ones(len(features), 1, device=features.device),  # else it is warned of
-            logits_processor=[chosen],
-            return_timestamps=True,
-            force_unique_generate_call=True,
-            do_sample=False,
-            num_beams=1,
-            **options,
-        ).tolist()
+        if self._alignment:
+            self._alignment.clear()
+        with one_thread():
+            rows = self.model.generate(
+                encoder_outputs=encoded,
+                attention_mask=torch.ones(len(features), 1, device=features.device),  # else it is warned of
+                logits_processor=[chosen],
+                return_timestamps=True,
+                force_unique_generate_call=True,
+                do_sample=False,
+                num_beams=1,
+                **options,
+            ).tolist()
         log_probabilities = torch.stack(chosen.steps, dim=1).tolist()
         return [
             self._written(row, *sure) for row, *sure in zip(rows, no_speech, log_probabilities, strict=True)
@@ -192,30 +156,56 @@ class Transcriber:
         mean = float(np.mean(log_probabilities[: len(tokens)]))
         return Written(tokens, text_ids, self._decode(text_ids), no_speech, mean)
 
-    def _split(self, tokens: Sequence[int]) -> tuple[list[tuple[int, int | None, list[int]]], int | None]:
+    def _split(self, tokens: Sequence[int]) -> tuple[list[Piece], int | None]:
         """Split the tokens of a pass at its times.
 
         Returns
         -------
         tuple
-            Start, end and text ids of each segment, times in units of 20 ms (end None: the sound's), and
-            where the next pass begins: at a sentence without an end behind one that has one, else None.
+            The sentences, and where the next pass begins: at a sentence without an end behind one that has
+            one, else None.
         """
-        pieces: list[tuple[int, int | None, list[int]]] = []
-        start, text_ids = 0, list[int]()
-        is_open = False
-        for token in tokens:
+        pieces: list[Piece] = []
+        start, first = 0, 0  # of the sentence that is being read: its begin, its first token
+        is_open = has_text = False
+        for place, token in enumerate(tokens):
             if token < self._end:
-                text_ids.append(token)
+                has_text = True
             elif token >= self._first_timestamp:
                 time = token - self._first_timestamp
-                is_open = not text_ids
-                if text_ids:
-                    pieces.append((start, time, text_ids))
-                start, text_ids = time, []
+                is_open = not has_text
+                if has_text:
+                    pieces.append(Piece(start, time, slice(first, place)))
+                start, first, has_text = time, place + 1, False
         if not pieces:
-            return ([(start, None, text_ids)] if text_ids else []), None
-        return pieces, start if is_open or text_ids else None
+            last = len(tokens) - (tokens[-1] == self._end)
+            return ([Piece(start, None, slice(first, last))] if has_text else []), None
+        return pieces, start if is_open or has_text else None
+
+    def _timed_text(
+        self, row: int, written: Written, pieces: Sequence[Piece], num_positions: int
+    ) -> Iterator[tuple[int, int, str]]:
+        """Give begin and end, in units of 20 ms, and text of each word or sentence of a pass.
+
+        - ``row``: the pass's row in its batch.
+        - ``num_positions``: the encoder's positions of the sound; text behind them is invented.
+        """
+        attention = None
+        if self._alignment and pieces:
+            attention = self._alignment.attention(row, len(written.tokens), num_positions)
+        for begin, end, place in pieces:
+            stop = num_positions if end is None else min(end, num_positions)
+            ids = written.tokens[place]
+            if begin >= stop or not self._decode(ids).strip():
+                continue
+            first, cuts = 0, [begin] * len(ids) + [stop]
+            if attention is not None:
+                cuts[:-1] = (begin + begin_positions(attention[place, begin:stop])).tolist()
+            for last in range(1, len(cuts)):
+                text = self._decode(ids[first:last])
+                if last == len(ids) or (cuts[last] > cuts[first] and UNFINISHED not in text):
+                    yield cuts[first], cuts[last], text
+                    first = last
 
     @property
     def _end(self) -> int:
@@ -223,7 +213,9 @@ class Transcriber:
         end: int = self.model.config.eos_token_id
         return end
 
-    def _decode(self, text_ids: list[int]) -> str:
+    def _decode(self, ids: Sequence[int]) -> str:
+        """Decode the text among some tokens."""
+        text_ids = [token for token in ids if token < self._end]
         text: str = self._tokenizer.decode(text_ids, clean_up_tokenization_spaces=False)
         return text
 

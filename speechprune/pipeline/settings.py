@@ -34,6 +34,9 @@ ALWAYS_BEFORE = {
     "answering.scoring": "letters",
     "answering.texts_prompt": "{question}",
     "answering.calibrate": False,
+    "pruning.similarity": "mean",
+    "pruning.standardise": False,
+    "pruning.frame_seconds": 1,
 }
 PACKAGES = ("speechprune", "ray", "torch", "transformers", "pyarrow")
 

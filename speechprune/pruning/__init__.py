@@ -1,7 +1,7 @@
 """Which audio tokens to keep for a question. Sees embeddings and weights, nothing else."""
 
 from speechprune.pruning.base import PruningInputs, PruningMethod, PruningResult
-from speechprune.pruning.features import TOKEN_SCORES, WORD_MATCHES, Feature, FeatureInputs
+from speechprune.pruning.features import BEST_SCORES, TOKEN_SCORES, WORD_MATCHES, Feature, FeatureInputs
 from speechprune.pruning.methods import (
     METHODS,
     FirstPhase,
@@ -17,6 +17,7 @@ from speechprune.pruning.methods import (
 from speechprune.pruning.phase2 import FirstLayerProjections
 
 __all__ = [
+    "BEST_SCORES",
     "METHODS",
     "TOKEN_SCORES",
     "WORD_MATCHES",

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from speechprune.cost import DecoderShape
-from speechprune.pruning.features import Feature, Value
+from speechprune.pruning.features import TOKEN_SCORES, Feature, Value
 from speechprune.pruning.phase2 import FirstLayerProjections
 
 
@@ -86,7 +86,7 @@ class PruningMethod(ABC):
     """
 
     name: ClassVar[str]
-    features: ClassVar[tuple[Feature[Any], ...]] = ()
+    features: ClassVar[tuple[Feature[Any], ...]] = ()  # all that any of its settings needs
 
     phase1_budget: int = 750
 
@@ -102,6 +102,16 @@ class PruningMethod(ABC):
             if get_origin(hint) is Literal and getattr(self, setting) not in get_args(hint):
                 choices = " or ".join(get_args(hint))
                 raise ValueError(f"{setting} is {getattr(self, setting)!r}: give {choices}")
+
+    @property
+    def needed_features(self) -> tuple[Feature[Any], ...]:
+        """Those of ``features`` that these settings need."""
+        return self.features
+
+    @property
+    def evidence_scores(self) -> Feature[torch.Tensor] | None:
+        """The feature whose token scores rank the evidence; None where the question is not looked at."""
+        return TOKEN_SCORES if TOKEN_SCORES in self.needed_features else None
 
     @abstractmethod
     def num_kept(self, num_tokens: int) -> int:
@@ -122,7 +132,7 @@ class PruningMethod(ABC):
         self, shape: DecoderShape, num_tokens: int, num_query_tokens: int, num_phase1_tokens: int | None
     ) -> int:
         """Count the FLOPs of choosing for one question: here those of the features."""
-        return sum(feature.flops(shape, num_tokens, num_query_tokens) for feature in self.features)
+        return sum(feature.flops(shape, num_tokens, num_query_tokens) for feature in self.needed_features)
 
     def prune(self, inputs: PruningInputs) -> PruningResult:
         """Choose as many tokens as the settings say."""
@@ -166,7 +176,7 @@ class RatedMethod(PruningMethod):
 
 
 def features_of(methods: Iterable[PruningMethod | type[PruningMethod]]) -> list[Feature[Any]]:
-    """All features that some methods need, each once.
+    """All features that some methods need, each once; of a class, with any settings.
 
     Raises
     ------
@@ -175,7 +185,7 @@ def features_of(methods: Iterable[PruningMethod | type[PruningMethod]]) -> list[
     """
     features: dict[str, Feature[Any]] = {}
     for method in methods:
-        for feature in method.features:
+        for feature in method.features if isinstance(method, type) else method.needed_features:
             if features.setdefault(feature.name, feature) != feature:
                 raise ValueError(
                     f"two different features are named {feature.name!r}, one of them of the method "

@@ -14,7 +14,7 @@ import torch
 
 from speechprune.cost import DecoderShape, late_interaction_flops, phase1_flops
 from speechprune.pruning.late_interaction import WordMatches, match_words
-from speechprune.pruning.phase1 import token_scores
+from speechprune.pruning.similarity import best_scores, token_scores
 
 Value = TypeVar("Value")
 
@@ -66,6 +66,13 @@ TOKEN_SCORES: Feature[torch.Tensor] = Feature(
     "token_scores",
     lambda inputs: list(token_scores(inputs.audio_embeds, inputs.queries)),
     lambda shape, num_tokens, num_query_tokens: phase1_flops(shape, num_tokens),
+)
+
+# the similarity to the query's nearest token in its place
+BEST_SCORES: Feature[torch.Tensor] = Feature(
+    "best_scores",
+    lambda inputs: best_scores(inputs.audio_embeds, inputs.queries, inputs.token_ids),
+    late_interaction_flops,
 )
 
 # where the query's words are matched, for late interaction

@@ -18,14 +18,13 @@ import numpy as np
 import torch
 
 from speechprune.pruning.phase1 import ascending_keys
-from speechprune.pruning.phase2 import exact_product
-from speechprune.pruning.transfers import is_queued, upload
+from speechprune.pruning.transfers import is_queued
+from speechprune.pruning.word_cosines import WordCosines
 
 SENTENCE_SECONDS = 5  # a window of two blocks: about a sentence
 NEARLY_BEST = 0.8  # share of the best window's score that makes another one worth keeping
 _ROWS_PER_CHUNK = 2048  # float32 copies of S are made about this many rows at a time: whole blocks
 _SMALLEST = 1e-12
-_STEPS = 2.0**11  # coordinates of directions are multiples of 1 / _STEPS
 
 
 @dataclass(frozen=True)
@@ -40,18 +39,6 @@ class WordMatches:
 def block_tokens(token_rate: float) -> int:
     """Tokens in half a window at f tokens a second, at least 1."""
     return max(1, int(SENTENCE_SECONDS * token_rate / 2))
-
-
-def directions(embeds: torch.Tensor) -> torch.Tensor:
-    """Unit vectors in whole steps, round(2¹¹ x / ‖x‖); float32, shape ``(rows, D)``.
-
-    Products of such vectors are whole numbers, and by Cauchy-Schwarz no partial sum of one exceeds
-    (2¹¹ + √D / 2)² < 2²⁴: float32 adds them without rounding, in any order, so that a cosine depends on
-    its two vectors alone, not on the batch. It is off by some 2·10⁻⁴, at most by √D / 2¹¹.
-    """
-    x = embeds.to(torch.float32, copy=True)
-    x *= _STEPS / x.norm(dim=-1, keepdim=True).clamp_min(_SMALLEST)
-    return x.round_()
 
 
 def match_words(
@@ -82,26 +69,16 @@ def match_words(
     """
     if not queries:
         return []
-    device = audio_embeds.device
-    # found on the host, from the ids: a GPU would be waited for
-    vocabulary, first = np.unique(np.concatenate(token_ids), return_index=True)
-    embeds = torch.cat(list(queries)).to(device)
-    words = embeds[upload(first, device)]
-    # float16 holds whole numbers up to 2¹¹: a GPU multiplies them much faster than float32
-    dtype = torch.float16 if is_queued(words) else torch.float32
-    word_directions = directions(words).to(dtype).T.contiguous()
     size = block_tokens(token_rate)
+    cosines = WordCosines(audio_embeds, queries, token_ids)
     chunks = []
-    for rows in audio_embeds.split(max(1, _ROWS_PER_CHUNK // size) * size):
-        cosines = exact_product(directions(rows).to(dtype), word_directions) / _STEPS**2
+    for rows in cosines.chunks(max(1, _ROWS_PER_CHUNK // size) * size):
         num_full = len(rows) // size * size
-        chunks.append(cosines[:num_full].view(-1, size, len(words)).amax(dim=1))
+        chunks.append(rows[:num_full].view(-1, size, rows.shape[1]).amax(dim=1))
         if num_full < len(rows):
-            chunks.append(cosines[num_full:].amax(dim=0, keepdim=True))
+            chunks.append(rows[num_full:].amax(dim=0, keepdim=True))
     best_cosines = torch.cat(chunks)
-    words_of_query = [np.searchsorted(vocabulary, np.unique(own)) for own in token_ids]
-    columns = upload(np.concatenate(words_of_query), device).split([len(own) for own in words_of_query])
-    return [WordMatches(best_cosines[:, own], size) for own in columns]
+    return [WordMatches(best_cosines[:, own], size) for own in cosines.words_of_query]
 
 
 def window_scores(best_cosines: torch.Tensor) -> torch.Tensor:

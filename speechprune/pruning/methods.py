@@ -18,15 +18,16 @@ import torch
 from speechprune.cost import DecoderShape, phase2_flops
 from speechprune.plugins import import_class, is_import_path
 from speechprune.pruning.base import PruningInputs, PruningMethod, PruningResult, RatedMethod, features_of
-from speechprune.pruning.features import TOKEN_SCORES, WORD_MATCHES, Feature
+from speechprune.pruning.features import BEST_SCORES, TOKEN_SCORES, WORD_MATCHES, Feature
 from speechprune.pruning.late_interaction import (
     choose_windows,
     distance_to_chosen,
     keep_nearest,
     window_scores,
 )
-from speechprune.pruning.phase1 import Allocation, first_phase
+from speechprune.pruning.phase1 import Allocation, first_phase, join_frames
 from speechprune.pruning.phase2 import Scale, keep_highest, second_phase_scores
+from speechprune.pruning.similarity import Similarity
 
 _QUESTIONS_AT_ONCE = 8  # that phase 1 and 2 take together: 0.3 GB at D = 4096
 
@@ -39,12 +40,38 @@ class FirstPhase(RatedMethod):
     ----------
     allocation
         ``fill`` gives every token of the budget away; ``floor`` is Eq 7 as written.
+    similarity
+        Score of an audio token: ``mean`` of its cosines with all of the query's tokens, as written; or
+        ``best``, its cosine with the nearest of them.
+    standardise
+        Whether frames are compared by deviations from the recording's mean score, not by sums of cosines,
+        which the softmax of Eq 6 hardly tells apart.
+    frame_seconds
+        Length of phase 1's frames: 1 as written, 8 for about a sentence.
     """
 
     name: ClassVar[str] = "first_phase"
-    features: ClassVar[tuple[Feature[Any], ...]] = (TOKEN_SCORES,)
+    features: ClassVar[tuple[Feature[Any], ...]] = (TOKEN_SCORES, BEST_SCORES)
 
     allocation: Allocation = "fill"
+    similarity: Similarity = "mean"
+    standardise: bool = False
+    frame_seconds: int = 1
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.frame_seconds < 1:
+            raise ValueError(f"frame_seconds is {self.frame_seconds}: give at least 1 second")
+
+    @property
+    def needed_features(self) -> tuple[Feature[Any], ...]:
+        """The scores of ``similarity``."""
+        return (self.evidence_scores,)
+
+    @property
+    def evidence_scores(self) -> Feature[torch.Tensor]:
+        """The scores of ``similarity``."""
+        return BEST_SCORES if self.similarity == "best" else TOKEN_SCORES
 
     def keep(self, inputs: PruningInputs, num_kept: int) -> PruningResult:
         """Keep what phase 1 ranks highest within its frames (Eqs 4 to 9)."""
@@ -62,8 +89,10 @@ class FirstPhase(RatedMethod):
 
     def _survivors(self, inputs: Sequence[PruningInputs], budget: int) -> tuple[torch.Tensor, torch.Tensor]:
         """What phase 1 leaves for Q questions, ``(Q, n)``, and its scores, ``(Q, N)``."""
-        similarity = torch.stack([own[TOKEN_SCORES] for own in inputs])
-        return first_phase(similarity, budget, inputs[0].frame_starts, self.allocation), similarity
+        similarity = torch.stack([own[self.evidence_scores] for own in inputs])
+        frame_starts = join_frames(inputs[0].frame_starts, self.frame_seconds)
+        kept = first_phase(similarity, budget, frame_starts, self.allocation, standardise=self.standardise)
+        return kept, similarity
 
 
 @dataclass(frozen=True, kw_only=True)

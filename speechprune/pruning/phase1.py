@@ -1,12 +1,11 @@
-"""Phase 1 of SpeechPrune: token-text similarity (section III-B, Eqs 4 to 9).
+"""Phase 1 of SpeechPrune: what token scores leave in each frame (section III-B, Eqs 5 to 9).
 
-Shapes: S (N, D) audio embeddings, T (L, D) embeddings of the query's own tokens, m budget frames of one
+Shapes: N audio tokens with scores s (see similarity.py), m budget frames of one
 second each; the paper's frames hold f tokens, those of other models may differ in size.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
@@ -16,59 +15,9 @@ from speechprune.pruning.transfers import is_queued
 
 Allocation = Literal["fill", "floor"]
 
-_ROWS_PER_CHUNK = 8192  # float64 copies of S are made this many rows at a time
-_SMALLEST_NORM = 1e-12
+_SMALLEST_SUM = 1e-12
 _ROUNDING_SECONDS = 1e-6  # of token times
-_SCORE_STEP = 2.0**-24  # scores lie in [-1, 1]: float32 holds every multiple of this exactly
-
-
-def mean_query_directions(queries: Sequence[torch.Tensor]) -> torch.Tensor:
-    """Mean of each query's normalised embeddings, t̄ = (1/L) Σ_j T_j / ‖T_j‖ (Eq 4, text side).
-
-    Parameters
-    ----------
-    queries
-        Q tensors T, each ``(L, D)``, L at least 1.
-
-    Returns
-    -------
-    torch.Tensor
-        float64, shape ``(D, Q)``.
-    """
-    T = torch.cat(list(queries)).double()
-    T /= T.norm(dim=-1, keepdim=True).clamp_min(_SMALLEST_NORM)
-    return torch.stack([own.mean(dim=0) for own in T.split([len(own) for own in queries])], dim=1)
-
-
-def token_scores(audio_embeds: torch.Tensor, queries: Sequence[torch.Tensor]) -> torch.Tensor:
-    """Mean similarity of every audio token to each query, s_i = mean_j cos(S_i, T_j) (Eqs 4, 5).
-
-    Mean and product commute, so s = Ŝ·t̄: one (N, D) by (D, Q) product for all Q queries of a
-    recording and no (N, L) matrix. Summed in float64 and rounded to multiples of 2⁻²⁴, so that the
-    scores, and ties between them, don't depend on which other queries are in the batch (float32's own
-    rounding would keep float64's noise where a score cancels to zero).
-
-    Parameters
-    ----------
-    audio_embeds
-        S, shape ``(N, D)``.
-    queries
-        Q tensors T, each ``(L, D)``.
-
-    Returns
-    -------
-    torch.Tensor
-        float32, shape ``(Q, N)``, on the device of ``audio_embeds``.
-    """
-    if len(audio_embeds) == 0:
-        return torch.zeros(len(queries), 0, device=audio_embeds.device)
-    directions = mean_query_directions(queries).to(audio_embeds.device)
-    chunks = []
-    for rows in audio_embeds.split(_ROWS_PER_CHUNK):
-        S = rows.double()
-        scores = (S @ directions) / S.norm(dim=-1, keepdim=True).clamp_min(_SMALLEST_NORM)
-        chunks.append((scores / _SCORE_STEP).round() * _SCORE_STEP)
-    return torch.cat(chunks).T.float().contiguous()
+_DEVIATION_STEP = 2.0**-16  # sums of squares of its multiples are exact up to 2¹⁹ tokens
 
 
 def frame_boundaries(start_seconds: np.ndarray) -> np.ndarray:
@@ -90,6 +39,11 @@ def frame_boundaries(start_seconds: np.ndarray) -> np.ndarray:
     return np.concatenate([[0], np.flatnonzero(np.diff(seconds) > 0) + 1, [len(seconds)]]).astype(np.int64)
 
 
+def join_frames(frame_starts: torch.Tensor, seconds: int) -> torch.Tensor:
+    """Boundaries of frames of ``seconds`` of the budget frames each, the last may have fewer."""
+    return torch.cat([frame_starts[:-1][::seconds], frame_starts[-1:]])
+
+
 def frame_scores(scores: torch.Tensor, frame_starts: torch.Tensor) -> torch.Tensor:
     """Sum of the token scores of each budget frame, F̂_i = Σ_{j in frame i} s_j (Eq 5).
 
@@ -109,6 +63,32 @@ def frame_scores(scores: torch.Tensor, frame_starts: torch.Tensor) -> torch.Tens
     """
     sums = scores.double().cumsum(dim=-1).index_select(-1, frame_starts[1:] - 1)
     return sums.diff(dim=-1, prepend=torch.zeros_like(sums[..., :1]))
+
+
+def standardised_frame_scores(scores: torch.Tensor, frame_starts: torch.Tensor) -> torch.Tensor:
+    """Frame scores in deviations from the recording's mean, F̂_i = Σ_{j in frame i} (s_j - s̄) / σ (for Eq 5).
+
+    Cosines of one recording may differ by hundredths only. Then the softmax of Eq 6 gives each frame nearly
+    the same share, whatever it holds; the unit of the scores decides how much it prefers the best frame. Here
+    σ² = (1/N) Σ_j (s_j - s̄)² sets the unit. In it s_j - s̄ is rounded to multiples of 2⁻¹⁶, so that sums are
+    exact, and σ is at least 2⁻¹⁶.
+
+    Parameters
+    ----------
+    scores
+        s, shape ``(..., N)``, N at least 1.
+    frame_starts
+        See ``frame_boundaries``, shape ``(m + 1,)``.
+
+    Returns
+    -------
+    torch.Tensor
+        float64, shape ``(..., m)``.
+    """
+    mean = scores.double().sum(dim=-1, keepdim=True) / scores.shape[-1]
+    steps = ((scores - mean) / _DEVIATION_STEP).round()
+    deviation = steps.square().mean(dim=-1, keepdim=True).sqrt().clamp_min(1.0) * _DEVIATION_STEP
+    return (frame_scores(scores, frame_starts) - frame_starts.diff() * mean) / deviation
 
 
 def frame_probabilities(frame_scores: torch.Tensor) -> torch.Tensor:
@@ -169,7 +149,7 @@ def frame_budgets(
     is_full = _full_frames(probabilities, total, capacities)
     left = total - (capacities * is_full).sum(dim=-1, keepdim=True)
     share = probabilities.masked_fill(is_full, 0.0)
-    quota = left * (share / share.sum(dim=-1, keepdim=True).clamp_min(_SMALLEST_NORM))
+    quota = left * (share / share.sum(dim=-1, keepdim=True).clamp_min(_SMALLEST_SUM))
     budgets = torch.where(is_full, capacities, quota.long())
     remainder = quota.frac().masked_fill(is_full, -1.0)
     by_remainder = remainder.argsort(dim=-1, descending=True, stable=True)
@@ -244,7 +224,12 @@ def keep_by_frame(
 
 
 def first_phase(
-    scores: torch.Tensor, budget: int, frame_starts: torch.Tensor, allocation: Allocation
+    scores: torch.Tensor,
+    budget: int,
+    frame_starts: torch.Tensor,
+    allocation: Allocation,
+    *,
+    standardise: bool = False,
 ) -> torch.Tensor:
     """Phase 1 whole: token scores to the indices of the survivors, ascending (Eqs 5 to 9).
 
@@ -253,7 +238,8 @@ def first_phase(
     num_tokens = scores.shape[-1]
     if num_tokens == 0:
         return torch.zeros(scores.shape, dtype=torch.int64, device=scores.device)
-    probabilities = frame_probabilities(frame_scores(scores, frame_starts))
+    scores_of_frames = standardised_frame_scores if standardise else frame_scores
+    probabilities = frame_probabilities(scores_of_frames(scores, frame_starts))
     budgets = frame_budgets(probabilities, budget, frame_starts.diff(), allocation)
     num_questions = scores.numel() // num_tokens
     num_kept = num_questions * min(budget, num_tokens) if allocation == "fill" else int(budgets.sum())

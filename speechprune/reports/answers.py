@@ -82,9 +82,11 @@ def show_answer(row: Row) -> None:
             table.add_row(letter, _text(text), f"{probability:.1%}", bar, mark)
         console.print(table)
     if row["evidence"]:
-        table = Table("listen from", "to", "similarity", title="evidence", title_justify="left")
-        for span in row["evidence"]:
-            table.add_row(clock(span["start"]), clock(span["end"]), f"{span['score']:.3f}")
+        headings = ["listen from", "to", "similarity"] + ["transcript"] * (row["evidence_text"] is not None)
+        table = Table(*headings, title="evidence", title_justify="left")
+        for number, span in enumerate(row["evidence"]):
+            texts = [] if row["evidence_text"] is None else [_text(row["evidence_text"][number])]
+            table.add_row(clock(span["start"]), clock(span["end"]), f"{span['score']:.3f}", *texts)
         console.print(table)
     if row["evidence_start"] is not None:
         recall = row["evidence_recall"]

@@ -3,6 +3,7 @@
 speechprune show RUN                        every item in a line
 speechprune show RUN ITEM_ID                one item: choices, probabilities, evidence, cost
 speechprune show RUN ITEM_ID --clips DIR    also its evidence as WAV files to listen to
+speechprune show INDEX --srt RECORDING      transcript of an indexed recording, as subtitles (of a cascade)
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ from loguru import logger
 
 from speechprune.pipeline.run_store import RunStore
 from speechprune.reports.answers import AnswerNotFound, find_answer, list_answers, show_answer, write_clips
+from speechprune.reports.subtitles import as_srt
+from speechprune.reports.transcript import read_transcript
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -21,13 +24,17 @@ def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(
         prog="speechprune show", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("run", help="run directory, local or s3://")
+    parser.add_argument("run", help="run directory, or with --srt an index; local or s3://")
     parser.add_argument("item_id", nargs="?", help="an item, or the beginning of its id")
     parser.add_argument("--clips", metavar="DIR", help="write the evidence spans there as WAV files")
     parser.add_argument("--failed", action="store_true", help="list only the failed items")
+    parser.add_argument("--srt", metavar="RECORDING", help="address of an indexed recording, or its end")
     options = parser.parse_args(arguments)
     run = RunStore(options.run)
     try:
+        if options.srt is not None:
+            print(as_srt(read_transcript(options.run, options.srt)), end="")
+            return 0
         if options.item_id is None:
             list_answers(run, only_failed=options.failed)
             return 0

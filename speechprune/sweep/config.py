@@ -29,6 +29,8 @@ class SweepInputOptions:
         Split of Hugging Face datasets.
     limit
         Number of items of each benchmark, from its start; all where it is null.
+    index
+        As for ``jobs/batch_qa.py``; with windows of every model.
     audio_roots
         As for ``jobs/batch_qa.py``.
     """
@@ -36,6 +38,7 @@ class SweepInputOptions:
     manifest: str | dict[str, str]
     split: str = "test"
     limit: int | None = None
+    index: str | None = None
     audio_roots: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:

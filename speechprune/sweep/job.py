@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -15,6 +15,8 @@ from loguru import logger
 from speechprune import storage
 from speechprune.benchmarks.builder.manifests import build_manifest
 from speechprune.data import column_values
+from speechprune.data.index_files import Part, WindowsDirectory, stored_parts
+from speechprune.data.index_models import open_index
 from speechprune.data.manifest import Manifest, read_manifest
 from speechprune.data.parquet_files import as_parquet
 from speechprune.data.sources import InputOptions, ManifestError
@@ -71,20 +73,26 @@ def run_sweep(config: SweepConfig) -> SweepResult:
         for benchmark, item_id in column_values(items, ("benchmark", "item_id"))
         for point in config.points
     ]
-    named, shared = _settings(config)
+    indexes = {
+        model.path: open_index(config.input.index, model) for model in config.models if config.input.index
+    }
+    named, shared = _settings(config, indexes)
     with store.launch(named | shared, config, may_be_new=named):
         with store.answering(items, keys):
-            progress = [_answer(config, model, benchmarks, store) for model in config.models]
+            progress = [_answer(config, model, benchmarks, indexes, store) for model in config.models]
         return _report(config, benchmarks, store, progress)
 
 
-def _settings(config: SweepConfig) -> tuple[dict[str, Any], dict[str, Any]]:
+def _settings(
+    config: SweepConfig, indexes: Mapping[str, WindowsDirectory]
+) -> tuple[dict[str, Any], dict[str, Any]]:
     """All that can change an answer: what the names of models and benchmarks stand for, and the rest.
 
     Grid, models and benchmarks may change from launch to launch, as each answer has its own. What a name
     stands for must stay, and what all of them share.
     """
     named = {f"model {m.path} (fingerprint of its content)": fingerprint(m) for m in config.models}
+    named |= {f"index.states of {path} in input.index": own.states() for path, own in indexes.items()}
     named |= {f"input.manifest {name}": source for name, source in config.input.manifests.items()}
     asking = asdict(config.answering)
     del asking["query_text"]  # each point's own
@@ -137,7 +145,11 @@ def _check_items(name: str, items: pa.Table, slices: Sequence[str]) -> None:
 
 
 def _answer(
-    config: SweepConfig, model: ModelOptions, benchmarks: dict[str, Manifest], store: RunStore
+    config: SweepConfig,
+    model: ModelOptions,
+    benchmarks: dict[str, Manifest],
+    indexes: Mapping[str, WindowsDirectory],
+    store: RunStore,
 ) -> dict[str, float]:
     """Answer everything with one model; return what this launch did of it."""
     points = config.points
@@ -162,8 +174,9 @@ def _answer(
     if not num_todo:
         return progress.throughput()
     warn_of_unknown_words(model, pa.concat_tables([manifest.items for manifest in benchmarks.values()]))
+    stored = stored_parts(indexes[model.path].contents()) if indexes else {}
     tasks = pa.concat_tables(
-        [_missing_tasks(name, manifest, missing[name]) for name, manifest in benchmarks.items()]
+        [_missing_tasks(name, manifest, missing[name], stored) for name, manifest in benchmarks.items()]
     )
     executor = make_executor(config.ray, model)
     logger.info("to do: {}", preview(executor, tasks))
@@ -171,11 +184,13 @@ def _answer(
     return progress.throughput()
 
 
-def _missing_tasks(benchmark: str, manifest: Manifest, missing: list[list[str]]) -> pa.Table:
+def _missing_tasks(
+    benchmark: str, manifest: Manifest, missing: list[list[str]], stored: Mapping[str, Sequence[Part]]
+) -> pa.Table:
     """Tasks of a benchmark's recordings, whose items say at which points they are not answered yet."""
     ids = manifest.items.column("item_id").to_pylist()
     done = {item_id for item_id, names in zip(ids, missing, strict=True) if not names}
-    tasks = make_tasks(manifest, done, missing_points=missing)
+    tasks = make_tasks(manifest, done, stored, missing_points=missing)
     task_ids = [f"{benchmark}:{task_id}" for task_id in tasks.column("task_id").to_pylist()]
     return tasks.set_column(0, "task_id", pa.array(task_ids, pa.string()))
 

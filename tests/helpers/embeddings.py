@@ -1,4 +1,4 @@
-"""Small embeddings, and phase 1's token scores of them by definition."""
+"""Small embeddings, and their cosines by definition."""
 
 import numpy as np
 import torch
@@ -23,11 +23,11 @@ def embeddings(draw, max_queries=1):
     return audio_embeds, [rows(draw(st.integers(1, 8))) for _ in range(draw(st.integers(1, max_queries)))]
 
 
-def mean_cosine(audio_embeds, query_embeds):
-    """Eqs 4 and 5 as written: F (N x L) of cosines in float64, mean over the text."""
+def cosines(audio_embeds, query_embeds):
+    """F (N x L) of Eq 4 as written, in float64."""
     S, T = audio_embeds.double().numpy(), query_embeds.double().numpy()
     F = np.zeros((len(S), len(T)))
     for i, j in np.ndindex(F.shape):
         norms = np.linalg.norm(S[i]) * np.linalg.norm(T[j])
         F[i, j] = S[i] @ T[j] / norms if norms > 0 else 0.0
-    return F.mean(axis=1)
+    return F

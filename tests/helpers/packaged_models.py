@@ -10,7 +10,14 @@ from typing import Any
 import numpy as np
 import torch
 from tokenizers.pre_tokenizers import ByteLevel
-from transformers import LlamaConfig, LlamaForCausalLM, WhisperConfig, WhisperForConditionalGeneration
+from transformers import (
+    LlamaConfig,
+    LlamaForCausalLM,
+    Qwen2Config,
+    Qwen2ForCausalLM,
+    WhisperConfig,
+    WhisperForConditionalGeneration,
+)
 
 BYTES = sorted(ByteLevel.alphabet())
 CT2_TYPES = {"float32": 0, "int16": 2, "float16": 4}
@@ -120,8 +127,17 @@ def _ct2_text(text: str) -> bytes:
 
 def tiny_llama() -> LlamaForCausalLM:
     """A Llama whose weights are exact in bfloat16; embeddings and one layer also in GGUF's blocks."""
+    return _tiny_language_model(LlamaConfig, LlamaForCausalLM, tie_word_embeddings=True)
+
+
+def tiny_qwen2() -> Qwen2ForCausalLM:
+    """The same of Qwen2, whose query, key and value have biases, with an output layer of its own."""
+    return _tiny_language_model(Qwen2Config, Qwen2ForCausalLM, tie_word_embeddings=False)
+
+
+def _tiny_language_model(config_class: type, model_class: type, *, tie_word_embeddings: bool) -> Any:
     torch.manual_seed(0)
-    config = LlamaConfig(
+    config = config_class(
         vocab_size=len(LLAMA_TOKENS) + len(BYTES) + 1,
         hidden_size=64,
         intermediate_size=96,
@@ -131,10 +147,12 @@ def tiny_llama() -> LlamaForCausalLM:
         max_position_embeddings=128,
         rms_norm_eps=1e-5,
         rope_parameters={"rope_type": "default", "rope_theta": 5000.0},
-        tie_word_embeddings=True,
+        tie_word_embeddings=tie_word_embeddings,
     )
-    model = LlamaForCausalLM(config).eval()
-    for weight in model.parameters():
+    model = model_class(config).eval()
+    for name, weight in model.named_parameters():
+        if name.endswith("bias"):
+            weight.data = torch.randn(weight.shape)
         weight.data = weight.data.bfloat16().float()
     embeddings = model.model.embed_tokens.weight.data
     embeddings.copy_(torch.randint(-127, 128, embeddings.shape) / 64)
@@ -143,33 +161,36 @@ def tiny_llama() -> LlamaForCausalLM:
     return model
 
 
-def as_gguf(model: LlamaForCausalLM) -> bytes:
-    """A GGUF file of a Llama: embeddings in Q8_0, one layer in Q4_1, the rest in float32."""
+def as_gguf(model: LlamaForCausalLM | Qwen2ForCausalLM) -> bytes:
+    """A GGUF file of a language model: embeddings in Q8_0, one layer in Q4_1, the rest in float32."""
     config = model.config
+    kind = config.model_type
     metadata: dict[str, Any] = {
-        "general.architecture": "llama",
-        "llama.block_count": config.num_hidden_layers,
-        "llama.context_length": config.max_position_embeddings,
-        "llama.embedding_length": config.hidden_size,
-        "llama.feed_forward_length": config.intermediate_size,
-        "llama.attention.head_count": config.num_attention_heads,
-        "llama.attention.head_count_kv": config.num_key_value_heads,
-        "llama.attention.layer_norm_rms_epsilon": config.rms_norm_eps,
-        "llama.rope.freq_base": config.rope_parameters["rope_theta"],
-        "llama.vocab_size": config.vocab_size,
+        "general.architecture": kind,
+        f"{kind}.block_count": config.num_hidden_layers,
+        f"{kind}.context_length": config.max_position_embeddings,
+        f"{kind}.embedding_length": config.hidden_size,
+        f"{kind}.feed_forward_length": config.intermediate_size,
+        f"{kind}.attention.head_count": config.num_attention_heads,
+        f"{kind}.attention.head_count_kv": config.num_key_value_heads,
+        f"{kind}.attention.layer_norm_rms_epsilon": config.rms_norm_eps,
+        f"{kind}.rope.freq_base": config.rope_parameters["rope_theta"],
         "tokenizer.ggml.tokens": [*LLAMA_TOKENS, *BYTES, "12"],
         "tokenizer.ggml.token_type": [3] * len(LLAMA_TOKENS) + [1] * (len(BYTES) + 1),
         "tokenizer.ggml.merges": ["1 2"],
         **{f"tokenizer.ggml.{name}_token_id": number for name, number in _LLAMA_IDS.items()},
         "tokenizer.chat_template": CHAT_TEMPLATE,
     }
-    tensors = {"token_embd": _q8_0(model.model.embed_tokens.weight.data, 1 / 64)}
-    tensors["output_norm"] = _f32(model.model.norm.weight.data)
+    tensors = {"token_embd.weight": _q8_0(model.model.embed_tokens.weight.data, 1 / 64)}
+    tensors["output_norm.weight"] = _f32(model.model.norm.weight.data)
+    if not config.tie_word_embeddings:
+        tensors["output.weight"] = _f32(model.lm_head.weight.data)
+    in_llamas_order = _interleaved if kind == "llama" else lambda weight, num_heads: weight
     for number, layer in enumerate(model.model.layers):
         attention, mlp = layer.self_attn, layer.mlp
         weights = {
-            "attn_q": _interleaved(attention.q_proj.weight.data, config.num_attention_heads),
-            "attn_k": _interleaved(attention.k_proj.weight.data, config.num_key_value_heads),
+            "attn_q": in_llamas_order(attention.q_proj.weight.data, config.num_attention_heads),
+            "attn_k": in_llamas_order(attention.k_proj.weight.data, config.num_key_value_heads),
             "attn_v": attention.v_proj.weight.data,
             "attn_output": attention.o_proj.weight.data,
             "attn_norm": layer.input_layernorm.weight.data,
@@ -178,15 +199,18 @@ def as_gguf(model: LlamaForCausalLM) -> bytes:
             "ffn_down": mlp.down_proj.weight.data,
             "ffn_norm": layer.post_attention_layernorm.weight.data,
         }
-        tensors |= {f"blk.{number}.{name}": _f32(values) for name, values in weights.items()}
-    tensors["blk.1.ffn_down"] = _q4_1(model.model.layers[1].mlp.down_proj.weight.data, 1 / 16, -0.5)
+        tensors |= {f"blk.{number}.{name}.weight": _f32(values) for name, values in weights.items()}
+        for name in "qkv" if kind == "qwen2" else "":
+            bias = getattr(attention, f"{name}_proj").bias.data
+            tensors[f"blk.{number}.attn_{name}.bias"] = _f32(bias)
+    tensors["blk.1.ffn_down.weight"] = _q4_1(model.model.layers[1].mlp.down_proj.weight.data, 1 / 16, -0.5)
     content = b"GGUF" + struct.pack("<IQQ", 3, len(tensors), len(metadata))
     for name, value in metadata.items():
         content += _gguf_text(name) + _gguf_value(value)
     data = b""
     for name, (shape, kind, values) in tensors.items():
         dimensions = struct.pack(f"<I{len(shape)}Q", len(shape), *reversed(shape))
-        content += _gguf_text(f"{name}.weight") + dimensions + struct.pack("<IQ", kind, len(data))
+        content += _gguf_text(name) + dimensions + struct.pack("<IQ", kind, len(data))
         data += values + bytes(-len(values) % 32)
     return content + bytes(-len(content) % 32) + data
 

@@ -90,6 +90,7 @@ def _save_whisper(folder: Path) -> None:
         is_multilingual=True,
         lang_to_id={token: IDS[token] for token in ("<|en|>", "<|de|>")},
         task_to_id={task: IDS[f"<|{task}|>"] for task in ("transcribe", "translate")},
+        alignment_heads=[[0, 1], [1, 0]],
         no_timestamps_token_id=IDS["<|notimestamps|>"],
         max_initial_timestamp_index=50,
         decoder_start_token_id=IDS["<|startoftranscript|>"],

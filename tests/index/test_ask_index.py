@@ -10,6 +10,7 @@ import yaml
 from speechprune import storage
 from tests.helpers.archive import NIGHT
 from tests.helpers.harness import JOB, Job, launch, write_sound
+from tests.helpers.sweeps import SWEEP, sweep_rows
 
 SEARCH = Path(__file__).parents[2] / "jobs/search_archive.py"
 CHOICES = ["Monday", "Tuesday", "Thursday", "Friday"]
@@ -49,6 +50,27 @@ def test_answers_from_the_index_are_those_of_the_recordings(archive, asked):
         for name in ("prediction", "choice_probabilities", "evidence", "num_kept_tokens", "audio_seconds"):
             assert row[name] == expected[item_id][name]
         assert row["tflops_encode"] < expected[item_id]["tflops_encode"] / 50
+
+
+def test_a_sweep_from_the_index_answers_as_the_job_does(archive, asked):
+    assert launch(archive.config, job=NIGHT).code == 0
+    assert launch(asked.config).code == 0
+    for sound in archive.sounds.iterdir():
+        sound.unlink()
+    sweep = Job(archive.folder / "sweep")
+    sweep.folder.mkdir()
+    sweep.write(
+        [row | {"audio": str(archive.folder / row["audio"]), "answer": "A"} for row in asked.items()],
+        archive.model,
+        input={"index": archive.index},
+        grid={"points": [{"method": "speechprune"}]},
+    )
+    result = launch(sweep.config, job=SWEEP)
+    assert result.code == 0, result.lines
+    expected = asked.rows("ok")
+    for (*_, item_id), row in sweep_rows(sweep).items():
+        assert row["choice_probabilities"] == expected[item_id]["choice_probabilities"]
+        assert row["tflops_encode"] == expected[item_id]["tflops_encode"]
 
 
 def test_an_index_of_another_model_is_refused_and_lives_beside(archive, asked, grouped_query_model_folder):

@@ -29,6 +29,7 @@ def test_answers_and_hits_come_from_token_ids(archive, speech, tmp_path):
     job.write(items, archive.model, input={"index": None})
     assert launch(job.config).code == 0
     direct = job.rows("ok")
+    assert all(len(row["evidence_text"]) == len(row["evidence"]) > 0 for row in direct.values())
     assert launch(archive.config, job=NIGHT).code == 0
     windows = rows_of(archive.index)
     assert all(row["dtype"] == "int32" and len(row["states"]) == 4 * row["num_tokens"] for row in windows)
@@ -37,7 +38,14 @@ def test_answers_and_hits_come_from_token_ids(archive, speech, tmp_path):
     assert launch(stored.config).code == 0
     for item_id, row in stored.rows("ok").items():
         expected = direct[item_id]
-        for name in ("prediction", "choice_probabilities", "evidence", "num_kept_tokens", "audio_seconds"):
+        for name in (
+            "prediction",
+            "choice_probabilities",
+            "evidence",
+            "evidence_text",
+            "num_kept_tokens",
+            "audio_seconds",
+        ):
             assert row[name] == expected[name]
         assert row["tflops_encode"] == 0 < expected["tflops_encode"]
     config = archive.folder / "search.yaml"

@@ -76,7 +76,7 @@ def save_phi3(folder: Path) -> None:
         ({"llm": {"repository": "team/tiny"}}, "commit of 40 digits"),
         ({"whisper": "llm"}, "is a llama, no Whisper"),
         ({"llm": "whisper"}, "can't be right"),
-        ({"checks": {"loudness": 1}}, "give numbers for ['compression_ratio_threshold', "),
+        ({"checks": {"loudness": 1}}, "give numbers for ['certain_logprob', "),
         ({"checks": {"logprob_threshold": "low"}}, "logprob_threshold in config.json"),
         ({"checks": [1]}, "give numbers for"),
     ],
@@ -169,6 +169,16 @@ def test_a_transcript_is_what_was_tokenized(lm, speech):
     assert torch.equal(audio.embeds, embeds)
     assert audio.times[0, 0] == segments[0].start_seconds
     assert audio.times[-1, 1] == pytest.approx(segments[-1].end_seconds)
+
+
+def test_evidence_is_given_as_text(lm, speech):
+    (audio,) = lm.encode_many([speech(47.0)])
+    answer = lm.answer(audio, "Which day?", ["Monday", "Friday"], method="late_interaction")
+    assert len(answer.evidence_text) == len(answer.evidence) > 0
+    for span, text in zip(answer.evidence, answer.evidence_text, strict=True):
+        first = np.flatnonzero(audio.times[:, 0] == span.start)[0]
+        last = np.flatnonzero(audio.times[:, 1] == span.end)[-1]
+        assert text == lm.model.tokenizer.decode(audio.token_ids[first : last + 1]).strip()
 
 
 # Without speech

@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 from speechprune.pruning import FirstPhase, LateInteraction, PruningInputs, late_interaction
 from speechprune.pruning.late_interaction import (
     choose_windows,
-    directions,
     distance_to_chosen,
     keep_nearest,
     window_scores,
 )
-from speechprune.pruning.phase1 import token_scores
+from speechprune.pruning.similarity import token_scores
+from speechprune.pruning.word_cosines import directions
 from tests.helpers.frames import equal_frames
 
 SEEDS = st.integers(0, 2**32 - 1)

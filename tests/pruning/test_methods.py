@@ -25,15 +25,18 @@ from speechprune.pruning import (
     Truncate,
 )
 from speechprune.pruning.late_interaction import WordMatches
-from speechprune.pruning.phase1 import first_phase, token_scores
+from speechprune.pruning.phase1 import first_phase
 from speechprune.pruning.phase2 import second_phase_scores
+from speechprune.pruning.similarity import best_scores, token_scores
 from tests.helpers.frames import frames_of
 from tests.helpers.pruning_inputs import make_inputs
 
 EVERY_METHOD = [
     SpeechPrune(phase1_budget=20),
     SpeechPrune(phase1_budget=20, scale="xnor"),
+    SpeechPrune(phase1_budget=20, similarity="best", standardise=True, frame_seconds=2),
     FirstPhase(phase1_budget=20),
+    FirstPhase(phase1_budget=20, similarity="best", standardise=True, frame_seconds=2),
     SecondPhase(phase1_budget=20),
     SecondPhase(phase1_budget=20, scale="xnor"),
     LateInteraction(phase1_budget=20),
@@ -47,9 +50,9 @@ RATED_METHODS = [SpeechPrune, FirstPhase, SecondPhase, LateInteraction, RandomSe
 
 
 def only_what_it_declares(method, inputs):
-    """The inputs as the caller makes them: the features that the method lists."""
+    """The inputs as the caller makes them: the features that the method needs."""
     return replace(
-        inputs, features={feature.name: inputs.features[feature.name] for feature in method.features}
+        inputs, features={feature.name: inputs.features[feature.name] for feature in method.needed_features}
     )
 
 
@@ -127,6 +130,8 @@ def test_the_papers_rates_keep_the_papers_tokens():
         ("pruning_rate", SpeechPrune, float("nan")),
         ("allocation", SpeechPrune, "ceil"),
         ("allocation", FirstPhase, None),
+        ("similarity", SpeechPrune, "max"),
+        ("frame_seconds", FirstPhase, 0),
         ("scale", SpeechPrune, "binary"),
         ("scale", SecondPhase, ""),
         ("segment_tokens", RandomSegments, 0),
@@ -139,7 +144,14 @@ def test_an_impossible_setting_is_refused_by_name(setting, method_class, value):
 
 @pytest.mark.parametrize(
     "method",
-    [FirstPhase(), SpeechPrune(), SpeechPrune(scale="xnor"), SecondPhase(), LateInteraction()],
+    [
+        FirstPhase(),
+        FirstPhase(similarity="best", standardise=True, frame_seconds=8),
+        SpeechPrune(),
+        SpeechPrune(scale="xnor"),
+        SecondPhase(),
+        LateInteraction(),
+    ],
     ids=repr,
 )
 def test_no_value_is_read_back_from_a_device(method):
@@ -154,6 +166,7 @@ def test_no_value_is_read_back_from_a_device(method):
     audio_embeds = torch.empty(num_tokens, 2_048, dtype=torch.bfloat16, device=device)
     queries = [torch.empty(9, 2_048, dtype=torch.bfloat16, device=device) for _ in questions]
     scores = token_scores(audio_embeds, queries)
+    best = best_scores(audio_embeds, queries, [range(9)] * 3)
     inputs = [
         PruningInputs(
             audio_embeds=audio_embeds,
@@ -163,6 +176,7 @@ def test_no_value_is_read_back_from_a_device(method):
             item_id=str(i),
             features={
                 "token_scores": scores[i],
+                "best_scores": best[i],
                 "word_matches": WordMatches(torch.empty(17, 9, device=device), block_tokens=62),
             },
         )

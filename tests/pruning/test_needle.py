@@ -23,7 +23,8 @@ import pytest
 import torch
 
 from speechprune.pruning import FirstLayerProjections, PruningInputs, SpeechPrune
-from speechprune.pruning.phase1 import first_phase, mean_query_directions, token_scores
+from speechprune.pruning.phase1 import first_phase
+from speechprune.pruning.similarity import mean_query_directions, token_scores
 from tests.helpers.frames import equal_frames
 
 NUM_TOKENS, FRAME_TOKENS, PHASE1_BUDGET = 90_000, 25, 750

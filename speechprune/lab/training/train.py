@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
-import json
 import multiprocessing
 import os
 import random
@@ -31,6 +29,7 @@ from speechprune.lab.training.packing import Packer
 from speechprune.lab.training.progress import StageProgress
 from speechprune.lab.training.recorded_contexts import RecordedContexts
 from speechprune.lab.training.word_table import NORM, make_word_table
+from speechprune.lab.training.work_folder import claim
 
 NUM_DEVELOPMENT_WINDOWS = 64  # for one figure on the screen; they are trained on as well
 STAGE_FILES = {  # of the work folder: their states
@@ -58,7 +57,7 @@ def train(config: TrainingConfig, set_up_process: Callable[[], None] | None = No
         The work folder holds a training of other settings.
     """
     work = Path(config.output.work_path)
-    _claim(work, config)
+    claim(work, config)
     start = _start(config)
     parts = render_corpus(work / "speech", config.corpus, config.model.num_mel_bins, config.run.seed)
     corpus = load_corpus(parts)
@@ -223,20 +222,3 @@ def save_checkpoint(model: Qwen2AudioForConditionalGeneration, processor: Any, f
     """Save bfloat16 weights with tokenizer and processor, as ``from_pretrained`` loads them."""
     model.to(torch.bfloat16).save_pretrained(folder)
     processor.save_pretrained(folder)
-
-
-def _claim(work: Path, config: TrainingConfig) -> None:
-    """Write the settings into the work folder, or refuse if other settings are there."""
-    work.mkdir(parents=True, exist_ok=True)
-    settings = {k: v for k, v in dataclasses.asdict(config).items() if k != "output"}
-    note = work / "training.json"
-    if note.exists():
-        previous = json.loads(note.read_text())
-        for section, values in settings.items():
-            for key, value in values.items():
-                if (other := previous.get(section, {}).get(key)) != value:
-                    raise ValueError(
-                        f"{work} holds a training with {section}.{key}={other!r}, "
-                        f"not {value!r}: choose another output.work_path, or remove that folder"
-                    )
-    note.write_text(json.dumps(settings, indent=2))

@@ -3,9 +3,16 @@
 import numpy as np
 import pytest
 import torch
-from transformers import AutoTokenizer, LlamaForCausalLM, WhisperForConditionalGeneration, WhisperProcessor
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    LlamaForCausalLM,
+    WhisperForConditionalGeneration,
+    WhisperProcessor,
+)
 
-from speechprune.lab.fetch.llama import write_llama
+from speechprune.lab.fetch.gguf_blocks import Q5_0, dequantize
+from speechprune.lab.fetch.gguf_model import write_gguf_model
 from speechprune.lab.fetch.whisper import write_whisper
 from tests.helpers.packaged_models import (
     BYTES,
@@ -14,6 +21,7 @@ from tests.helpers.packaged_models import (
     as_ctranslate2,
     as_gguf,
     tiny_llama,
+    tiny_qwen2,
     tiny_whisper,
     whisper_settings,
     whisper_tokenizer,
@@ -38,7 +46,7 @@ def whisper_folder(tmp_path_factory):
 def llama_folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("llama")
     (folder.parent / "model.gguf").write_bytes(as_gguf(tiny_llama()))
-    write_llama(folder, folder.parent / "model.gguf")
+    write_gguf_model(folder, folder.parent / "model.gguf")
     return folder
 
 
@@ -77,6 +85,42 @@ def test_a_llama_gives_the_same_logits(llama_folder):
     tokens = torch.randint(0, model.config.vocab_size, (1, 20), generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
         assert torch.equal(model.eval()(tokens).logits, tiny_llama()(tokens).logits)
+
+
+def test_a_qwen2_gives_the_same_logits_with_biases_and_an_output_layer_of_its_own(tmp_path):
+    (tmp_path / "model.gguf").write_bytes(as_gguf(tiny_qwen2()))
+    (tmp_path / "qwen2").mkdir()
+    write_gguf_model(tmp_path / "qwen2", tmp_path / "model.gguf")
+    model, info = AutoModelForCausalLM.from_pretrained(
+        tmp_path / "qwen2", dtype=torch.float32, output_loading_info=True
+    )
+    assert not any(info.values())
+    tokens = torch.randint(0, model.config.vocab_size, (1, 20), generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        assert torch.equal(model.eval()(tokens).logits, tiny_qwen2()(tokens).logits)
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path / "qwen2")
+    assert tokenizer.decode(tokenizer.encode("Größe 12")) == "Größe 12"
+
+
+def test_q5_0_is_read_as_ggml_reads_it():
+    """dequantize_row_q5_0 of ggml-quants.c, value by value."""
+    generator = np.random.default_rng(0)
+    blocks = []
+    for scale in (0.5, -0.125):
+        fifth, nibbles = generator.integers(0, 256, 4), generator.integers(0, 256, 16)
+        blocks.append(np.float16(scale).tobytes() + bytes(fifth.tolist()) + bytes(nibbles.tolist()))
+    expected = []
+    for block in blocks:
+        (d,), qh = np.frombuffer(block[:2], np.float16), int.from_bytes(block[2:6], "little")
+        halves = [[], []]
+        for j in range(16):
+            low = (block[6 + j] & 0x0F) | ((qh >> j) << 4) & 0x10
+            high = (block[6 + j] >> 4) | (qh >> (j + 12)) & 0x10
+            halves[0].append((low - 16) * float(d))
+            halves[1].append((high - 16) * float(d))
+        expected += halves[0] + halves[1]
+    values = dequantize(torch.tensor(list(b"".join(blocks)), dtype=torch.uint8), Q5_0)
+    assert values.tolist() == expected
 
 
 def test_its_tokenizer_splits_numbers_into_digits_and_keeps_the_chat_template(llama_folder):

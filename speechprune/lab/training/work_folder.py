@@ -1,0 +1,25 @@
+"""The work folder of a training: it belongs to one set of settings."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+
+def claim(work: Path, config: Any) -> None:
+    """Write the settings into the work folder, or refuse if other settings are there."""
+    work.mkdir(parents=True, exist_ok=True)
+    settings = json.loads(json.dumps({k: v for k, v in dataclasses.asdict(config).items() if k != "output"}))
+    note = work / "training.json"
+    if note.exists():
+        previous = json.loads(note.read_text())
+        for section, values in settings.items():
+            for key, value in values.items():
+                if (other := previous.get(section, {}).get(key)) != value:
+                    raise ValueError(
+                        f"{work} holds a training with {section}.{key}={other!r}, "
+                        f"not {value!r}: choose another output.work_path, or remove that folder"
+                    )
+    note.write_text(json.dumps(settings, indent=2))

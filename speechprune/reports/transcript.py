@@ -1,0 +1,63 @@
+"""The transcript of a recording, from the token ids and times in an index."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from speechprune import storage
+from speechprune.data.index_columns import STATE_COLUMNS
+from speechprune.data.index_files import WindowsDirectory, read_parts, stored_parts
+from speechprune.data.index_models import NotIndexed, open_index
+from speechprune.inference.states import load_times, load_token_ids
+from speechprune.models.loading import load_transcript_tokenizer
+from speechprune.models.options import ModelOptions
+from speechprune.reports.subtitles import TimedText
+
+UNFINISHED = "\ufffd"  # decoded from a part of a letter
+
+
+def read_transcript(index: str, recording: str) -> list[TimedText]:
+    """Read the words of an indexed recording, with their times; of several models' the first one's.
+
+    - ``recording``: its address, or the end of it.
+
+    Raises
+    ------
+    NotIndexed
+        No model of the index wrote transcripts, or none of this recording, or several addresses end so.
+    ModelError
+        The model, whose tokenizer is needed, is gone.
+    """
+    found: set[str] = set()
+    for folder in storage.folders_in(index):
+        stored = stored_parts(WindowsDirectory(folder).contents())
+        own = [recording] if recording in stored else [uri for uri in stored if uri.endswith(recording)]
+        found.update(own)
+        if len(own) != 1:
+            continue
+        rows = [row for row in read_parts(stored[own[0]], STATE_COLUMNS).to_pylist() if row["num_tokens"]]
+        if (token_ids := load_token_ids(rows)) is not None:
+            settings = storage.read_json(storage.join(folder, "run.json"))["config"]["model"]
+            options = ModelOptions(**settings)
+            open_index(index, options)  # refuses a model that has changed since
+            times = np.concatenate([load_times(row) for row in rows])
+            return timed_text(load_transcript_tokenizer(options), token_ids, times)
+    if len(found) > 1:
+        some = ", ".join(sorted(found)[:3])
+        raise NotIndexed(f"{len(found)} recordings of index {index} end in {recording}: {some}, ...")
+    if found:
+        raise NotIndexed(f"index {index} holds no transcript of {recording}: index it with a cascade")
+    raise NotIndexed(f"index {index} does not hold {recording} completely: index it, or give its address")
+
+
+def timed_text(tokenizer: Any, token_ids: np.ndarray, times: np.ndarray) -> list[TimedText]:
+    """Decode tokens one by one, those together that share a letter; the parts joined are the text."""
+    parts, first = [], 0
+    for last in range(1, len(token_ids) + 1):
+        text = tokenizer.decode(token_ids[first:last], clean_up_tokenization_spaces=False)
+        if UNFINISHED not in text or last == len(token_ids):
+            parts.append(TimedText(float(times[first, 0]), float(times[last - 1, 1]), text))
+            first = last
+    return parts
