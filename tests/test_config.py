@@ -29,6 +29,7 @@ SHIPPED = [
     "audio_flamingo_3",
     "demo",
     "diva_llama_3_8b",
+    "gemma_4_e2b",
     "qwen2_5_omni_7b",
     "qwen2_audio_7b",
     "qwen3_omni_30b_a3b",

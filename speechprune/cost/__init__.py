@@ -27,11 +27,13 @@ from speechprune.cost.formulas import (
     prefill_flops,
     texts_flops,
 )
+from speechprune.cost.gemma_shapes import ConformerShape, UnevenDecoderShape
 from speechprune.cost.shapes import DecoderShape, EncoderShape, ExpertsDecoderShape, ModelShape
 
 __all__ = [
     "BlockwiseEncoderShape",
     "ChunkedEncoderShape",
+    "ConformerShape",
     "Cost",
     "DecoderShape",
     "EncoderShape",
@@ -39,6 +41,7 @@ __all__ = [
     "ModelShape",
     "QueryingEncoderShape",
     "TranscriberShape",
+    "UnevenDecoderShape",
     "WhisperEncoderShape",
     "WhisperGatedMlpShape",
     "WhisperMlpShape",

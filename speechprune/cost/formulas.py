@@ -32,12 +32,12 @@ def paper_prefill_flops(shape: DecoderShape, num_tokens: int) -> int:
     position.
     """
     output_layer = shape.vocab_size * shape.hidden_size
-    return 2 * num_tokens * (shape.num_hidden_layers * shape.num_layer_weights + output_layer)
+    return 2 * num_tokens * (shape.num_weights + output_layer)
 
 
 def paper_weights_bytes(shape: DecoderShape) -> int:
     """Weights as LLM-Viewer counts them: the decoder layers' matrices, no embeddings, no output layer."""
-    return HALF_PRECISION_BYTES * shape.num_hidden_layers * shape.num_layer_weights_held
+    return HALF_PRECISION_BYTES * shape.num_weights_held
 
 
 def paper_kv_cache_bytes(shape: DecoderShape, num_tokens: int) -> int:
@@ -45,7 +45,7 @@ def paper_kv_cache_bytes(shape: DecoderShape, num_tokens: int) -> int:
 
     Column TM of Table I is this plus ``paper_weights_bytes``, in GB of 10⁹ bytes.
     """
-    return HALF_PRECISION_BYTES * 2 * num_tokens * shape.num_hidden_layers * shape.keys_size
+    return HALF_PRECISION_BYTES * 2 * num_tokens * shape.all_keys_size
 
 
 def paper_activation_bytes(shape: DecoderShape, num_tokens: int) -> int:
@@ -106,7 +106,7 @@ def prefill_flops(shape: DecoderShape, num_tokens: int, num_logit_positions: int
     num_logit_positions : int
         Positions whose logits are formed: the last alone here, all n in Hugging Face's own forward.
     """
-    layers = 2 * num_tokens * shape.num_hidden_layers * shape.num_layer_weights
+    layers = 2 * num_tokens * shape.num_weights
     attention = num_tokens * _attention_flops(shape, num_tokens)
     return layers + attention + _logits_flops(shape, num_logit_positions)
 
@@ -118,7 +118,7 @@ def decode_flops(shape: DecoderShape, num_prompt_tokens: int, num_generated_toke
     attends to the prompt and the i tokens generated so far.
     """
     num_steps = max(num_generated_tokens - 1, 0)
-    layers = 2 * num_steps * shape.num_hidden_layers * shape.num_layer_weights
+    layers = 2 * num_steps * shape.num_weights
     num_attended_keys = num_steps * num_prompt_tokens + num_steps * (num_steps + 1) // 2
     return layers + _attention_flops(shape, num_attended_keys) + _logits_flops(shape, num_steps)
 
@@ -130,14 +130,14 @@ def texts_flops(shape: DecoderShape, num_prompt_tokens: int, text_lengths: Seque
     its first token are the prefill's own.
     """
     fed = [length - 1 for length in text_lengths]
-    layers = 2 * sum(fed) * shape.num_hidden_layers * shape.num_layer_weights
+    layers = 2 * sum(fed) * shape.num_weights
     attention = _attention_flops(shape, sum(s * (num_prompt_tokens + s) for s in fed))
     return layers + attention + _logits_flops(shape, sum(fed))
 
 
 def _attention_flops(shape: DecoderShape, num_keys: int) -> int:
     """One query token's attention to a number of keys: scores and weighted values, 4LHd per key."""
-    return 4 * shape.num_hidden_layers * shape.queries_size * num_keys
+    return 4 * shape.all_queries_size * num_keys
 
 
 def _logits_flops(shape: DecoderShape, num_positions: int) -> int:

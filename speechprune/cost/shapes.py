@@ -16,7 +16,7 @@ class DecoderShape:
     """Sizes of the language model, under Hugging Face's names.
 
     A family whose decoder is not dense subclasses it and overrides ``num_layer_weights`` and
-    ``num_layer_weights_held``.
+    ``num_layer_weights_held``; one whose layers differ, the four sums over all layers.
     """
 
     # hidden_size, intermediate_size, num_hidden_layers: h, I and L
@@ -51,6 +51,26 @@ class DecoderShape:
     def num_layer_weights_held(self) -> int:
         """Matrix entries of one layer in memory: the same, unless only some experts compute."""
         return self.num_layer_weights
+
+    @property
+    def num_weights(self) -> int:
+        """Matrix entries of all layers that a token is multiplied by."""
+        return self.num_hidden_layers * self.num_layer_weights
+
+    @property
+    def num_weights_held(self) -> int:
+        """Matrix entries of all layers in memory."""
+        return self.num_hidden_layers * self.num_layer_weights_held
+
+    @property
+    def all_queries_size(self) -> int:
+        """Width of a token's queries over all layers, LHd."""
+        return self.num_hidden_layers * self.queries_size
+
+    @property
+    def all_keys_size(self) -> int:
+        """Width of a token's keys in the cache, over all layers, LGd."""
+        return self.num_hidden_layers * self.keys_size
 
 
 @dataclass(frozen=True, kw_only=True)

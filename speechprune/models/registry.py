@@ -8,6 +8,7 @@ from speechprune.models.audioflamingo3 import AudioFlamingo3
 from speechprune.models.base import SpeechModel
 from speechprune.models.cascade import Cascade
 from speechprune.models.diva import Diva
+from speechprune.models.gemma4 import Gemma4
 from speechprune.models.hub import ModelError
 from speechprune.models.qwen2_5_omni import Qwen25Omni
 from speechprune.models.qwen2_audio import Qwen2Audio
@@ -20,6 +21,7 @@ MODELS: dict[str, type[SpeechModel]] = {
     "audioflamingo3": AudioFlamingo3,
     "cascade": Cascade,
     "diva": Diva,
+    "gemma4": Gemma4,
     "qwen2_5_omni": Qwen25Omni,
     "qwen2_audio": Qwen2Audio,
     "qwen3_omni_moe": Qwen3Omni,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -47,21 +48,27 @@ class ModelSource:
             "prefill_batch_tokens": self.options.prefill_batch_tokens or (16_384 if is_gpu else 1),
         }
 
-    def load_weights(self, model_class: Any) -> Any:
+    def load_weights(self, model_class: Any, *, eager_parts: Sequence[str] = ()) -> Any:
         """Load a Hugging Face model, complete and in eval mode; or make one with seeded random weights.
+
+        ``eager_parts``: parts of its config, such as ``audio_config``, that have no fused attention.
 
         Raises
         ------
         ModelError
             Weights are missing, or not of the shape that config.json gives.
         """
+        attention: Any = self.options.attn_implementation
+        if eager_parts:
+            attention = dict.fromkeys(["", *self.config.sub_configs], attention)
+            attention |= dict.fromkeys(eager_parts, "eager")
         if self.options.random_weights:
-            return self._random_weights(model_class).eval().requires_grad_(False)
+            return self._random_weights(model_class, attention).eval().requires_grad_(False)
         model, report = model_class.from_pretrained(
             **self.location,
             config=self.config,
             dtype=self.dtype,
-            attn_implementation=self.options.attn_implementation,
+            attn_implementation=attention,
             device_map=self.options.device_map or {"": self.device},
             use_safetensors=True,  # a pickle may hold code
             ignore_mismatched_sizes=True,  # reported with the missing ones
@@ -97,8 +104,8 @@ class ModelSource:
                 "missing or not of the shape that its config.json says"
             )
 
-    def _random_weights(self, model_class: Any) -> Any:
-        self.config._attn_implementation = self.options.attn_implementation
+    def _random_weights(self, model_class: Any, attention: Any) -> Any:
+        self.config._attn_implementation = attention
         with torch.random.fork_rng(devices=["cuda"] if self.device == "cuda" else []):
             torch.manual_seed(0)
             before = torch.get_default_dtype()

@@ -18,6 +18,7 @@ from tests.helpers.own_forward import OwnForwardOracle, windows_of_30_seconds
 from tests.helpers.tiny_audioflamingo3 import AudioFlamingo3Oracle, save_tiny_audioflamingo3
 from tests.helpers.tiny_cascade import CascadeOracle, save_tiny_cascade
 from tests.helpers.tiny_diva import DivaOracle, save_tiny_diva
+from tests.helpers.tiny_gemma4 import Gemma4Oracle, save_tiny_gemma4
 from tests.helpers.tiny_models import byte_level_processor, save_tiny_model, spread_weights
 from tests.helpers.tiny_qwen2_5_omni import Qwen25OmniOracle, save_tiny_omni
 from tests.helpers.tiny_qwen3_omni import Qwen3OmniOracle, save_tiny_qwen3_omni
@@ -60,12 +61,15 @@ class Kit:
         For ``model.family``; None where ``MODELS`` has it.
     feature_flops
         FLOPs of a window's features, such as the product with the mel filters, which no account counts.
+    generates_from_ids
+        Whether its own generate takes token ids alone, no embeddings.
     """
 
     save: Callable[[Path], str]
     oracle: Callable[[Any], Oracle]
     family: str | None = None
     feature_flops: int = 0
+    generates_from_ids: bool = False
 
 
 class Qwen2AudioOracle(OwnForwardOracle):
@@ -173,6 +177,7 @@ KITS: dict[str, Kit] = {
     "audioflamingo3": Kit(save_tiny_audioflamingo3, AudioFlamingo3Oracle, feature_flops=LOG_MEL_FLOPS),
     "cascade": Kit(save_tiny_cascade, CascadeOracle, feature_flops=LOG_MEL_FLOPS),
     "diva": Kit(save_tiny_diva, DivaOracle, feature_flops=LOG_MEL_FLOPS),
+    "gemma4": Kit(save_tiny_gemma4, Gemma4Oracle, generates_from_ids=True),
     "qwen2_5_omni": Kit(save_tiny_omni, Qwen25OmniOracle, feature_flops=LOG_MEL_FLOPS),
     "qwen2_audio": Kit(
         lambda folder: save_tiny_model(folder, num_key_value_heads=2),

@@ -44,8 +44,9 @@ def plain_loop(model: SpeechModel, prompt: SplicedPrompt, texts: list[list[int]]
     found = []
     for ids in texts:
         embeds = torch.cat([prompt.embeds, model.embed_tokens(ids)])
-        text = model.language_model
-        states = text.decoder(inputs_embeds=embeds[None], use_cache=False).last_hidden_state[0]
+        text, whole = model.language_model, SplicedPrompt(embeds, [*prompt.token_ids, *ids])
+        inputs = model.prompt_inputs([whole], "right")
+        states = text.decoder(**inputs, use_cache=False).last_hidden_state[0]
         table = text.head(states).log_softmax(dim=-1)
         found += [table[len(prompt.token_ids) - 1 + place, id_] for place, id_ in enumerate(ids)]
     return torch.stack(found)
