@@ -14,7 +14,7 @@ from speechprune.inference.answer import answer_items
 from speechprune.inference.no_audio import answer_without_audio
 from speechprune.inference.prompts import LETTERS, PromptError
 from tests.helpers.asked import SMALL, answered, ask
-from tests.helpers.tiny_models import load_tiny_model
+from tests.helpers.tiny_models import load_countable, load_tiny_model
 
 TOLERANCE = 1e-4
 TEXTS, PER_TOKEN = AnsweringOptions(scoring="texts"), AnsweringOptions(scoring="texts_per_token")
@@ -123,8 +123,8 @@ def test_the_same_in_any_company(kit, folder, lm, asked):
 @pytest.mark.parametrize("calibrate", [False, True])
 def test_the_cost_is_what_torch_counts(kit, folder, sounds, calibrate):
     """Of choices of one length, which need no padding, with attention that torch counts."""
-    lm = load_tiny_model(folder, family=kit.family, attn_implementation="eager")
-    model, choices = lm.model, ("Monday", "Sunday", "Friday")
+    model, choices = load_countable(folder, family=kit.family), ("Monday", "Sunday", "Friday")
+    lm = SpeechLM(model)
     lengths = [len(model.tokenizer.encode(text, add_special_tokens=False)) for text in choices]
     (audio,) = lm.encode_many(sounds[1:2])
     options = replace(TEXTS, calibrate=calibrate)

@@ -10,7 +10,11 @@ from speechprune.config import ConfigError, config_from_arguments, parse_config
 from speechprune.sweep.config import SweepConfig
 
 CONFIGS = Path(__file__).parents[2] / "configs"
-SWEEPS = sorted(path for path in CONFIGS.glob("*.yaml") if "\ngrid:" in path.read_text())
+ON_SPEECH = CONFIGS / "evidence_on_speech.yaml"
+NOT_BUILT = [ON_SPEECH, CONFIGS / "evidence_on_text.yaml"]  # the second is no sweep
+SWEEPS = sorted(
+    path for path in CONFIGS.glob("*.yaml") if "\ngrid:" in path.read_text() and path not in NOT_BUILT
+)
 SECTIONS = {"input": {"manifest": "m.jsonl"}, "model": {"path": "m"}, "output": {"path": "out"}}
 
 
@@ -26,6 +30,14 @@ def test_shipped_sweeps_can_be_read(path, monkeypatch):
     for source in config.input.manifests.values():
         benchmark = config_from_arguments(BuildConfig, shlex.split(source))
         assert benchmark.items.fact_group == "held_out"
+
+
+def test_the_sweep_on_speech_can_be_read(tmp_path, monkeypatch):
+    (tmp_path / "whisper-base-smollm2-135m").mkdir()
+    monkeypatch.setenv("SPEECHPRUNE_MODELS", str(tmp_path))
+    config = config_from_arguments(SweepConfig, [str(ON_SPEECH)])
+    assert all(Path(manifest).is_file() for manifest in config.input.manifests.values())
+    assert config.reference in [{"method": "first_phase", "similarity": "mean"}]
 
 
 def test_the_paper_has_its_sweeps():
