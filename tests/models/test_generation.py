@@ -14,6 +14,7 @@ from speechprune.models.base import SpeechModel, SplicedPrompt
 from speechprune.models.compilation import compile_layers
 from speechprune.models.generation import GreedyDecoding, generate
 from tests.helpers.families import Kit
+from tests.helpers.family_fixtures import UNLIKE_DECODERS
 from tests.helpers.simulated_graph import forget_failures, simulate_gpu
 from tests.helpers.tiny_models import load_tiny_model, with_sliding_window
 
@@ -21,6 +22,11 @@ LENGTHS = [50, 31, 64, 3]
 MOST_TOKENS = 24
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
 GPUS = ["simulated", pytest.param("real", marks=needs_gpu)]
+
+
+@pytest.fixture(scope="module", params=UNLIKE_DECODERS)
+def kit_name(request) -> str:
+    return request.param
 
 
 @pytest.fixture(scope="module")

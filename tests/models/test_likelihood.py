@@ -10,6 +10,7 @@ from speechprune.cost import prefill_flops, texts_flops
 from speechprune.models import likelihood
 from speechprune.models.base import SpeechModel, SplicedPrompt
 from speechprune.models.likelihood import text_log_probabilities
+from tests.helpers.family_fixtures import UNLIKE_DECODERS
 from tests.helpers.tiny_models import load_countable, load_tiny_model, with_sliding_window
 
 TOLERANCE = 1e-4
@@ -20,6 +21,11 @@ SHAPES = st.lists(
     st.tuples(st.integers(1, 70), st.lists(st.integers(1, 9), min_size=1, max_size=5)), min_size=1, max_size=4
 )
 UNEVEN = [(50, [3, 1, 7, 2]), (31, [5, 5]), (3, [1, 12]), (64, [9])]
+
+
+@pytest.fixture(scope="module", params=UNLIKE_DECODERS)
+def kit_name(request) -> str:
+    return request.param
 
 
 @pytest.fixture(scope="module")
