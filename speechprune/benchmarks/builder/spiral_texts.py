@@ -8,12 +8,14 @@ from bisect import bisect_left
 from collections.abc import Sequence
 from itertools import accumulate
 from os import PathLike
+from pathlib import Path
 from typing import Any
 
 from speechprune.benchmarks.builder.script import Gender, Script, ScriptQuestion, Speaker, Turn
 from speechprune.benchmarks.spiral import spiral_row
 from speechprune.data import Row
 
+SPIRAL_ADDRESS = "https://github.com/linyueqian/SPIRAL_Dataset"
 # SPIRAL's sentence splitter cut after these, 200 times: "I was speaking with Dr." / "Smith, a researcher ..."
 _CUT_NAME = re.compile(r"\b(Dr|St)\.$")
 # voices' names end in the gender: .../839_M.wav
@@ -36,8 +38,10 @@ def read_spiral_scripts(path: str | PathLike[str]) -> list[tuple[str, Script]]:
     Raises
     ------
     ValueError
-        A record that can't be read: its line is named, and what is wrong.
+        The file is missing. Or a record can't be read: its line is named, and what is wrong.
     """
+    if not Path(path).is_file():
+        raise ValueError(f"{path} is missing; SPIRAL's is at {SPIRAL_ADDRESS}")
     scripts = []
     with open(path, encoding="utf-8") as lines:
         for number, line in enumerate(lines, start=1):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
@@ -28,28 +29,31 @@ def train_connector(config: ConnectorConfig) -> Recognition:
     The frames' labels come first, as they show at once where a token is; CTC, which is what a token's place
     and number depend on, takes over.
 
+    A stopped training goes on on another device, and without the two models: see ``load_start``.
+
     Raises
     ------
     ValueError
-        The work folder holds a training of other settings.
+        A file of texts is missing, or the work folder holds a training of other settings.
     """
     work = Path(config.output.work_path)
-    claim(work, config)
     training, held_out = load_scripts(config.speech.texts)
     start = load_start(config, training, work / "start")
+    speech, recipe = asdict(config.speech), asdict(config.recipe)
+    claim(work, {"speech": speech, "recipe": recipe, "run": {"seed": config.run.seed}})
     weights = MasterWeights(start.objective)
-    recipe, device = config.recipe, torch.device(config.run.device)
-    progress = StageProgress("connector", work / "connector.pt", recipe.num_steps)
+    device = torch.device(config.run.device)
+    progress = StageProgress("connector", work / "connector.pt", config.recipe.num_steps)
     progress.restore(start.objective, weights)
     windows = SpokenWindows(
         training, config.speech, start.extractor, start.tokenizer, start.class_of, config.run.seed
     )
-    for batch in batches(windows, progress.step, recipe.num_steps, recipe.windows_per_step):
+    for batch in batches(windows, progress.step, config.recipe.num_steps, config.recipe.windows_per_step):
         losses = start.objective.losses(batch.to(device))
-        frames_share = max(0.0, 1 - progress.step / (FRAMES_SHARE_ENDS * recipe.num_steps))
+        frames_share = max(0.0, 1 - progress.step / (FRAMES_SHARE_ENDS * config.recipe.num_steps))
         ctc_share = 1 - (1 - LEAST_CTC_SHARE) * frames_share
         loss = ctc_share * losses["ctc"] + frames_share * losses["frames"]
-        weights.step(loss, learning_rate(progress.step, recipe.num_steps, recipe.learning_rate))
+        weights.step(loss, learning_rate(progress.step, config.recipe.num_steps, config.recipe.learning_rate))
         progress.advance(start.objective, weights, losses)
     save(start, config)
     recognised = measure(start, held_out, config)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import multiprocessing
 import os
 import random
@@ -57,7 +58,7 @@ def train(config: TrainingConfig, set_up_process: Callable[[], None] | None = No
         The work folder holds a training of other settings.
     """
     work = Path(config.output.work_path)
-    claim(work, config)
+    claim(work, {name: value for name, value in dataclasses.asdict(config).items() if name != "output"})
     start = _start(config)
     parts = render_corpus(work / "speech", config.corpus, config.model.num_mel_bins, config.run.seed)
     corpus = load_corpus(parts)

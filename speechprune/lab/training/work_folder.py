@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from pathlib import Path
 from typing import Any
 
 
-def claim(work: Path, config: Any) -> None:
-    """Write the settings into the work folder, or refuse if other settings are there."""
+def claim(work: Path, settings: dict[str, dict[str, Any]]) -> None:
+    """Write the settings into the work folder, or refuse if other settings are there.
+
+    - ``settings``: by section and key, those that the trained weights depend on.
+
+    Raises
+    ------
+    ValueError
+        Names the first setting that differs.
+    """
     work.mkdir(parents=True, exist_ok=True)
-    settings = json.loads(json.dumps({k: v for k, v in dataclasses.asdict(config).items() if k != "output"}))
+    settings = json.loads(json.dumps(settings))  # tuples as lists, as the file has them
     note = work / "training.json"
     if note.exists():
         previous = json.loads(note.read_text())

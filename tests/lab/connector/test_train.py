@@ -3,7 +3,6 @@
 import dataclasses
 import json
 import math
-import shutil
 from itertools import groupby, product
 from pathlib import Path
 
@@ -137,12 +136,14 @@ def test_a_stopped_training_ends_at_the_same_weights(make_config, tmp_path, monk
 
     monkeypatch.setattr(StageProgress, "advance", advance_to_two)
     config = make_config(tmp_path / "stopped")
-    shutil.copytree(tmp_path / "whole/work/start", tmp_path / "stopped/work/start")
-    config = dataclasses.replace(config, start=StartOptions(whisper="not here", llm="nor here"))
     with pytest.raises(StopError):
         train.train_connector(config)
     monkeypatch.setattr(StageProgress, "advance", advance)
-    assert train.train_connector(config) == recognised
+    other = dataclasses.replace(config.recipe, free_layers=2)
+    with pytest.raises(ValueError, match=r"recipe\.free_layers=1, not 2"):
+        train.train_connector(dataclasses.replace(config, recipe=other))
+    elsewhere = dataclasses.replace(config, start=StartOptions(whisper="not here", llm="nor here"))
+    assert train.train_connector(elsewhere) == recognised
     whole, stopped = (
         load_file(tmp_path / name / "model/connector.safetensors") for name in ("whole", "stopped")
     )
@@ -151,3 +152,11 @@ def test_a_stopped_training_ends_at_the_same_weights(make_config, tmp_path, monk
     assert {name.split(".")[0] for name in whole} == {"encoder", "connector", "token_ids"}
     assert "encoder.layers.0.fc1.weight" not in whole
     assert json.loads((tmp_path / "whole/model/connector.json").read_text())["free_layers"] == 1
+
+
+def test_missing_texts_leave_no_work_folder(make_config, tmp_path):
+    config = make_config(tmp_path)
+    speech = dataclasses.replace(config.speech, texts=("nowhere.jsonl",))
+    with pytest.raises(ValueError, match=r"nowhere\.jsonl is missing; SPIRAL's is at https"):
+        train.train_connector(dataclasses.replace(config, speech=speech))
+    assert not (tmp_path / "work").exists()
