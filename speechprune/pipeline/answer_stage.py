@@ -221,7 +221,7 @@ def load_in_worker(model: ModelOptions, num_threads: int | None) -> SpeechModel:
         return load_model(model)
     # Ray loads the model in one thread and works in another. A thread that runs a parallel operation starts
     # OpenMP threads of its own, which never end: with more of them than cores, all sleep instead of waiting
-    # awake for the next operation, and every operation takes a fifth longer. So loading stays in its thread.
+    # awake for the next operation, and every operation takes longer. So loading stays in its thread.
     torch.set_num_threads(1)
     loaded = load_model(model)
     torch.set_num_threads(num_threads)

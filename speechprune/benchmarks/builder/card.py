@@ -27,7 +27,7 @@ class QualityOptions:
     asr_model
         Speech recogniser by hub id or folder (``openai/whisper-large-v3``) for the word error rate.
     dnsmos
-        Whether to let DNSMOS rate the sound, which takes about 0.2 CPU seconds per second.
+        Whether to let DNSMOS rate the sound.
     limit
         Number of recordings for the word error rate and for DNSMOS.
     model
