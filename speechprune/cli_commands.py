@@ -30,6 +30,7 @@ EXTRAS = {
     "piper": "voices",
     "librosa": "quality",
     "speechmos": "quality",
+    "faiss": "search",
     "moto": "lab",
     "sklearn": "lab",
     "threadpoolctl": "lab",

@@ -225,5 +225,5 @@ def test_extras_are_those_of_the_project():
 
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
     for module, extra in EXTRAS.items():
-        distribution = {"sklearn": "scikit-learn"}.get(module, module.replace("_", "-"))
+        distribution = {"sklearn": "scikit-learn", "faiss": "faiss-cpu"}.get(module, module.replace("_", "-"))
         assert any(re.match(rf"{distribution}\b", requirement) for requirement in extras[extra]), module

@@ -43,6 +43,9 @@ class IndexOptions:
     shard_minutes
         Part of a recording that is decoded, encoded and stored as one, rounded to whole windows of the model:
         a long recording occupies as many workers as it has parts.
+    search_codes
+        Whether the audio tokens are coded for approximate search too, in about 3 MB an hour of 25 tokens a
+        second: searches then read these and the best candidates' states, not all states.
     compact
         Whether small files are joined at the end of a run.
     lease_minutes
@@ -52,6 +55,7 @@ class IndexOptions:
     path: str
     states: StatesDType = "float16"
     shard_minutes: float = 5.0
+    search_codes: bool = False
     compact: bool = False
     lease_minutes: float = 5.0
 

@@ -12,14 +12,18 @@ import pyarrow as pa
 from loguru import logger
 
 from speechprune import storage
+from speechprune.config import ConfigError
+from speechprune.cost import ModelShape
 from speechprune.data.index_columns import INDEX_FORMAT
 from speechprune.data.index_files import Contents, WindowsDirectory
 from speechprune.data.index_models import index_dir
+from speechprune.data.search_codes import SearchCodes
 from speechprune.index.compaction import compact
 from speechprune.index.config import IndexConfig
 from speechprune.index.encode_stage import EncodeStage
 from speechprune.index.listing import Recording, list_archive
 from speechprune.index.plan import Plan, make_plan, missing_shards
+from speechprune.index.search_codes import update_search_codes
 from speechprune.index.standing_questions import ask_standing_questions, read_questions
 from speechprune.index.summary import summarise_index
 from speechprune.index.write_windows import write_windows
@@ -39,6 +43,8 @@ def run_index(config: IndexConfig) -> dict[str, Any]:
     Raises what ``run_batch_qa`` raises, and a ValueError where another run holds the index.
     """
     shape = check_model(config.model)
+    if config.index.search_codes:
+        _check_search_codes(shape)
     questions = [] if config.questions.path is None else read_questions(config.questions.path)
     archive = list_archive(config.archive.path, config.archive.audio_roots)
     directory = WindowsDirectory(index_dir(config.index.path, config.model))
@@ -74,6 +80,9 @@ def run_index(config: IndexConfig) -> dict[str, Any]:
         failures = [part for report in reports for part in report["failed_parts"]]
         summary = summarise_index(directory, plan, num_copied, complete, failures, progress.throughput())
         lease.check()
+        if config.index.search_codes:
+            summary["search_codes"] = update_search_codes(config, SearchCodes(directory.path), contents)
+            lease.check()
         storage.write_json(storage.join(directory.path, "summary.json"), summary)
         if questions:
             asked = ask_standing_questions(config, shape, questions, complete, contents)
@@ -81,6 +90,17 @@ def run_index(config: IndexConfig) -> dict[str, Any]:
             lease.check()
             storage.write_json(storage.join(directory.path, "summary.json"), summary)
     return summary
+
+
+def _check_search_codes(shape: ModelShape) -> None:
+    """Refuse ``index.search_codes`` where it can't be had, before anything is encoded."""
+    import faiss  # noqa: F401  an extra, which is named where it is missing
+
+    if shape.encoder.states_size == 1:
+        raise ConfigError(
+            "index.search_codes is true, but the states of this model are token ids, which a search reads in "
+            "less time than codes: set it to false"
+        )
 
 
 def _settings(config: IndexConfig) -> dict[str, Any]:

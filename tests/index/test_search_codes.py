@@ -1,0 +1,184 @@
+"""The search index: what is new is coded once, what is gone is removed, and a kill leaves the earlier one."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import yaml
+
+from speechprune.data.index_columns import WINDOWS_SCHEMA
+from speechprune.data.index_files import WindowsDirectory
+from speechprune.data.search_codes import SearchCodes, read_codes
+from speechprune.index.config import ArchiveOptions, IndexConfig, IndexOptions
+from speechprune.index.search_codes import update_search_codes
+from speechprune.models.options import ModelOptions
+from speechprune.pipeline.options import RayOptions
+from tests.helpers.archive import NIGHT
+from tests.helpers.harness import launch, write_sound
+
+pytest.importorskip("faiss")
+
+SEARCH = NIGHT.parent / "search_archive.py"
+CONFIG = IndexConfig(
+    archive=ArchiveOptions(path="sounds"),
+    model=ModelOptions(path="model"),
+    index=IndexOptions(path="index"),
+    ray=RayOptions(executor="local"),
+)
+WIDTH = 12
+
+
+@pytest.fixture(autouse=True)
+def _short_codes(monkeypatch):
+    monkeypatch.setattr("speechprune.data.token_codec.CODE_BYTES", 4)  # learned in less time
+
+
+def windows_of(recording: str, version: str, num_shards: int = 1, num_tokens: int = 300) -> pa.Table:
+    """Random states: one window a shard."""
+    rng = np.random.default_rng(sum(map(ord, recording + version)))
+    rows = [
+        {
+            "recording": recording,
+            "version": version,
+            "shard": shard,
+            "num_shards": num_shards,
+            "window": shard,
+            "num_tokens": num_tokens,
+            "states": rng.normal(size=(num_tokens, WIDTH)).astype("<f2").tobytes(),
+            "dtype": "float16",
+            "width": WIDTH,
+            "norms": rng.uniform(1, 2, num_tokens).tolist(),
+            "token_times": b"",
+        }
+        for shard in range(num_shards)
+    ]
+    return pa.Table.from_pylist(rows, WINDOWS_SCHEMA)
+
+
+@pytest.fixture
+def directory(tmp_path) -> WindowsDirectory:
+    directory = WindowsDirectory(str(tmp_path / "model-1"))
+    for name, num_shards in (("a", 1), ("b", 2), ("c", 1), ("d", 1)):
+        directory.write(windows_of(name, "1", num_shards))
+    return directory
+
+
+def update(directory: WindowsDirectory):
+    codes = SearchCodes(directory.path)
+    return codes, update_search_codes(CONFIG, codes, directory.contents())
+
+
+def coded(codes: SearchCodes) -> dict:
+    shards, values = read_codes(codes.files(codes.learned().codec))
+    assert len(set(shards)) == len(shards)
+    return dict(zip(shards, values, strict=True))
+
+
+def test_a_run_codes_what_is_new_and_removes_what_is_gone(directory):
+    codes, counts = update(directory)
+    assert (counts["num_coded"], counts["num_shards"]) == (5, 5)
+    before = coded(codes)
+    assert set(before) == {("a", "1", 0), ("b", "1", 0), ("b", "1", 1), ("c", "1", 0), ("d", "1", 0)}
+    directory.write(windows_of("a", "2"))  # changed
+    directory.write(windows_of("e", "1"))  # new
+    directory.settle({"a": "2", "b": "1", "d": "1", "e": "1"})  # c is gone
+    codes, counts = update(directory)
+    assert counts["num_coded"] == 2
+    after = coded(codes)
+    assert set(after) == {("a", "2", 0), ("b", "1", 0), ("b", "1", 1), ("d", "1", 0), ("e", "1", 0)}
+    kept = before.keys() & after.keys()
+    assert {shard: before[shard] for shard in kept} == {shard: after[shard] for shard in kept}
+    files = codes.files(codes.learned().codec)
+    assert update(directory)[1]["num_coded"] == 0
+    assert codes.files(codes.learned().codec) == files
+
+
+@pytest.mark.parametrize("num_written", [0, 1, 2])
+def test_a_killed_run_leaves_no_search_index_and_is_continued(directory, monkeypatch, num_written):
+    monkeypatch.setattr("speechprune.index.search_codes.SHARDS_PER_FILE", 2)
+    write, written = SearchCodes.write, []
+
+    def killed(codes, codec, rows):
+        if len(written) == num_written:
+            raise KeyboardInterrupt
+        written.append(rows)
+        write(codes, codec, rows)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(SearchCodes, "write", killed)
+        with pytest.raises(KeyboardInterrupt):
+            update(directory)
+    assert SearchCodes(directory.path).learned() is None
+    codes, counts = update(directory)
+    assert counts["num_coded"] == 5 - 2 * num_written
+    assert len(coded(codes)) == 5
+
+
+def test_a_grown_archive_gets_a_new_codec(directory):
+    codes, _ = update(directory)
+    earlier = codes.learned().codec
+    for number in range(15):
+        directory.write(windows_of(f"more-{number}", "1"))
+    codes, counts = update(directory)
+    assert counts["num_coded"] == counts["num_shards"] == 20
+    assert codes.learned().codec.name != earlier.name
+    assert codes.files(earlier) == []
+
+
+def test_damaged_files_are_made_again(directory):
+    codes, _ = update(directory)
+    expected = coded(codes)
+    [file] = codes.files(codes.learned().codec)
+    Path(file).write_bytes(Path(file).read_bytes()[:-100])
+    assert read_codes([file]) == ([], [])
+    assert update(directory)[1]["num_coded"] == 5
+    assert coded(codes) == expected
+    codec = Path(codes.path, "codec.parquet")
+    codec.write_bytes(codec.read_bytes()[:-100])
+    assert codes.learned() is None
+    assert update(directory)[1]["num_coded"] == 0  # the same windows give the same codec
+    assert coded(codes) == expected
+
+
+def test_an_archive_with_few_tokens_has_none(tmp_path):
+    directory = WindowsDirectory(str(tmp_path / "model-1"))
+    assert update(directory)[1] is None
+    directory.write(windows_of("a", "1", num_tokens=200))
+    assert update(directory)[1] is None
+
+
+def test_a_search_uses_the_codes_unless_exact_is_asked_for(archive, speech):
+    for i, seconds in enumerate((3.0, 40.0, 61.0)):
+        write_sound(archive.sounds / f"{i}.wav", speech(seconds, start=9.0 * i))
+    assert launch(archive.config, job=NIGHT).code == 0
+    config = archive.folder / "search.yaml"
+    values = {
+        "search": {"index": archive.index, "num_answered": 0},
+        "model": {"path": archive.model, "dtype": "float32", "device": "cpu"},
+        "ray": {"executor": "local"},
+    }
+    config.write_text(yaml.safe_dump(values))
+
+    def search(name: str, *settings: str) -> tuple[str, list[dict]]:
+        run = archive.folder / name
+        assert launch("Which day?", str(config), f"output.path={run}", *settings, job=SEARCH).code == 0
+        kind = json.loads((run / "summary.json").read_text())["search"]
+        return kind, pq.read_table(run / "hits.parquet").to_pylist()
+
+    kind, without = search("without")
+    assert kind == "exact"
+    assert launch(archive.config, "index.search_codes=true", job=NIGHT).code == 0
+    assert archive.summary(archive.index)["search_codes"]["num_coded"] == 6
+    assert search("exact", "search.exact=true") == ("exact", without)
+    kind, hits = search("approximate")
+    assert kind == "approximate"
+    assert {hit["recording"] for hit in hits} == {hit["recording"] for hit in without}
+    assert all(0 <= hit["start"] < hit["end"] and hit["score"] > 0 for hit in hits)
+    write_sound(archive.sounds / "new.wav", speech(20.0, start=50.0))  # indexed, but without codes
+    (archive.sounds / "0.wav").unlink()
+    assert launch(archive.config, job=NIGHT).code == 0
+    _, hits = search("partly")
+    assert {Path(hit["recording"]).name for hit in hits} == {"1.wav", "2.wav", "new.wav"}
