@@ -39,7 +39,7 @@ def show_search(result: SearchResult) -> None:
     console.print(_hits_table(result.hits) if values["num_questions"] == 1 else _recall_table(values))
     seconds = values["seconds_search_per_question"]
     searched = f"{values['num_recordings']:,} recordings searched in {seconds:.3g} s a question"
-    console.print(Text(f"{searched}; hits: {result.path}/hits.parquet"))
+    console.print(Text(f"{searched} ({values['search']}); hits: {result.path}/hits.parquet"))
 
 
 def _print_facts(title: str, facts: Iterable[tuple[str, str]]) -> None:

@@ -30,6 +30,11 @@ class SearchOptions:
         Number of best recordings that the model then answers about, with pruning.
     questions_per_pass
         Number of questions that share one read of the index.
+    exact
+        Whether all states are read even where the index has a search index (``index.search_codes``).
+    num_candidates
+        Number of recordings, per question, whose states are read where there is one; at least
+        ``num_listed``.
     transcripts
         ``transcripts.jsonl`` of a built benchmark, to compare with a search for words in the transcripts;
         None for no comparison.
@@ -41,10 +46,12 @@ class SearchOptions:
     num_listed: int = 20
     num_answered: int = 3
     questions_per_pass: int = 64
+    exact: bool = False
+    num_candidates: int = 64
     transcripts: str | None = None
 
     def __post_init__(self) -> None:
-        for name in ("num_listed", "questions_per_pass"):
+        for name in ("num_listed", "questions_per_pass", "num_candidates"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}: give at least 1")
         if not 0 <= self.num_answered <= self.num_listed:

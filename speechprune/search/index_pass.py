@@ -10,6 +10,7 @@ import functools
 import operator
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 from speechprune.data.index_columns import STATE_COLUMNS
 from speechprune.data.index_files import Part, read_parts
@@ -22,12 +23,15 @@ from speechprune.search.words import QueryWords
 RECORDINGS_PER_BLOCK = 8
 
 
+Key = TypeVar("Key")  # of a recording or of a shard of one
+
+
 @dataclass(frozen=True)
-class ScannedBlock:
+class ScannedBlock(Generic[Key]):
     """What a scan leaves of some recordings by address, and a sentence for each that can't be read."""
 
-    scans: dict[str, Scan]
-    unreadable: dict[str, str]
+    scans: dict[Key, Scan]
+    unreadable: dict[Key, str]
 
 
 def search_pass(
@@ -61,10 +65,12 @@ def search_pass(
     return scores, unreadable
 
 
-def scan_block(block: Mapping[str, Sequence[Part]], words: QueryWords, token_rate: float) -> ScannedBlock:
+def scan_block(
+    block: Mapping[Key, Sequence[Part]], words: QueryWords, token_rate: float
+) -> ScannedBlock[Key]:
     """Scan the recordings of a block, a shard in memory at a time."""
-    scans: dict[str, Scan] = {}
-    unreadable: dict[str, str] = {}
+    scans: dict[Key, Scan] = {}
+    unreadable: dict[Key, str] = {}
     for uri, parts in block.items():
         windows = (window for part in parts for window in read_parts([part], STATE_COLUMNS).to_pylist())
         try:
@@ -76,13 +82,13 @@ def scan_block(block: Mapping[str, Sequence[Part]], words: QueryWords, token_rat
     return ScannedBlock(scans, unreadable)
 
 
-def statistics_of(scanned: ScannedBlock) -> tuple[dict[str, WordStatistics], dict[str, str]]:
+def statistics_of(scanned: ScannedBlock[str]) -> tuple[dict[str, WordStatistics], dict[str, str]]:
     """What of a block is needed to measure it against the archive: statistics, and what can't be read."""
     return {uri: WordStatistics.of(one.maxima) for uri, one in scanned.scans.items()}, scanned.unreadable
 
 
 def score_block(
-    scanned: ScannedBlock, words: QueryWords, statistics: WordStatistics
+    scanned: ScannedBlock[str], words: QueryWords, statistics: WordStatistics
 ) -> dict[str, list[Score]]:
     """Score the recordings of a block for every question."""
     return {

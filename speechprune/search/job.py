@@ -19,6 +19,7 @@ from speechprune.data.index_files import Part, WindowsDirectory, stored_parts
 from speechprune.data.index_models import open_index
 from speechprune.data.manifest import make_manifest, read_manifest
 from speechprune.data.parquet_files import as_parquet
+from speechprune.data.search_codes import SearchCodes
 from speechprune.data.sources import InputOptions
 from speechprune.inference.point import Point
 from speechprune.inference.prompts import MAX_CHOICES
@@ -32,10 +33,11 @@ from speechprune.pipeline.progress import Progress
 from speechprune.pipeline.run_store import RunStore
 from speechprune.pipeline.settings import answer_settings
 from speechprune.pipeline.stages import make_tasks
+from speechprune.search.approximate import SearchIndex, approximate_pass
 from speechprune.search.config import SearchConfig
 from speechprune.search.index_pass import search_pass
 from speechprune.search.recall import bag_of_words_scores, found_by, ranks_of, read_transcripts
-from speechprune.search.scan import Score
+from speechprune.search.scan import NOT_SCORED, Score
 from speechprune.search.summary import SearchResult, search_summary
 from speechprune.search.words import QueryWords, encode_query_words
 
@@ -51,6 +53,7 @@ class Ranking:
     # seconds, num_bytes: what the search took and read, over all of its passes
     seconds: float
     num_bytes: int
+    is_exact: bool  # whether all states were read: else what is no candidate has ``NOT_SCORED``
 
     def matrix(self, name: str) -> np.ndarray:
         """One kind of score, ``(questions, recordings)``."""
@@ -81,11 +84,19 @@ def run_search(config: SearchConfig, asked: tuple[str, list[str] | None] | None 
         logger.info("{:,} questions to {:,} recordings", len(questions), len(stored))
         warn_of_unknown_words(config.model, questions)
         executor = make_executor(config.ray, config.model)
-        ranking = _rank(executor, config, directory, stored, questions)
+        codes = None if config.search.exact else SearchIndex.open(SearchCodes(directory.path), contents)
+        ranking = _rank(executor, config, directory, stored, codes, questions)
         hits = _hits(config, ranking, questions, versions)
         _answer(executor, config, store, hits, questions, stored)
         hits = _with_answers(hits, store)
-        summary = search_summary(hits, questions, len(stored), ranking.seconds, ranking.num_bytes)
+        summary = search_summary(
+            hits,
+            questions,
+            len(stored),
+            ranking.seconds,
+            ranking.num_bytes,
+            is_exact=ranking.is_exact,
+        )
         if (found := _found(config, ranking, questions, transcripts)) is not None:
             summary["found"] = found
         storage.write_bytes(storage.join(store.path, "hits.parquet"), as_parquet(hits))
@@ -114,6 +125,7 @@ def _rank(
     config: SearchConfig,
     directory: WindowsDirectory,
     stored: Mapping[str, Sequence[Part]],
+    codes: SearchIndex | None,
     questions: pa.Table,
 ) -> Ranking:
     """Score every recording for every question, in as many passes over the index as the config says."""
@@ -125,9 +137,18 @@ def _rank(
     reading = executor.submit(_words_of_passes, executor.model, passes, config.answering, with_model=True)
     words, token_rate = executor.get(reading)
     start_seconds = time.perf_counter()
+    index_bytes = sum(directory.sizes().values())
+    num_bytes = 0
     scores: dict[str, list[Score]] = {uri: [] for uri in stored}
     for number, some in enumerate(words, start=1):
-        found, unreadable = search_pass(executor, stored, some, token_rate)
+        if codes is None:
+            found, unreadable = search_pass(executor, stored, some, token_rate)
+            num_bytes += index_bytes
+        else:
+            num_candidates = max(config.search.num_candidates, config.search.num_listed)
+            found, unreadable, num_read = approximate_pass(executor, codes, some, token_rate, num_candidates)
+            # of the shards that were read as many as they have on average
+            num_bytes += codes.num_bytes + index_bytes * num_read // len(codes.parts)
         for uri, sentence in unreadable.items():
             logger.warning("{} is left out: its windows can't be read ({}); index it again", uri, sentence)
         scores = {uri: [*scores[uri], *found[uri]] for uri in scores if uri in found}
@@ -137,8 +158,7 @@ def _rank(
             f"search.index {config.search.index}: none of its windows can be read: index the archive"
         )
     seconds = time.perf_counter() - start_seconds
-    num_bytes = len(words) * sum(directory.sizes().values())
-    return Ranking(list(scores), list(scores.values()), seconds, num_bytes)
+    return Ranking(list(scores), list(scores.values()), seconds, num_bytes, is_exact=codes is None)
 
 
 def _words_of_passes(
@@ -159,7 +179,8 @@ def _hits(
     scores = ranking.matrix("late_interaction")
     for number, question in enumerate(questions.to_pylist()):
         best = np.argsort(-scores[number], kind="stable")[: config.search.num_listed]
-        for rank, place in enumerate(best.tolist(), start=1):
+        scored = best[scores[number][best] > NOT_SCORED.late_interaction]
+        for rank, place in enumerate(scored.tolist(), start=1):
             uri, one = ranking.recordings[place], ranking.scores[place][number]
             key = repr((question["question"], question["choices"], uri, versions[uri]))
             if question["answer"] is not None:  # what decides whether the prediction is correct
@@ -238,7 +259,9 @@ def _found(
     if not asked:
         return None
     numbers, gold = (np.array(part) for part in zip(*asked, strict=True))
-    scores = {name: ranking.matrix(name)[numbers] for name in ("late_interaction", "similarity")}
+    # of candidates alone phase 1's similarity would be that of recordings that late interaction found
+    names = ("late_interaction", "similarity") if ranking.is_exact else ("late_interaction",)
+    scores = {name: ranking.matrix(name)[numbers] for name in names}
     if transcripts:
         queries = [_query(config, row) for row in questions.to_pylist()]
         scores["words_of_transcripts"] = bag_of_words_scores(

@@ -100,6 +100,9 @@ class Score:
     end: float
 
 
+NOT_SCORED = Score(-np.inf, -np.inf, np.nan, np.nan)  # below all scores
+
+
 def score(scan: Scan, words: np.ndarray, statistics: WordStatistics) -> Score:
     """Score one recording for one question.
 

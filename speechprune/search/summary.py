@@ -20,7 +20,13 @@ class SearchResult:
 
 
 def search_summary(
-    hits: pa.Table, questions: pa.Table, num_recordings: int, seconds: float, num_bytes: int
+    hits: pa.Table,
+    questions: pa.Table,
+    num_recordings: int,
+    seconds: float,
+    num_bytes: int,
+    *,
+    is_exact: bool,
 ) -> dict[str, Any]:
     """Counts, seconds and accuracy, as plain numbers.
 
@@ -31,6 +37,7 @@ def search_summary(
     return {
         "num_questions": len(questions),
         "num_recordings": num_recordings,
+        "search": "exact" if is_exact else "approximate",
         "seconds_search": seconds,
         "seconds_search_per_question": seconds / max(1, len(questions)),
         "index_bytes_read": num_bytes,

@@ -73,16 +73,18 @@ def hits(num_questions: int) -> pa.Table:
 
 def test_the_hits_of_one_question_are_listed(capsys):
     found = hits(1)
-    show_search(SearchResult(found, search_summary(found, found, 7, 0.5, 100), f"runs/{MARKUP}"))
+    show_search(
+        SearchResult(found, search_summary(found, found, 7, 0.5, 100, is_exact=True), f"runs/{MARKUP}")
+    )
     shown = capsys.readouterr().out
     for text in (f"who {MARKUP}?", "meeting [x].wav", f"Anna {MARKUP} (75%)", "31 to 33 s"):
         assert text in shown
-    assert f"7 recordings searched in 0.5 s a question; hits: runs/{MARKUP}/hits.parquet" in shown
+    assert f"7 recordings searched in 0.5 s a question (exact); hits: runs/{MARKUP}/hits.parquet" in shown
 
 
 def test_of_many_questions_the_recall_of_each_method_is_shown(capsys):
     found = hits(2)
-    values = search_summary(found, found, 7, 1.0, 100)
+    values = search_summary(found, found, 7, 1.0, 100, is_exact=False)
     values["found"] = {"late_interaction": {"recall_at_1": 0.5, "recall_at_10": 1.0}}
     show_search(SearchResult(found, values, "runs/x"))
     shown = " ".join(capsys.readouterr().out.split())
