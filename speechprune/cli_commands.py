@@ -52,6 +52,8 @@ class Job:
     report: str
     on_interrupt: str  # what a run that is stopped by Ctrl-C leaves behind
     default_config: str | None = None  # config file where none is named; None if one must be
+    # import path of the function that takes what ``work`` takes and returns the plan of it (``DryRun``)
+    dry_run: str | None = None
     # whether words that are no settings are a question and its choices, the second argument of ``work``
     takes_question: bool = False
 
@@ -84,6 +86,7 @@ COMMANDS: dict[str, Command] = {
         "Without a config it runs the demo. The same command continues a run that was stopped.",
         config_class="speechprune.pipeline.config:BatchQAConfig",
         work="speechprune.pipeline.batch_qa:run_batch_qa",
+        dry_run="speechprune.pipeline.batch_qa:dry_run_batch_qa",
         report="speechprune.cli_commands:report_answers",
         default_config="package://configs/demo.yaml",
         on_interrupt="what is answered stays, the same command continues",

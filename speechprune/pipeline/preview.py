@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -66,7 +66,7 @@ def estimate_hours(spans: pa.Table) -> str:
     rows = spans.to_pylist()
     sample = rows if len(rows) <= NUM_HEADERS else random.Random(0).sample(rows, NUM_HEADERS)
     with ThreadPoolExecutor(NUM_READERS) as pool:
-        lengths = [seconds for seconds in pool.map(_slice_seconds, sample) if seconds is not None]
+        lengths = [seconds for seconds in pool.map(slice_seconds, sample) if seconds is not None]
     if not lengths:
         return f"{len(rows):,} recordings of unknown length"
     hours = sum(lengths) / len(lengths) * len(rows) / 3600
@@ -81,7 +81,8 @@ def measure_lengths(uris: Sequence[str]) -> list[float | None]:
         return list(pool.map(recording_seconds, uris))
 
 
-def _slice_seconds(row: dict[str, float | str | None]) -> float | None:
+def slice_seconds(row: dict[str, Any]) -> float | None:
+    """Seconds of the part of a recording from ``start`` to ``end``; None where its header states none."""
     whole = header_seconds(str(row["audio"]))
     if whole is None:
         return None

@@ -25,12 +25,12 @@ Values = dict[str, Any]
 
 def show_run(summary: Summary) -> None:
     """Print how many items were answered, how well, and what it cost."""
-    _print_facts("run finished", _run_facts(summary.values))
+    print_facts("run finished", _run_facts(summary.values))
 
 
 def show_index(summary: Values) -> None:
     """Print what changed in the archive and what the index costs."""
-    _print_facts("index up to date", _index_facts(summary))
+    print_facts("index up to date", _index_facts(summary))
 
 
 def show_search(result: SearchResult) -> None:
@@ -42,8 +42,9 @@ def show_search(result: SearchResult) -> None:
     console.print(Text(f"{searched}; hits: {result.path}/hits.parquet"))
 
 
-def _print_facts(title: str, facts: Iterable[tuple[str, str]]) -> None:
-    table = Table(show_header=False, title=title, title_justify="left")
+def print_facts(title: str, facts: Iterable[tuple[str, str]]) -> None:
+    """Print a table of names and texts."""
+    table = Table(show_header=False, title=Text(printable(title)), title_justify="left")
     table.add_column(style="dim")
     table.add_column()
     for name, text in facts:
