@@ -89,7 +89,7 @@ def run_job(job: Job, arguments: Sequence[str]) -> int:
         return 0
     question, settings = job.split_question(arguments)
     flags = {PRINT_CONFIG} if job.dry_run is None else {PRINT_CONFIG, DRY_RUN}
-    is_dry_run = DRY_RUN in flags & set(settings)
+    dry_run = job.dry_run if DRY_RUN in settings else None
     settings = [setting for setting in settings if setting not in flags]
     config = config_from_arguments(config_class, settings, job.default_config)
     if PRINT_CONFIG in arguments:
@@ -97,7 +97,7 @@ def run_job(job: Job, arguments: Sequence[str]) -> int:
         return 0
     try:
         with divert_framework_output() as log:
-            work = load(job.dry_run if is_dry_run else job.work)
+            work = load(dry_run or job.work)
             result = work(config, question) if job.takes_question else work(config)
     except StartError as error:
         logger.error("{} (Ray's own output: {})", error, log)
@@ -105,7 +105,7 @@ def run_job(job: Job, arguments: Sequence[str]) -> int:
     except CodeError as error:
         logger.bind(is_traceback=True).error("{}", error)
         return 1
-    exit_code: int = load(SHOW_DRY_RUN)(result) if is_dry_run else load(job.report)(config, result)
+    exit_code: int = load(SHOW_DRY_RUN)(result) if dry_run else load(job.report)(config, result)
     return exit_code
 
 

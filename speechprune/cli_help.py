@@ -18,7 +18,7 @@ from speechprune.docstrings import parameter_docs
 
 MAX_WIDTH = 110
 DRY_RUN_HELP = (
-    "--dry-run prints what there is to do, what it takes and what would refuse, and starts nothing."
+    "--dry-run prints what there is to do, what it takes, and what would refuse; it starts nothing."
 )
 _TYPE_NAMES = {str: "text", int: "whole number", float: "number", bool: "true or false", Any: "any value"}
 

@@ -39,14 +39,14 @@ def run_index(config: IndexConfig) -> dict[str, Any]:
     Raises what ``run_batch_qa`` raises, and a ValueError where another run holds the index.
     """
     shape = check_model(config.model)
-    questions = [] if config.questions.path is None else read_questions(config.questions.path)
+    questions = read_questions(config.questions.path)
     archive = list_archive(config.archive.path, config.archive.audio_roots)
     directory = WindowsDirectory(index_dir(config.index.path, config.model))
     with contextlib.ExitStack() as stack:
         with output_path_errors("index.path"):
             lease = stack.enter_context(Lease(directory.path, config.index.lease_minutes))
             holds = "windows" if directory.files() else None
-        check_settings(directory.path, _settings(config), config, holds=holds, place="index.path")
+        check_settings(directory.path, index_settings(config), config, holds=holds, place="index.path")
         contents = directory.settle()
         current = {recording.uri: recording.version for recording in archive}
         plan = make_plan(archive, contents)
@@ -83,7 +83,7 @@ def run_index(config: IndexConfig) -> dict[str, Any]:
     return summary
 
 
-def _settings(config: IndexConfig) -> dict[str, Any]:
+def index_settings(config: IndexConfig) -> dict[str, Any]:
     """All that can change the windows of one model, by dotted name."""
     return model_settings(config.model) | {
         "index.states": config.index.states,

@@ -117,17 +117,9 @@ def dry_run_batch_qa(config: BatchQAConfig) -> DryRun:
     answered = {item_id for (item_id,) in store.answered}
     ids = manifest.items.column("item_id").to_pylist()
     todo = manifest.items.filter(pa.array([item_id not in answered for item_id in ids], pa.bool_()))
-    point = Point(method=config.pruning.build(), query_text=config.answering.query_text)
-    how = Answering(
-        model=config.model,
-        shape=shape,
-        points=[point],
-        options=config.answering,
-        ray=config.ray,
-        output=store.path,
-    )
+    how = Answering.of(config, shape, config.ray, store.path)
     held = Stored() if inputs.windows is None or not stored else Stored.of(inputs.windows)
-    sample = sample_tasks(make_tasks(manifest, answered, stored), [point.name], held)
+    sample = sample_tasks(make_tasks(manifest, answered, stored), [how.points[0].name], held)
     estimate = estimate_answers(
         how,
         todo,

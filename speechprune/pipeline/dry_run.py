@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from speechprune.inference.types import AnsweringOptions
     from speechprune.models.options import ModelOptions
     from speechprune.pipeline.options import RayOptions
+    from speechprune.pipeline.settings import AnsweringConfig
 
 EMBEDDED_AUDIO = "memory://speechprune"  # where a manifest's embedded recordings are kept meanwhile
 NUM_PROMPTS = 200  # built at most, to measure their length
@@ -52,7 +53,7 @@ Value = TypeVar("Value")
 class Refusals:
     """Sentences by which a launch would refuse to start, each once.
 
-    ``executor``: the one of the job's config; where it is ``ray``, a cluster that RAY_ADDRESS names must answer.
+    ``executor``: of the job's config; where it is ``ray``, a cluster that RAY_ADDRESS names must answer.
     """
 
     def __init__(self, executor: str) -> None:
@@ -77,7 +78,7 @@ class Estimate:
     """What one step of a launch takes: sums over all that is still to do."""
 
     step: str  # what is done
-    items: str  # what is counted, such as ``answers``
+    item: str  # what is counted, such as ``answer``
     num_todo: int
     num_done: int
     sample: Sample  # of the recordings that are read
@@ -111,6 +112,16 @@ class Answering:
     ray: RayOptions
     output: str  # run directory
 
+    @classmethod
+    def of(cls, config: AnsweringConfig, shape: ModelShape | None, ray: RayOptions, output: str) -> Answering:
+        """A job's one way of answering."""
+        from speechprune.inference.point import Point  # imports torch
+
+        point = Point(method=config.pruning.build(), query_text=config.answering.query_text)
+        return cls(
+            model=config.model, shape=shape, points=[point], options=config.answering, ray=ray, output=output
+        )
+
 
 def estimate_answers(
     how: Answering, items: pa.Table, sample: Sample, *, step: str, num_todo: int, num_done: int
@@ -135,7 +146,7 @@ def estimate_answers(
         actor_bytes = max(_actor_bytes(how, how.shape, lengths, one) for one in sample.recordings)
     return Estimate(
         step=step,
-        items="answers",
+        item="answer",
         num_todo=num_todo,
         num_done=num_done,
         sample=sample,
@@ -161,8 +172,7 @@ def written_requests(folder: str, num_files: int) -> int:
 
 def block_bytes(sample: Sample, recordings_per_block: int) -> float:
     """Bytes of the samples of a block of recordings, each of the mean length."""
-    mean = sample.audio_seconds / max(1, sample.num_all)
-    return mean * SAMPLE_RATE * SAMPLE_BYTES * min(recordings_per_block, sample.num_all)
+    return sample.mean_seconds * SAMPLE_RATE * SAMPLE_BYTES * min(recordings_per_block, sample.num_all)
 
 
 def num_windows(shape: ModelShape, seconds: float) -> int:
@@ -187,7 +197,7 @@ def _answer_tflops(
     points = {point.name: point for point in how.points}
     for one in sample.recordings:
         for name, number in one.num_answers.items():
-            own = _tflops_of_answer(how.options, shape, points[name], lengths, one)
+            own = _tflops_of_answer(how, shape, points[name], lengths, one)
             for stage, tflops in own.items():
                 totals[stage] = totals.get(stage, 0.0) + sample.scale * number * tflops
     return totals
@@ -198,9 +208,10 @@ def _num_tokens(shape: ModelShape, one: Sampled) -> int:
 
 
 def _tflops_of_answer(
-    options: AnsweringOptions, shape: ModelShape, point: Point, lengths: PromptLengths, one: Sampled
+    how: Answering, shape: ModelShape, point: Point, lengths: PromptLengths, one: Sampled
 ) -> dict[str, float]:
     """Mean FLOPs of an answer about a recording by stage, in 10^12; decoding at its longest."""
+    options = how.options
     decoder, method, num_audio = shape.decoder, point.method, _num_tokens(shape, one)
     num_kept = method.num_kept(num_audio)
     num_survivors = min(num_audio, max(method.phase1_budget, num_kept))
@@ -218,9 +229,8 @@ def _tflops_of_answer(
     )
     open_share = lengths.open_share
     prefill = prefill_flops(decoder, num_prompt)
-    checks = options.permuted_check * prefill + options.no_audio_baseline * prefill_flops(
-        decoder, lengths.num_text
-    )
+    no_audio = prefill_flops(decoder, lengths.num_text) / len(how.points)  # once for all points of an item
+    checks = options.permuted_check * prefill + options.no_audio_baseline * no_audio
     return {
         "prune": prune / 1e12,
         "prefill": (1 - open_share) * scored.tflops_total + open_share * prefill / 1e12,

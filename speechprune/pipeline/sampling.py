@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from statistics import fmean
+from typing import TypeVar
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -19,6 +20,8 @@ from speechprune.pipeline.preview import NUM_READERS, slice_seconds
 from speechprune.pipeline.stages import unpack_items
 
 NUM_HEADERS = 1000  # read at most: some seconds on an object store
+
+Value = TypeVar("Value")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,9 +41,7 @@ class Sample:
 
     recordings: Sequence[Sampled]  # each with seconds: of one whose header states none the others' mean
     num_all: int  # recordings that the sample was taken from
-    # num_headers, num_unknown, num_missing: recordings whose header was looked at; those of them that state no
-    # length; and those that can't be found
-    num_headers: int = 0
+    # num_unknown, num_missing: recordings whose header states no length, and those that can't be found
     num_unknown: int = 0
     num_missing: int = 0
     num_malformed: int = 0  # recordings left out, as their rows are malformed
@@ -59,12 +60,17 @@ class Sample:
         """Length of all recordings."""
         return self.total(lambda one: one.seconds or 0.0)
 
+    @property
+    def mean_seconds(self) -> float:
+        """Mean length of a recording."""
+        return self.audio_seconds / max(1, self.num_all)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Stored:
     """Recordings that an index holds."""
 
-    seconds: Mapping[str, float] = field(default_factory=dict)  # of each, by its address
+    seconds: dict[str, float] = field(default_factory=dict)  # of each, by its address
     bytes_per_second: float = 0.0  # of their windows
     is_remote: bool = False
 
@@ -126,10 +132,16 @@ def _look_at(row: Row) -> Sampled | None:
     return Sampled(seconds=slice_seconds(row), num_bytes=num_bytes, is_remote=storage.is_remote(uri))
 
 
+def pick(everything: Sequence[Value]) -> list[Value]:
+    """A seeded choice of ``NUM_HEADERS``, in order; all where there are no more."""
+    if len(everything) <= NUM_HEADERS:
+        return list(everything)
+    places = sorted(random.Random(0).sample(range(len(everything)), NUM_HEADERS))
+    return [everything[place] for place in places]
+
+
 def _sample(table: pa.Table, look: Callable[[Row], Sampled | None]) -> Sample:
-    numbers = list(range(len(table)))
-    if len(table) > NUM_HEADERS:
-        numbers = sorted(random.Random(0).sample(numbers, NUM_HEADERS))
+    numbers = pick(range(len(table)))
     with ThreadPoolExecutor(NUM_READERS) as pool:
         looked = list(pool.map(look, table.take(pa.array(numbers, pa.int64())).to_pylist()))
     found = [one for one in looked if one is not None]
@@ -138,7 +150,6 @@ def _sample(table: pa.Table, look: Callable[[Row], Sampled | None]) -> Sample:
     return Sample(
         recordings=[one if one.seconds is not None else replace(one, seconds=mean) for one in found],
         num_all=len(table),
-        num_headers=sum(not one.is_stored for one in found),
         num_unknown=len(found) - len(known),
         num_missing=len(looked) - len(found),
     )

@@ -5,13 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from rich.console import Console
+from rich.filesize import decimal
 
+from speechprune.data.formats import counted, significant
 from speechprune.pipeline.dry_run import DryRun, Estimate
 from speechprune.pipeline.gpus import PEAK_TFLOPS
+from speechprune.pipeline.terminal import printable
 from speechprune.reports.run_summary import print_facts
 
 GPU = "H100"
 UTILISATIONS = (0.3, 0.1)  # shares of its peak, as in docs/planning.md
+FEW_HOURS = 0.01
 
 
 def show_dry_run(plan: DryRun) -> int:
@@ -20,46 +24,56 @@ def show_dry_run(plan: DryRun) -> int:
         print_facts(estimate.step, _facts(estimate))
     console = Console()
     for sentence in plan.refusals:
-        console.print(f"would refuse: {sentence}", style="red", markup=False, highlight=False, soft_wrap=True)
+        line = f"would refuse: {printable(sentence)}"
+        console.print(line, style="red", markup=False, highlight=False, soft_wrap=True)
     console.print("nothing was started or written", style="dim")
     return 2 if plan.refusals else 0
 
 
 def _facts(estimate: Estimate) -> Iterator[tuple[str, str]]:
     sample = estimate.sample
-    yield estimate.items, f"{estimate.num_todo:,} to make, {estimate.num_done:,} already made"
+    yield "to do", f"{counted(estimate.num_todo, estimate.item)}, {estimate.num_done:,} already there"
     if not estimate.num_todo:
         return
-    yield "recordings", f"{sample.num_all:,}, {sample.audio_seconds / 3600:,.2f} hours{_doubts(estimate)}"
-    if estimate.tflops:
-        stages = ", ".join(f"{stage} {tflops:,.4g}" for stage, tflops in estimate.tflops.items() if tflops)
-        yield "TFLOPs", f"{sum(estimate.tflops.values()):,.4g}: {stages}"
-        hours = [
-            f"{sum(estimate.tflops.values()) / (PEAK_TFLOPS[GPU] * share * 3600):,.2g} at {share:.0%}"
-            for share in UTILISATIONS
-        ]
-        yield f"{GPU} hours", f"{', '.join(hours)} of {PEAK_TFLOPS[GPU]:g} TFLOPs a second"
+    yield "audio", f"{counted(sample.num_all, 'recording')}, {_hours(sample.audio_seconds / 3600)}"
+    for doubt in _doubts(estimate):
+        yield "", doubt
+    if total := sum(estimate.tflops.values()):
+        stages = {stage: tflops for stage, tflops in estimate.tflops.items() if tflops}
+        parts = [f"{stage} {significant(tflops)}" for stage, tflops in stages.items()]
+        yield "TFLOPs", f"{significant(total)}: {', '.join(parts)}"
+        peak = PEAK_TFLOPS[GPU]
+        yield (
+            f"{GPU} hours",
+            " or ".join(f"{_hours(total / (peak * share * 3600))} at {share:.0%}" for share in UTILISATIONS)
+            + f" of its {peak:g} TFLOPs a second",
+        )
         yield (
             "memory of an actor",
-            f"{estimate.actor_bytes / 1e9:,.3g} GB: decoder, and KV cache and activations of a prompt; "
-            f"{estimate.samples_bytes / 1e9:,.2g} GB of samples per block of recordings",
+            f"{decimal(estimate.actor_bytes)}: decoder in half precision, one prompt; and "
+            f"{decimal(round(estimate.samples_bytes))} of samples for a block of recordings",
         )
-    yield "GB read, written", f"{estimate.bytes_read / 1e9:,.3g}, {estimate.bytes_written / 1e9:,.3g}"
+    num_bytes = (decimal(round(number)) for number in (estimate.bytes_read, estimate.bytes_written))
+    yield "bytes", "{} read, {} written".format(*num_bytes)
     if estimate.num_requests:
-        yield "requests", f"{estimate.num_requests:,.0f} to object stores"
+        yield "S3 requests", f"{estimate.num_requests:,.0f}"
 
 
-def _doubts(estimate: Estimate) -> str:
-    """What the length of all recordings rests on, where it is not all of their headers."""
+def _hours(hours: float) -> str:
+    return f"{hours:,.2f} hours" if hours >= FEW_HOURS else f"under {FEW_HOURS} hours"
+
+
+def _doubts(estimate: Estimate) -> Iterator[str]:
+    """Say what the numbers rest on, where that is less than every header and every prompt."""
     sample = estimate.sample
-    looked_at = len(sample.recordings) + sample.num_missing
-    parts = []
-    if looked_at < sample.num_all:
-        parts.append(f"{looked_at:,} looked at, the rest is extrapolated")
+    num_seen = len(sample.recordings) + sample.num_missing
+    if num_seen < sample.num_all:
+        yield f"{num_seen:,} of them looked at, the rest is extrapolated"
     if sample.num_missing:
-        parts.append(f"{sample.num_missing:,} of {looked_at:,} missing or out of reach")
+        yield f"{sample.num_missing:,} of {num_seen:,} looked at are missing or out of reach"
     if sample.num_unknown:
-        parts.append(f"{sample.num_unknown:,} without a length in their header, taken as the others' mean")
+        yield f"{sample.num_unknown:,} of {num_seen:,} state no length: the mean of the others"
     if sample.num_malformed:
-        parts.append(f"{sample.num_malformed:,} more in malformed rows, which will fail")
-    return "".join(f"; {part}" for part in parts)
+        yield f"{sample.num_malformed:,} more in malformed rows, which become failed rows"
+    if estimate.is_prompt_estimated:
+        yield "prompts' lengths estimated from their characters: no chat template in the model's folder"

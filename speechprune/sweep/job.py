@@ -65,7 +65,8 @@ def run_sweep(config: SweepConfig) -> SweepResult:
     for model in config.models:
         check_model(model)
     store = RunStore(config.output.path, KEY_COLUMNS)
-    benchmarks = _read_benchmarks(config, store)
+    manifests = {name: build_manifest(source) for name, source in config.input.manifests.items()}
+    benchmarks = read_benchmarks(config, manifests, storage.join(store.path, "audio"))
     items = pa.concat_tables([manifest.items for manifest in benchmarks.values()])
     keys = [
         (model.path, benchmark, point.name, item_id)
@@ -73,17 +74,21 @@ def run_sweep(config: SweepConfig) -> SweepResult:
         for benchmark, item_id in column_values(items, ("benchmark", "item_id"))
         for point in config.points
     ]
-    indexes = {
-        model.path: open_index(config.input.index, model) for model in config.models if config.input.index
-    }
-    named, shared = _settings(config, indexes)
+    indexes = open_indexes(config)
+    named, shared = sweep_settings(config, indexes)
     with store.launch(named | shared, config, may_be_new=named):
         with store.answering(items, keys):
             progress = [_answer(config, model, benchmarks, indexes, store) for model in config.models]
         return _report(config, benchmarks, store, progress)
 
 
-def _settings(
+def open_indexes(config: SweepConfig) -> dict[str, WindowsDirectory]:
+    """The index of each model, by its path; none without ``input.index``."""
+    index = config.input.index
+    return {model.path: open_index(index, model) for model in config.models} if index else {}
+
+
+def sweep_settings(
     config: SweepConfig, indexes: Mapping[str, WindowsDirectory]
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """All that can change an answer: what the names of models and benchmarks stand for, and the rest.
@@ -100,17 +105,23 @@ def _settings(
     return named, shared
 
 
-def _read_benchmarks(config: SweepConfig, store: RunStore) -> dict[str, Manifest]:
-    """All manifests by name, with the same columns and the name in one; what can't be swept is refused."""
+def read_benchmarks(
+    config: SweepConfig, manifests: Mapping[str, str], audio_folder: str
+) -> dict[str, Manifest]:
+    """All manifests by name, with the same columns and the name in one; what can't be swept is refused.
+
+    - ``manifests``: the address of each.
+    - ``audio_folder``: for recordings that are embedded in them.
+    """
     benchmarks = {}
-    for name, source in config.input.manifests.items():
+    for name, source in manifests.items():
         options = InputOptions(
-            manifest=build_manifest(source),
+            manifest=source,
             split=config.input.split,
             limit=config.input.limit,
             audio_roots=config.input.audio_roots,
         )
-        manifest = read_manifest(options, storage.join(store.path, "audio"))
+        manifest = read_manifest(options, audio_folder)
         _check_items(name, manifest.items, config.report.slices)
         benchmarks[name] = manifest
     try:
@@ -153,14 +164,8 @@ def _answer(
 ) -> dict[str, float]:
     """Answer everything with one model; return what this launch did of it."""
     points = config.points
-    missing = {
-        name: [
-            [point.name for point in points if (model.path, name, point.name, item_id) not in store.answered]
-            for item_id in manifest.items.column("item_id").to_pylist()
-        ]
-        for name, manifest in benchmarks.items()
-    }
-    num_todo = sum(len(names) for of_items in missing.values() for names in of_items)
+    stored = stored_parts(indexes[model.path].contents()) if indexes else {}
+    tasks, num_todo = missing_tasks(config, model, benchmarks, stored, store)
     num_all = len(points) * sum(len(manifest.items) for manifest in benchmarks.values())
     logger.info(
         "model {} ({}): {:,} points, {:,} answers, {:,} of them already there",
@@ -174,25 +179,33 @@ def _answer(
     if not num_todo:
         return progress.throughput()
     warn_of_unknown_words(model, pa.concat_tables([manifest.items for manifest in benchmarks.values()]))
-    stored = stored_parts(indexes[model.path].contents()) if indexes else {}
-    tasks = pa.concat_tables(
-        [_missing_tasks(name, manifest, missing[name], stored) for name, manifest in benchmarks.items()]
-    )
     executor = make_executor(config.ray, model)
     logger.info("to do: {}", preview(executor, tasks))
     executor.run(answer_stages(model, points, config.answering, store), tasks, progress)
     return progress.throughput()
 
 
-def _missing_tasks(
-    benchmark: str, manifest: Manifest, missing: list[list[str]], stored: Mapping[str, Sequence[Part]]
-) -> pa.Table:
-    """Tasks of a benchmark's recordings, whose items say at which points they are not answered yet."""
-    ids = manifest.items.column("item_id").to_pylist()
-    done = {item_id for item_id, names in zip(ids, missing, strict=True) if not names}
-    tasks = make_tasks(manifest, done, stored, missing_points=missing)
-    task_ids = [f"{benchmark}:{task_id}" for task_id in tasks.column("task_id").to_pylist()]
-    return tasks.set_column(0, "task_id", pa.array(task_ids, pa.string()))
+def missing_tasks(
+    config: SweepConfig,
+    model: ModelOptions,
+    benchmarks: Mapping[str, Manifest],
+    stored: Mapping[str, Sequence[Part]],
+    store: RunStore,
+) -> tuple[pa.Table, int]:
+    """Tasks of one model whose items say at which points they are not answered yet; and how many answers."""
+    tables, num_answers = [], 0
+    for name, manifest in benchmarks.items():
+        ids = manifest.items.column("item_id").to_pylist()
+        missing = [
+            [p.name for p in config.points if (model.path, name, p.name, item_id) not in store.answered]
+            for item_id in ids
+        ]
+        num_answers += sum(map(len, missing))
+        done = {item_id for item_id, names in zip(ids, missing, strict=True) if not names}
+        tasks = make_tasks(manifest, done, stored, missing_points=missing)
+        task_ids = [f"{name}:{task_id}" for task_id in tasks.column("task_id").to_pylist()]
+        tables.append(tasks.set_column(0, "task_id", pa.array(task_ids, pa.string())))
+    return pa.concat_tables(tables), num_answers
 
 
 def _report(
