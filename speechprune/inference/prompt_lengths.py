@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
@@ -11,6 +12,7 @@ import torch
 from loguru import logger
 
 from speechprune import storage
+from speechprune.inference.chat_tokens import PromptError
 from speechprune.inference.prompts import Prompt, PromptFormat, QueryText, build_prompt
 from speechprune.models.hub import fetch_folder
 from speechprune.models.loading import parse_config
@@ -47,6 +49,7 @@ def prompt_lengths(
     open_share = fmean(choices is None for _, choices in questions)
     try:
         prompts = _build(model, questions, wording)
+        num_text = round(fmean(prompt.num_text_tokens for prompt in prompts))
     except Exception as error:  # whatever a template or a tokenizer of another use raises
         logger.debug("prompts of {} are estimated: {}", model.path, error)
         of_choices = [[_num_tokens(text) for text in choices or ()] for _, choices in questions]
@@ -61,7 +64,7 @@ def prompt_lengths(
         )
     kinds: tuple[QueryText, ...] = get_args(QueryText)
     return PromptLengths(
-        num_text=round(fmean(prompt.num_text_tokens for prompt in prompts)),
+        num_text=num_text,
         num_query={kind: round(fmean(len(prompt.query_ids(kind)) for prompt in prompts)) for kind in kinds},
         choice_lengths=_typical([[len(ids) for ids in prompt.answer_ids] for prompt in prompts]),
         open_share=open_share,
@@ -84,17 +87,20 @@ def _build(model: ModelOptions, questions: Sequence[Question], wording: PromptFo
         )
         return str(chat)
 
-    return [
-        build_prompt(
-            question,
-            choices,
-            wording=wording,
-            render_chat=render_chat,
-            tokenizer=tokenizer,
-            audio_token_id=config.audio_token_id,
-        )
-        for question, choices in questions
-    ]
+    prompts = []
+    for question, choices in questions:
+        with contextlib.suppress(PromptError):  # it will be a failed row
+            prompts.append(
+                build_prompt(
+                    question,
+                    choices,
+                    wording=wording,
+                    render_chat=render_chat,
+                    tokenizer=tokenizer,
+                    audio_token_id=config.audio_token_id,
+                )
+            )
+    return prompts
 
 
 def _num_tokens(text: str) -> int:
