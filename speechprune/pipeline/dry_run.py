@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeVar
 
 import pyarrow as pa
@@ -142,8 +142,12 @@ def estimate_answers(
         asked = column_values(items.slice(0, NUM_PROMPTS), ("question", "choices"))
         lengths = prompt_lengths(how.model, [(str(text), choices) for text, choices in asked], how.options)
         is_estimated = lengths.is_estimated
-        tflops = _answer_tflops(how, how.shape, lengths, sample)
-        actor_bytes = max(_actor_bytes(how, how.shape, lengths, one) for one in sample.recordings)
+        native = how.shape.native_tokens
+        points = {point.name: replace(point, method=point.method.for_model(native)) for point in how.points}
+        tflops = _answer_tflops(how.options, how.shape, points, lengths, sample)
+        longest = max((_num_tokens(how.shape, one) for one in sample.recordings), default=0)
+        num_kept = max(point.method.num_kept(longest) for point in points.values())
+        actor_bytes = prompt_bytes(how.shape.decoder, num_kept + lengths.num_text)
     return Estimate(
         step=step,
         item="answer",
@@ -191,13 +195,17 @@ def encode_tflops(shape: ModelShape, one: Sampled) -> float:
 
 
 def _answer_tflops(
-    how: Answering, shape: ModelShape, lengths: PromptLengths, sample: Sample
+    options: AnsweringOptions,
+    shape: ModelShape,
+    points: Mapping[str, Point],
+    lengths: PromptLengths,
+    sample: Sample,
 ) -> dict[str, float]:
+    """Sums over all answers by stage; an item is asked without audio once for all points."""
     totals = {"encode": sample.total(lambda one: encode_tflops(shape, one))}
-    points = {point.name: point for point in how.points}
     for one in sample.recordings:
         for name, number in one.num_answers.items():
-            own = _tflops_of_answer(how, shape, points[name], lengths, one)
+            own = _tflops_of_answer(options, shape, points[name], lengths, one, share=1 / len(points))
             for stage, tflops in own.items():
                 totals[stage] = totals.get(stage, 0.0) + sample.scale * number * tflops
     return totals
@@ -208,13 +216,20 @@ def _num_tokens(shape: ModelShape, one: Sampled) -> int:
 
 
 def _tflops_of_answer(
-    how: Answering, shape: ModelShape, point: Point, lengths: PromptLengths, one: Sampled
+    options: AnsweringOptions,
+    shape: ModelShape,
+    point: Point,
+    lengths: PromptLengths,
+    one: Sampled,
+    share: float,
 ) -> dict[str, float]:
-    """Mean FLOPs of an answer about a recording by stage, in 10^12; decoding at its longest."""
-    options = how.options
+    """Mean FLOPs of an answer about a recording by stage, in 10^12; decoding at its longest.
+
+    ``share``: of the prompt without audio.
+    """
     decoder, method, num_audio = shape.decoder, point.method, _num_tokens(shape, one)
     num_kept = method.num_kept(num_audio)
-    num_survivors = min(num_audio, max(method.phase1_budget, num_kept))
+    num_survivors = min(num_audio, max(method.budget, num_kept))
     prune = method.flops(decoder, num_audio, lengths.num_query[point.query_text], num_survivors)
     num_prompt = num_kept + lengths.num_text
     scored = answer_cost(
@@ -229,19 +244,14 @@ def _tflops_of_answer(
     )
     open_share = lengths.open_share
     prefill = prefill_flops(decoder, num_prompt)
-    no_audio = prefill_flops(decoder, lengths.num_text) / len(how.points)  # once for all points of an item
-    checks = options.permuted_check * prefill + options.no_audio_baseline * no_audio
+    no_audio = options.no_audio_baseline * share * prefill_flops(decoder, lengths.num_text)
+    checks = options.permuted_check * prefill + no_audio
     return {
         "prune": prune / 1e12,
         "prefill": (1 - open_share) * scored.tflops_total + open_share * prefill / 1e12,
         "decode": open_share * decode_flops(decoder, num_prompt, options.max_new_tokens) / 1e12,
         "checks": (1 - open_share) * checks / 1e12,
     }
-
-
-def _actor_bytes(how: Answering, shape: ModelShape, lengths: PromptLengths, one: Sampled) -> int:
-    most = max(point.method.num_kept(_num_tokens(shape, one)) for point in how.points)
-    return prompt_bytes(shape.decoder, most + lengths.num_text)
 
 
 def prompt_bytes(decoder: DecoderShape, num_tokens: int) -> int:
