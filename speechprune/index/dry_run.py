@@ -25,7 +25,6 @@ from speechprune.index.standing_questions import (
     read_questions,
     todays_store,
 )
-from speechprune.models.loading import check_model
 from speechprune.pipeline.dry_run import (
     Answering,
     DryRun,
@@ -34,6 +33,7 @@ from speechprune.pipeline.dry_run import (
     block_bytes,
     encode_tflops,
     estimate_answers,
+    planned_shape,
     prompt_bytes,
     read_requests,
     written_requests,
@@ -54,7 +54,7 @@ def dry_run_index(config: IndexConfig) -> DryRun:
     counted without compression, which takes off a fifth or so.
     """
     refusals = Refusals(config.ray.executor)
-    shape = refusals.attempt(lambda: check_model(config.model))
+    shape = planned_shape(refusals, config.model)
     questions = refusals.attempt(lambda: read_questions(config.questions.path)) or []
     archive = refusals.attempt(lambda: list_archive(config.archive.path, config.archive.audio_roots))
     folder = refusals.attempt(lambda: index_dir(config.index.path, config.model))

@@ -11,7 +11,6 @@ import pyarrow as pa
 from loguru import logger
 
 from speechprune import storage
-from speechprune.cost import ModelShape
 from speechprune.data import column_values
 from speechprune.data.columns import RECORDING_COLUMNS
 from speechprune.data.index_files import Part, WindowsDirectory, stored_parts
@@ -21,7 +20,14 @@ from speechprune.inference.point import Point
 from speechprune.models.loading import check_model
 from speechprune.pipeline.answer_stage import answer_stages
 from speechprune.pipeline.config import BatchQAConfig
-from speechprune.pipeline.dry_run import EMBEDDED_AUDIO, Answering, DryRun, Refusals, estimate_answers
+from speechprune.pipeline.dry_run import (
+    EMBEDDED_AUDIO,
+    Answering,
+    DryRun,
+    Refusals,
+    estimate_answers,
+    planned_shape,
+)
 from speechprune.pipeline.executor import make_executor
 from speechprune.pipeline.preview import preview, warn_of_unknown_words
 from speechprune.pipeline.progress import Progress
@@ -38,11 +44,6 @@ class Inputs:
 
     config: BatchQAConfig
     audio_folder: str  # for recordings that are embedded in the manifest
-
-    @cached_property
-    def shape(self) -> ModelShape:
-        """Sizes of the model."""
-        return check_model(self.config.model)
 
     @cached_property
     def manifest(self) -> Manifest:
@@ -81,7 +82,8 @@ def run_batch_qa(config: BatchQAConfig) -> Summary:
     """
     store = RunStore(config.output.path)
     inputs = Inputs(config, storage.join(store.path, "audio"))
-    shape, manifest, stored = inputs.shape, inputs.manifest, inputs.stored
+    shape = check_model(config.model)
+    manifest, stored = inputs.manifest, inputs.stored
     item_ids = manifest.items.column("item_id").to_pylist()
     with store.launch(inputs.settings, config):
         with store.answering(manifest.items) as todo:
@@ -104,7 +106,7 @@ def dry_run_batch_qa(config: BatchQAConfig) -> DryRun:
     """Plan what ``run_batch_qa`` would do."""
     refusals = Refusals(config.ray.executor)
     inputs = Inputs(config, EMBEDDED_AUDIO)
-    shape = refusals.attempt(lambda: inputs.shape)
+    shape = planned_shape(refusals, config.model)
     manifest = refusals.attempt(lambda: inputs.manifest)
     stored = refusals.attempt(lambda: inputs.stored) or {}
     settings = refusals.attempt(lambda: inputs.settings)

@@ -6,6 +6,7 @@ the closed forms in ``cost``, of the model's own sizes.
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -71,6 +72,16 @@ class Refusals:
             if str(error) not in self.sentences:
                 self.sentences.append(str(error))
             return None
+
+
+def planned_shape(refusals: Refusals, model: ModelOptions) -> ModelShape | None:
+    """Check a model and return its sizes: also of one that is refused, where its config.json is there."""
+    from speechprune.models.loading import ModelError, check_model, model_shape  # import torch
+
+    shape = refusals.attempt(lambda: check_model(model))
+    with contextlib.suppress(ModelError):
+        return shape or model_shape(model.path, model.revision, model.family)
+    return None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -128,7 +128,9 @@ class RunStore:
         self, settings: dict[str, Any], items: pa.Table | None, may_be_new: Collection[str] = ()
     ) -> None:
         """Raise what ``launch`` and ``answering`` would raise about settings and items, after ``look``."""
-        compare_settings(self.path, settings, holds=self._holds(), place=self._place, may_be_new=may_be_new)
+        with output_path_errors(self._place):
+            holds = self._holds()
+        compare_settings(self.path, settings, holds=holds, place=self._place, may_be_new=may_be_new)
         if items is not None:
             self.check_items(items)
 

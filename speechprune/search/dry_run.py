@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
-from speechprune.models.loading import check_model
 from speechprune.pipeline.dry_run import (
     EMBEDDED_AUDIO,
     Answering,
     DryRun,
     Refusals,
     estimate_answers,
+    planned_shape,
     read_requests,
 )
 from speechprune.pipeline.run_store import RunStore
@@ -28,7 +28,7 @@ def dry_run_search(config: SearchConfig, asked: tuple[str, list[str] | None] | N
     """
     refusals = Refusals(config.ray.executor)
     inputs = Inputs(config, asked, EMBEDDED_AUDIO)
-    shape = refusals.attempt(lambda: check_model(config.model))
+    shape = planned_shape(refusals, config.model)
     stored = refusals.attempt(lambda: inputs.stored)
     questions = refusals.attempt(lambda: inputs.questions)
     refusals.attempt(lambda: inputs.transcripts)

@@ -9,7 +9,6 @@ import pyarrow as pa
 
 from speechprune.benchmarks.builder.manifests import build_config, manifest_in
 from speechprune.data.index_files import stored_parts
-from speechprune.models.loading import check_model
 from speechprune.pipeline.dry_run import (
     EMBEDDED_AUDIO,
     Answering,
@@ -17,6 +16,7 @@ from speechprune.pipeline.dry_run import (
     Estimate,
     Refusals,
     estimate_answers,
+    planned_shape,
 )
 from speechprune.pipeline.run_store import RunStore
 from speechprune.pipeline.sampling import Stored, sample_tasks
@@ -48,7 +48,7 @@ def dry_run_sweep(config: SweepConfig) -> DryRun:
     for model in config.models:
         how = Answering(
             model=model,
-            shape=refusals.attempt(partial(check_model, model)),
+            shape=planned_shape(refusals, model),
             points=config.points,
             options=config.answering,
             ray=config.ray,

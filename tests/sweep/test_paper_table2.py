@@ -32,10 +32,7 @@ def table(tmp_path_factory, tiny_model_folder, diva, speech) -> tuple[Path, Laun
         patch.setattr("speechprune.sweep.report.draw_figures", lambda points: [])
         result = launch(
             CONFIG,
-            *(
-                f"grid.models={json.dumps([tiny_model_folder, diva])}",
-                f"input.manifest={json.dumps(manifests)}",
-            ),
+            *(f"grid.models={json.dumps([tiny_model_folder, diva])}", f"input.manifest={json.dumps(manifests)}"),
             *(f"output.path={folder / 'run'}", "ray.executor=local"),
             job=SWEEP,
         )
