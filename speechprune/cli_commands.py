@@ -52,6 +52,7 @@ class Job:
     report: str
     on_interrupt: str  # what a run that is stopped by Ctrl-C leaves behind
     default_config: str | None = None  # config file where none is named; None if one must be
+    example_config: str = "CONFIG.yaml"  # one to begin with, where one must be named
     # import path of the function that takes what ``work`` takes and returns the plan of it (``DryRun``)
     dry_run: str | None = None
     # whether words that are no settings are a question and its choices, the second argument of ``work``
@@ -97,6 +98,7 @@ COMMANDS: dict[str, Command] = {
         "Recordings that can't be read are listed and tried again the next time. For the demo's recordings: "
         "speechprune index package://configs/index.yaml",
         config_class="speechprune.index.config:IndexConfig",
+        example_config="package://configs/index.yaml",
         work="speechprune.index.job:run_index",
         dry_run="speechprune.index.dry_run:dry_run_index",
         report="speechprune.cli_commands:report_index",
@@ -146,6 +148,7 @@ COMMANDS: dict[str, Command] = {
         "For a hundred recordings: speechprune benchmark package://configs/benchmark.yaml. The same command "
         "continues a build that was stopped.",
         config_class="speechprune.benchmarks.builder.config:BuildConfig",
+        example_config="package://configs/benchmark.yaml",
         work="speechprune.benchmarks.builder.job:build_benchmark",
         dry_run="speechprune.benchmarks.builder.dry_run:dry_run_build",
         report="speechprune.cli_commands:report_benchmark",

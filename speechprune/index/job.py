@@ -12,6 +12,7 @@ import pyarrow as pa
 from loguru import logger
 
 from speechprune import storage
+from speechprune.data.formats import counted
 from speechprune.data.index_columns import INDEX_FORMAT
 from speechprune.data.index_files import Contents, WindowsDirectory
 from speechprune.data.index_models import index_dir
@@ -94,9 +95,9 @@ def index_settings(config: IndexConfig) -> dict[str, Any]:
 
 def _announce(config: IndexConfig, archive: Sequence[Recording], plan: Plan) -> None:
     logger.info(
-        "{}: {:,} recordings: {:,} new, {:,} changed, {:,} as they were; {:,} gone",
+        "{}: {}: {:,} new, {:,} changed, {:,} as they were; {:,} gone",
         config.archive.path,
-        len(archive),
+        counted(len(archive), "recording"),
         len(plan.added),
         len(plan.changed),
         len(plan.unchanged),
@@ -122,7 +123,7 @@ def _encode(
     """Encode what the index lacks of some recordings."""
     executor = make_executor(config.ray, config.model)
     tasks = _make_tasks(executor, recordings, contents, shard_seconds)
-    logger.info("to do: {:,} recordings in {:,} parts", len(recordings), len(tasks))
+    logger.info("to do: {} in {}", counted(len(recordings), "recording"), counted(len(tasks), "part"))
     progress = Progress(len(tasks), doing="encoding", items="parts", failures_in="summary.json")
     labels = {"model": config.model.path, "revision": fingerprint(config.model)}
     stages = Stages(

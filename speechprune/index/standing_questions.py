@@ -15,6 +15,7 @@ from loguru import logger
 
 from speechprune import storage
 from speechprune.cost import ModelShape
+from speechprune.data.formats import counted
 from speechprune.data.index_files import Contents, stored_parts
 from speechprune.data.manifest import Manifest, make_manifest
 from speechprune.index.config import IndexConfig
@@ -140,10 +141,10 @@ def ask_standing_questions(
     answered = answered_items(output)
     wanted = [item_id for item_id in manifest.items.column("item_id").to_pylist() if item_id not in answered]
     logger.info(
-        "standing questions: {:,} about {:,} recordings, {:,} answers to make",
+        "standing questions: {:,} about {}, {} to make",
         len(questions),
-        len(complete),
-        len(wanted),
+        counted(len(complete), "recording"),
+        counted(len(wanted), "answer"),
     )
     if not wanted:
         return {"num_items": 0, "num_ok": 0, "num_failed": 0, "answers": output}

@@ -13,6 +13,7 @@ from loguru import logger
 from speechprune import storage
 from speechprune.data import column_values
 from speechprune.data.columns import RECORDING_COLUMNS
+from speechprune.data.formats import counted
 from speechprune.data.index_files import Part, WindowsDirectory, stored_parts
 from speechprune.data.index_models import open_index
 from speechprune.data.manifest import Manifest, read_manifest
@@ -137,14 +138,14 @@ def _announce(config: BatchQAConfig, manifest: Manifest, num_done: int) -> None:
     items = manifest.items
     num_recordings = len(set(column_values(items, RECORDING_COLUMNS)))
     logger.info(
-        "{}: {:,} recordings, {:,} questions, {:,} of them already answered",
+        "{}: {}, {}, {:,} of them already answered",
         config.input.manifest,
-        num_recordings,
-        len(items),
+        counted(num_recordings, "recording"),
+        counted(len(items), "question"),
         num_done,
     )
     if manifest.num_repeated:
-        logger.info("{:,} rows of the manifest repeat an earlier one and count once", manifest.num_repeated)
+        logger.info("rows of the manifest that repeat an earlier one, left out: {:,}", manifest.num_repeated)
     random = ", RANDOM WEIGHTS: the answers mean nothing" if config.model.random_weights else ""
     logger.info(
         "model {} ({}{}), pruning by {}",
@@ -159,5 +160,7 @@ def _announce(config: BatchQAConfig, manifest: Manifest, num_done: int) -> None:
 def _announce_index(tasks: pa.Table, stored: Mapping[str, Sequence[Part]]) -> None:
     recordings = set(tasks.column("audio").to_pylist())
     logger.info(
-        "{:,} of {:,} recordings to ask are in the index", len(recordings & set(stored)), len(recordings)
+        "{:,} of {} to ask are in the index",
+        len(recordings & set(stored)),
+        counted(len(recordings), "recording"),
     )

@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 from loguru import logger
 
 from speechprune.audio import header_seconds, recording_seconds
+from speechprune.data.formats import counted
 from speechprune.models.vocabulary import unknown_share
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ def preview(executor: Executor, tasks: pa.Table) -> str:
     spans = tasks.filter(pc.is_null(tasks.column("error"))).select(["audio", "start", "end"])
     estimate = executor.submit(estimate_hours, spans, cpus=0, retry=False)
     words = executor.get_or_none(estimate, timeout_seconds=HEADERS_TIMEOUT_SECONDS)
-    return words or f"{len(tasks):,} recordings of unknown length"
+    return words or f"{counted(len(tasks), 'recording')} of unknown length"
 
 
 def recording_lengths(executor: Executor, uris: Sequence[str]) -> list[float | None]:
@@ -68,11 +69,11 @@ def estimate_hours(spans: pa.Table) -> str:
     with ThreadPoolExecutor(NUM_READERS) as pool:
         lengths = [seconds for seconds in pool.map(slice_seconds, sample) if seconds is not None]
     if not lengths:
-        return f"{len(rows):,} recordings of unknown length"
+        return f"{counted(len(rows), 'recording')} of unknown length"
     hours = sum(lengths) / len(lengths) * len(rows) / 3600
     about = "" if len(lengths) == len(rows) else "about "
     amount = f"{hours:,.1f} hours" if hours >= 1 else f"{hours * 60:.1f} minutes"
-    return f"{len(rows):,} recordings, {about}{amount} of audio"
+    return f"{counted(len(rows), 'recording')}, {about}{amount} of audio"
 
 
 def measure_lengths(uris: Sequence[str]) -> list[float | None]:

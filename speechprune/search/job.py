@@ -15,6 +15,7 @@ from loguru import logger
 
 from speechprune import storage
 from speechprune.config import ConfigError
+from speechprune.data.formats import counted
 from speechprune.data.index_files import Part, WindowsDirectory
 from speechprune.data.manifest import make_manifest
 from speechprune.data.parquet_files import as_parquet
@@ -68,7 +69,7 @@ def run_search(config: SearchConfig, asked: tuple[str, list[str] | None] | None 
         uri: version for (uri, version), there in sorted(inputs.contents.items()) if there.is_complete
     }
     with store.launch(inputs.settings, config):
-        logger.info("{:,} questions to {:,} recordings", len(questions), len(stored))
+        logger.info("{} to {}", counted(len(questions), "question"), counted(len(stored), "recording"))
         warn_of_unknown_words(config.model, questions)
         executor = make_executor(config.ray, config.model)
         ranking = _rank(executor, config, inputs.directory, stored, questions)
@@ -105,7 +106,7 @@ def _rank(
         for uri, sentence in unreadable.items():
             logger.warning("{} is left out: its windows can't be read ({}); index it again", uri, sentence)
         scores = {uri: [*scores[uri], *found[uri]] for uri in scores if uri in found}
-        logger.info("pass {:,} of {:,}: {:,} recordings scored", number, len(words), len(found))
+        logger.info("pass {:,} of {:,}: {} scored", number, len(words), counted(len(found), "recording"))
     if not scores:
         raise ConfigError(
             f"search.index {config.search.index}: none of its windows can be read: index the archive"

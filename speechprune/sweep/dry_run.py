@@ -8,6 +8,7 @@ from functools import partial
 import pyarrow as pa
 
 from speechprune.benchmarks.builder.manifests import build_config, manifest_in
+from speechprune.data.formats import counted
 from speechprune.data.index_files import stored_parts
 from speechprune.pipeline.dry_run import (
     EMBEDDED_AUDIO,
@@ -62,7 +63,7 @@ def dry_run_sweep(config: SweepConfig) -> DryRun:
                 how,
                 items,
                 sample_tasks(tasks, [], held),
-                step=f"sweep of {len(config.points):,} points by {model.path}",
+                step=f"sweep of {counted(len(config.points), 'point')} by {model.path}",
                 num_todo=num_todo,
                 num_done=len(items) * len(config.points) - num_todo,
             )

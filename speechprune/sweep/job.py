@@ -15,6 +15,7 @@ from loguru import logger
 from speechprune import storage
 from speechprune.benchmarks.builder.manifests import build_manifest
 from speechprune.data import column_values
+from speechprune.data.formats import counted
 from speechprune.data.index_files import Part, WindowsDirectory, stored_parts
 from speechprune.data.index_models import open_index
 from speechprune.data.manifest import Manifest, read_manifest
@@ -168,11 +169,11 @@ def _answer(
     tasks, num_todo = missing_tasks(config, model, benchmarks, stored, store)
     num_all = len(points) * sum(len(manifest.items) for manifest in benchmarks.values())
     logger.info(
-        "model {} ({}): {:,} points, {:,} answers, {:,} of them already there",
+        "model {} ({}): {}, {}, {:,} of them already there",
         model.path,
         model.dtype,
-        len(points),
-        num_all,
+        counted(len(points), "point"),
+        counted(num_all, "answer"),
         num_all - num_todo,
     )
     progress = Progress(num_items=num_todo, items="answers")
@@ -276,7 +277,9 @@ def _facts(config: SweepConfig, benchmarks: dict[str, Manifest]) -> dict[str, st
     reference = config.reference or {}
     return {
         "models": ", ".join(model.path for model in config.models),
-        "benchmarks": ", ".join(f"{name} ({len(m.items):,} items)" for name, m in benchmarks.items()),
+        "benchmarks": ", ".join(
+            f"{name} ({counted(len(m.items), 'item')})" for name, m in benchmarks.items()
+        ),
         "points": f"{len(config.points)}",
         "tested against": ", ".join(f"{name} {value}" for name, value in reference.items()) or "nothing",
         "versions": ", ".join(f"{name} {version(name)}" for name in ("speechprune", "torch", "transformers")),

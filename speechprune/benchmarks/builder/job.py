@@ -27,6 +27,7 @@ from speechprune.benchmarks.builder.recording_stage import (
 )
 from speechprune.benchmarks.builder.spiral_texts import read_spiral_scripts
 from speechprune.config import ConfigError
+from speechprune.data.formats import counted
 from speechprune.pipeline.progress import Progress
 from speechprune.pipeline.settings import check_settings, output_path_errors
 from speechprune.pipeline.stages import split_blocks
@@ -57,7 +58,7 @@ class BuildResult:
         """Print the line that ends a build."""
         card = self.card
         Console().print(
-            f"{card['num_recordings']:,} recordings, {card['num_questions']:,} questions, "
+            f"{counted(card['num_recordings'], 'recording')}, {counted(card['num_questions'], 'question')}, "
             f"{card['hours']:.2f} hours: {storage.join(self.path, 'README.md')}",
             highlight=False,
             soft_wrap=True,
@@ -89,7 +90,10 @@ def build_benchmark(config: BuildConfig) -> BuildResult:
         check_settings(directory.path, settings, config, holds=holds, place="output.path", packages=packages)
     todo = [task for task in tasks if task.recording_id not in made]
     logger.info(
-        "{}: {:,} recordings, {:,} of them already made", directory.path, len(tasks), len(tasks) - len(todo)
+        "{}: {}, {:,} of them already made",
+        directory.path,
+        counted(len(tasks), "recording"),
+        len(tasks) - len(todo),
     )
     if todo:
         reports = _make_recordings(config, todo, directory.path)
