@@ -31,12 +31,13 @@ class AnswerNotFound(ValueError):
 
 def list_answers(run: AnswersSource, *, only_failed: bool) -> None:
     """Print one line per item: answered ones first, then the failed."""
-    names = ("recording", "question", "answer", "gold", "evidence")
-    table = Table(Column("item", no_wrap=True), *(Column(name, overflow="fold") for name in names))
     columns = ("item_id", "audio", "question", "prediction", "prediction_text", "answer", "evidence")
     answered = [] if only_failed else _rows(run, "ok", *columns)
     failed = _rows(run, "failed", "item_id", "audio", "question", "error")
     ids = _ids_to_copy([row["item_id"] for row in (*answered, *failed)])
+    names = ("item", "recording", "question", "answer", "gold", "evidence")
+    table = Table(*(Column(name, overflow="fold") for name in names))
+    table.columns[0].no_wrap = all(len(text) <= LONG_ID_CHARACTERS for text in ids.values())
     for row in answered:
         spans = ", ".join(f"{clock(span['start'])}-{clock(span['end'])}" for span in row["evidence"][:2])
         cells = (row["question"], _answered(row), row["answer"] or "", spans)
