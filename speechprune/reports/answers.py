@@ -21,7 +21,7 @@ from speechprune.pipeline.summary import AnswersSource
 from speechprune.pipeline.terminal import printable
 
 BAR_CHARACTERS = 20  # of a probability of one
-LONG_ID_CHARACTERS = 36
+LONG_ID_CHARACTERS = 24
 HOW_TO_READ = "similarity to the question's words: higher is nearer, within this item"
 
 
