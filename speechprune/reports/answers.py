@@ -21,7 +21,7 @@ from speechprune.pipeline.summary import AnswersSource
 from speechprune.pipeline.terminal import printable
 
 BAR_CHARACTERS = 20  # of a probability of one
-LONG_ID_CHARACTERS = 24
+ID_SHARE = 0.3  # of a line, which ids may take
 HOW_TO_READ = "similarity to the question's words: higher is nearer, within this item"
 
 
@@ -34,10 +34,12 @@ def list_answers(run: AnswersSource, *, only_failed: bool) -> None:
     columns = ("item_id", "audio", "question", "prediction", "prediction_text", "answer", "evidence")
     answered = [] if only_failed else _rows(run, "ok", *columns)
     failed = _rows(run, "failed", "item_id", "audio", "question", "error")
-    ids = _ids_to_copy([row["item_id"] for row in (*answered, *failed)])
+    console = Console()
+    longest = int(ID_SHARE * console.width)
+    ids = _ids_to_copy([row["item_id"] for row in (*answered, *failed)], longest)
     names = ("item", "recording", "question", "answer", "gold", "evidence")
     table = Table(*(Column(name, overflow="fold") for name in names))
-    table.columns[0].no_wrap = all(len(text) <= LONG_ID_CHARACTERS for text in ids.values())
+    table.columns[0].no_wrap = all(len(text) <= longest for text in ids.values())
     for row in answered:
         spans = ", ".join(f"{clock(span['start'])}-{clock(span['end'])}" for span in row["evidence"][:2])
         cells = (row["question"], _answered(row), row["answer"] or "", spans)
@@ -47,7 +49,7 @@ def list_answers(run: AnswersSource, *, only_failed: bool) -> None:
         table.add_row(Text(ids[row["item_id"]]), _file_name(row), _text(row["question"] or ""), error)
     if table.row_count == 0:
         raise AnswerNotFound(f"{run.path} holds no answers: is it the output.path of a run?")
-    Console().print(table)
+    console.print(table)
 
 
 def find_answer(run: AnswersSource, item_id: str) -> Row:
@@ -140,14 +142,14 @@ def _file_name(row: Row) -> Text:
     return _text(PurePosixPath(row["audio"].partition("?")[0]).name)
 
 
-def _ids_to_copy(item_ids: Sequence[str]) -> dict[str, str]:
-    """Ids as they stand on one line: of a long one a beginning that no other id has, which is enough."""
+def _ids_to_copy(item_ids: Sequence[str], longest: int) -> dict[str, str]:
+    """Ids as they stand on one line: of a longer one a beginning that no other id has, which is enough."""
     ordered = sorted(set(item_ids))
     shown = {}
     for number, item_id in enumerate(ordered):
         neighbours = (*ordered[max(0, number - 1) : number], *ordered[number + 1 : number + 2])
         shared = max((_num_shared(item_id, other) for other in neighbours), default=0)
-        shown[item_id] = printable(item_id[: max(LONG_ID_CHARACTERS, shared + 1)])
+        shown[item_id] = printable(item_id[: max(longest, shared + 1)])
     return shown
 
 
