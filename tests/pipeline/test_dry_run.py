@@ -105,6 +105,10 @@ def test_all_that_would_refuse_is_listed_and_the_exit_code_is_2(tmp_path, tiny_m
     write_sound(tmp_path / "a.wav", speech(1.0))
     job = Job(tmp_path)
     job.write([{"audio": "a.wav", "question": "Who?", "choices": ["Anna", "Bert"]}], tiny_model_folder)
+    assert launch(job.config, "--dry-run").code == 0
+    shown = capsys.readouterr().out
+    assert "1 answer, 0 already there" in shown
+    assert "1 recording, under 0.01 hours" in shown
     assert launch(job.config).code == 0
     with Lease(str(job.run), 1):
         before = files_below(job.folder)
