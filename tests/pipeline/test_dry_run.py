@@ -137,3 +137,19 @@ def test_embedded_recordings_are_measured_without_being_written(tmp_path, tiny_m
     plan = plan_of(job.config)
     assert plan.sample.audio_seconds == pytest.approx(2.0)
     assert not job.run.exists()
+
+
+def test_a_plan_of_a_run_in_a_store_changes_nothing_there(job, s3_bucket, capsys):
+    """One recording below a MiB: its size and one read; its answers are written and read."""
+    s3_bucket.upload_file(str(job.folder / "short.flac"), "short.flac")
+    row = {"audio": "short.flac", "question": "Who?", "choices": ["Anna", "Bert"]}
+    s3_bucket.put_object(Key="manifest.jsonl", Body=json.dumps(row).encode())
+    place = f"s3://{s3_bucket.name}"
+    before = [(one.key, one.last_modified) for one in s3_bucket.objects.all()]
+    paths = [f"input.manifest={place}/manifest.jsonl", f"output.path={place}/run"]
+    assert launch(job.config, "--dry-run", *paths).code == 0
+    assert [(one.key, one.last_modified) for one in s3_bucket.objects.all()] == before
+    shown = capsys.readouterr().out
+    assert "1 recording, under 0.01 hours" in shown
+    assert "S3 requests" in shown
+    assert plan_of(job.config, *paths).num_requests == 2 + 2
