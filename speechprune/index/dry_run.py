@@ -51,7 +51,7 @@ def dry_run_index(config: IndexConfig) -> DryRun:
     """Plan what ``run_index`` would do.
 
     A recording of which the index holds some parts counts as a whole one. Where the index is new, windows are
-    counted without compression, which takes off a fifth or so.
+    counted without compression, which takes a quarter off the demo's.
     """
     refusals = Refusals(config.ray.executor)
     shape = planned_shape(refusals, config.model)

@@ -33,9 +33,9 @@ def show_dry_run(plan: DryRun) -> int:
 def _facts(estimate: Estimate) -> Iterator[tuple[str, str]]:
     sample = estimate.sample
     yield "to do", f"{counted(estimate.num_todo, estimate.item)}, {estimate.num_done:,} already there"
-    if not estimate.num_todo:
+    if not (estimate.num_todo or estimate.bytes_read):
         return
-    yield "audio", f"{counted(sample.num_all, 'recording')}, {_hours(sample.audio_seconds / 3600)}"
+    yield "audio", f"{counted(sample.num_all, 'recording')}, {_hours(sample.audio_seconds / 3600)} hours"
     for doubt in _doubts(estimate):
         yield "", doubt
     if total := sum(estimate.tflops.values()):
@@ -43,11 +43,8 @@ def _facts(estimate: Estimate) -> Iterator[tuple[str, str]]:
         parts = [f"{stage} {significant(tflops)}" for stage, tflops in stages.items()]
         yield "TFLOPs", f"{significant(total)}: {', '.join(parts)}"
         peak = PEAK_TFLOPS[GPU]
-        yield (
-            f"{GPU} hours",
-            " or ".join(f"{_hours(total / (peak * share * 3600))} at {share:.0%}" for share in UTILISATIONS)
-            + f" of its {peak:g} TFLOPs a second",
-        )
+        times = [f"{_hours(total / (peak * share * 3600))} at {share:.0%}" for share in UTILISATIONS]
+        yield f"{GPU} hours", f"{' or '.join(times)} of its {peak:g} TFLOPs a second"
         yield (
             "memory of an actor",
             f"{decimal(estimate.actor_bytes)}: decoder in half precision, one prompt; and "
@@ -60,7 +57,7 @@ def _facts(estimate: Estimate) -> Iterator[tuple[str, str]]:
 
 
 def _hours(hours: float) -> str:
-    return f"{hours:,.2f} hours" if hours >= FEW_HOURS else f"under {FEW_HOURS} hours"
+    return f"{hours:,.2f}" if hours >= FEW_HOURS else f"under {FEW_HOURS}"
 
 
 def _doubts(estimate: Estimate) -> Iterator[str]:
