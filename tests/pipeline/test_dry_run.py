@@ -79,11 +79,13 @@ def test_slices_and_open_questions_are_counted_and_what_will_fail_is_named(job, 
     assert shown.endswith("nothing was started or written")
 
 
-def test_a_sample_of_headers_stands_for_all(job, monkeypatch):
+def test_a_sample_of_headers_stands_for_all(job, monkeypatch, capsys):
     monkeypatch.setattr(sampling, "NUM_HEADERS", 3)
     sample = sampling.sample_files([str(job.folder / name) for name in ["short.flac"] * 6])
     assert len(sample.recordings) == 3
     assert sample.audio_seconds == pytest.approx(6 * 4.0)
+    assert launch(job.config, "--dry-run").code == 0
+    assert "3 of them looked at, the rest is extrapolated" in capsys.readouterr().out
     missing = sampling.sample_files([str(job.folder / name) for name in ("short.flac", "no.flac")])
     assert (missing.num_all, missing.num_missing, missing.audio_seconds) == (2, 1, pytest.approx(4.0))
 
