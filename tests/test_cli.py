@@ -79,6 +79,7 @@ def test_what_a_command_names_is_there(command):
     names = (
         [command.main] if isinstance(command, Tool) else [command.config_class, command.work, command.report]
     )
+    names += [command.dry_run] if isinstance(command, Job) and command.dry_run else []
     for name in names:
         assert callable(load(name))
     if isinstance(command, Job) and command.default_config:
