@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from speechprune.cli import DRY_RUN, PRINT_CONFIG
 from speechprune.cli_commands import COMMANDS, Command, Job
 from speechprune.config import config_from_arguments
 from speechprune.entry import load
@@ -123,12 +124,12 @@ def nothing_runs(tmp_path, monkeypatch):
     monkeypatch.setenv("SPEECHPRUNE_MODELS", str(tmp_path / "models"))
     (tmp_path / "my_package").mkdir()
     (tmp_path / "my_package/my_model.py").write_text("from speechprune import SpeechModel as MyModel\n")
-    (tmp_path / "my_methods.py").write_text(
-        "from dataclasses import dataclass\nfrom typing import ClassVar\nfrom speechprune import FirstPhase\n"
-        "@dataclass(frozen=True, kw_only=True)\nclass KeepLongest(FirstPhase):\n"
-        "    name: ClassVar[str] = 'keep_longest'\n    shortest: bool = False\n"
-    )
+    (example,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs/own_method.md").read_text(), re.DOTALL)
+    (tmp_path / "my_methods.py").write_text(example)
     monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
+    yield
+    for module in ("my_methods", "my_package", "my_package.my_model"):
+        sys.modules.pop(module, None)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=names)
@@ -139,7 +140,7 @@ def test_every_command_is_taken(page: Path, nothing_runs):
         command = command_named(name)
         if isinstance(command, Job):
             _, settings = command.split_question(arguments)
-            settings = [setting for setting in settings if setting != "--print-config"]
+            settings = [setting for setting in settings if setting not in (PRINT_CONFIG, DRY_RUN)]
             config_from_arguments(load(command.config_class), settings, command.default_config)
         else:
             with pytest.raises(Parsed):
