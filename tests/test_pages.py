@@ -23,6 +23,7 @@ PAGES = [
 ]
 SCRIPT = re.compile(r"(?:/home/ray/speechprune/)?jobs/(\w+)\.py")
 OPERATORS = {"&&", "||", ";", "&", "|", ">", "<"}
+PLACEHOLDERS = {"...", "CONFIG.yaml"}
 WITHOUT_COMMAND = {"bench_gpu"}  # a script that reads its arguments itself
 
 
@@ -82,7 +83,7 @@ def commands_in(text: str) -> list[tuple[str, list[str]]]:
             end = next((place for place, word in enumerate(words) if word in OPERATORS), len(words))
             command, words = words[:end], words[end + 1 :]
             for place, word in enumerate(command[:-1]):
-                rest = [one for one in command[place + 2 :] if one not in ("...", "…")]
+                rest = [one for one in command[place + 2 :] if one not in PLACEHOLDERS]
                 script = SCRIPT.fullmatch(command[place + 1])
                 if word == "speechprune" and command[place + 1] in COMMANDS:
                     found.append((command[place + 1], rest))
