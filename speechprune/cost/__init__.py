@@ -28,6 +28,7 @@ from speechprune.cost.formulas import (
     texts_flops,
 )
 from speechprune.cost.gemma_shapes import ConformerShape, UnevenDecoderShape
+from speechprune.cost.phi4_shapes import SubsampledConformerShape
 from speechprune.cost.shapes import DecoderShape, EncoderShape, ExpertsDecoderShape, ModelShape
 
 __all__ = [
@@ -40,6 +41,7 @@ __all__ = [
     "ExpertsDecoderShape",
     "ModelShape",
     "QueryingEncoderShape",
+    "SubsampledConformerShape",
     "TranscriberShape",
     "UnevenDecoderShape",
     "WhisperEncoderShape",
