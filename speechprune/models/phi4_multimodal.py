@@ -22,6 +22,7 @@ from speechprune.models.lora import ADAPTER_CONFIG, merge_adapter
 from speechprune.models.source import ModelSource, end_token_ids
 from speechprune.models.text_model import decoder_shape, load_tokenizer, rope_switch
 from speechprune.pruning import FirstLayerProjections
+from speechprune.pruning.transfers import upload
 
 WINDOW_SAMPLES = 40 * SAMPLE_RATE  # 500 positions, beyond which the encoder itself cuts a recording
 FRAME_SAMPLES, HOP_SAMPLES = 400, 160  # of a mel frame
@@ -41,7 +42,7 @@ class Phi4Multimodal(SpeechModel):
     # the encoder's mask is added to a bias as a number and hides nothing
     short_windows_share_batches: ClassVar[bool] = False
     min_window_samples: ClassVar[int] = FRAME_SAMPLES
-    full_window_samples: ClassVar[int] = WINDOW_SAMPLES - (WINDOW_SAMPLES - FRAME_SAMPLES) % HOP_SAMPLES
+    full_window_samples: ClassVar[int] = WINDOW_SAMPLES
 
     def __init__(self, model: Any, processor: Any, *, name: str, **batches: Any) -> None:
         self.model = model
@@ -144,17 +145,25 @@ class Phi4Multimodal(SpeechModel):
 
     @torch.inference_mode()
     def encode_windows(self, windows: Sequence[Window]) -> EncodedWindows:
-        """Encode full windows, or a short one at its own length, up to the states: behind the GELU."""
+        """Encode a batch of windows of one length up to the states: behind the GELU."""
         audio = self._audio_embed
-        features = self.processor.feature_extractor(
-            [window.samples / np.float32(MAX_INT16) for window in windows],
-            sampling_rate=SAMPLE_RATE,
-            return_tensors="pt",
-        )["audio_input_features"]
-        like = audio.up_proj_for_speech.weight
-        positions = audio.encoder(features.to(like.device, like.dtype), None)
+        features = self.features([window.samples for window in windows])
+        positions = audio.encoder(features.to(audio.encoder.dtype), None)
         states = torch.nn.functional.gelu(audio.up_proj_for_speech(positions))
         return EncodedWindows(states, [token_times(window) for window in windows])
+
+    def features(self, windows: Sequence[np.ndarray]) -> torch.Tensor:
+        """Compute features of int16 windows of one length where the encoder is, ``(windows, frames, bins)``.
+
+        By a part of the family's own extractor, which as a whole computes on the host.
+        """
+        device = self._audio_embed.encoder.device
+        samples = upload(np.stack(windows), device).float() / MAX_INT16
+        lengths = torch.full((len(windows),), samples.shape[1])
+        features: torch.Tensor = self.processor.feature_extractor._torch_extract_fbank_features(
+            samples, lengths, device
+        )
+        return features
 
     @torch.inference_mode()
     def project(self, states: torch.Tensor) -> torch.Tensor:

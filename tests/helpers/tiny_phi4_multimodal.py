@@ -1,5 +1,6 @@
 """A tiny Phi-4-multimodal in the layout of its hub repository, and its own forward as oracle."""
 
+import functools
 import json
 from pathlib import Path
 
@@ -140,7 +141,7 @@ class Phi4Oracle(OwnForwardOracle):
 
     def __init__(self, model) -> None:
         super().__init__(model)
-        self._extractor = Phi4MultimodalFeatureExtractor()
+        self._extract = functools.cache(_features)
         self._model = Phi4MultimodalForCausalLM.from_pretrained(model.name, dtype=torch.float32)
         adapter = load_file(Path(model.name) / "speech-lora" / "adapter_model.safetensors")
         for name in (name.removesuffix(".lora_A.weight") for name in adapter if "lora_A" in name):
@@ -151,10 +152,9 @@ class Phi4Oracle(OwnForwardOracle):
 
     def inputs(self, samples: np.ndarray, user_text: str) -> dict[str, torch.Tensor]:
         size = 40 * SAMPLE_RATE
-        windows = [(samples[i : i + size] / 32768).astype(np.float32) for i in range(0, len(samples), size)]
-        features = [self._extractor(own, sampling_rate=SAMPLE_RATE, return_tensors="pt") for own in windows]
-        rows = [own["audio_input_features"][0] for own in features]
-        sizes = torch.cat([own["audio_embed_sizes"] for own in features])
+        windows = [samples[i : i + size].tobytes() for i in range(0, len(samples), size)]
+        rows, numbers = zip(*(self._extract(own) for own in windows), strict=True)
+        sizes = torch.cat(numbers)
         prompt = f"<|user|>{'<|audio|>' * int(sizes.sum())}{user_text}<|end|><|assistant|>"
         return {
             **self._processor.tokenizer(prompt, return_tensors="pt", add_special_tokens=False),
@@ -164,6 +164,13 @@ class Phi4Oracle(OwnForwardOracle):
                 [torch.ones(len(row), dtype=torch.bool) for row in rows], batch_first=True
             ),
         }
+
+
+def _features(window: bytes) -> tuple[torch.Tensor, torch.Tensor]:
+    """Features of int16 samples, and the number of their tokens."""
+    samples = np.frombuffer(window, np.int16).astype(np.float32) / 32768
+    made = Phi4MultimodalFeatureExtractor()(samples, sampling_rate=SAMPLE_RATE, return_tensors="pt")
+    return made["audio_input_features"][0], made["audio_embed_sizes"]
 
 
 class _EachRowAlone(torch.nn.Module):

@@ -136,21 +136,32 @@ def test_a_token_is_80_ms_up_to_the_end_of_the_sound(lm, speech):
     assert np.diff(audio.frame_starts).tolist() == [13, 12, 1]
 
 
-def test_the_borders_of_short_and_full_windows_are_those_of_mel_frames():
+def test_the_shortest_window_is_one_mel_frame():
     assert num_mel_frames(Phi4Multimodal.min_window_samples - 1) == 0
     assert num_mel_frames(Phi4Multimodal.min_window_samples) == 1
-    assert num_mel_frames(Phi4Multimodal.full_window_samples - 1) == 3997
-    assert num_mel_frames(Phi4Multimodal.full_window_samples) == num_mel_frames(640_000) == 3998
+    assert num_mel_frames(Phi4Multimodal.full_window_samples) == 3998
 
 
 def test_a_short_window_is_encoded_alone(lm, speech):
-    """In company its positions would attend to what fills it up; a full one of fewer samples is as before."""
-    short, long = speech(3.0), speech(40.0, start=20)[: Phi4Multimodal.full_window_samples]
-    (alone,) = lm.model.embed_windows([Window(short, 0.0)])
-    in_company = lm.model.embed_windows([Window(short, 0.0), Window(long, 0.0)])[0]
-    assert not torch.allclose(in_company.embeds, alone.embeds, atol=1e-2)
-    for audio in (lm.encode_many([short, long])[0], lm.encode_many([short])[0]):
-        assert torch.equal(audio.embeds, alone.embeds)
+    """In company its positions would attend to what fills it up, as in its own forward of two rows."""
+    samples = [speech(3.0), speech(5.0, start=20)]
+    (alone,) = lm.model.embed_windows([Window(samples[0], 0.0)])
+    floats = [(own / 32768).astype(np.float32) for own in samples]
+    rows = lm.model.processor.feature_extractor(floats, sampling_rate=16_000, return_tensors="pt")
+    audio = lm.model.model.model.embed_tokens_extend.audio_embed
+    with torch.inference_mode():
+        states = audio.encoder(rows["audio_input_features"], rows["audio_attention_mask"])[0]
+        in_company = lm.model.project(torch.nn.functional.gelu(audio.up_proj_for_speech(states)))
+    assert (in_company[: len(alone.embeds)] - alone.embeds).abs().max() > 0.01
+    for encoded in (lm.encode_many(samples)[0], lm.encode_many(samples[:1])[0]):
+        assert torch.equal(encoded.embeds, alone.embeds)
+
+
+def test_features_are_the_extractors(lm, speech):
+    samples = [speech(40.0), speech(40.0, start=50)]
+    floats = [(own / 32768).astype(np.float32) for own in samples]
+    own = lm.model.processor.feature_extractor(floats, sampling_rate=16_000, return_tensors="pt")
+    assert torch.equal(lm.model.features(samples), own["audio_input_features"])
 
 
 def test_a_template_for_texts_alone_gives_the_same_prompt(lm, folder):
