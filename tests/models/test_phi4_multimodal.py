@@ -12,6 +12,7 @@ from transformers import Phi4MultimodalForCausalLM
 
 from speechprune import AnsweringOptions, NoPruning, SpeechLM
 from speechprune.models.base import SpeechModel, SplicedPrompt, Window
+from speechprune.models.fingerprint import fingerprint
 from speechprune.models.generation import generate
 from speechprune.models.likelihood import text_log_probabilities
 from speechprune.models.loading import check_model, load_model, model_shape
@@ -20,6 +21,7 @@ from speechprune.models.phi4_multimodal import Phi4Multimodal, num_mel_frames
 from tests.helpers.loaded import error_of, same_weights
 from tests.helpers.tiny_models import load_tiny_model
 from tests.helpers.tiny_phi4_multimodal import ALPHA, RANK, save_tiny_phi4
+from tests.models.test_hub import hub_of, set_endpoint
 
 OPTIONS = {"dtype": "float32", "device": "cpu"}
 SWITCH = 96
@@ -199,6 +201,20 @@ def test_weights_in_which_the_adapter_is_merged_need_none(saved, folder):
     merged = load_tiny_model(str(folder)).model.model
     own = Phi4MultimodalForCausalLM.from_pretrained(saved)
     assert same_weights(merged.model.layers, own.model.layers)
+
+
+def test_it_comes_from_the_hubs_revision_and_then_from_its_cache(saved, lm, tmp_path, monkeypatch):
+    """Its adapter, too."""
+    with hub_of(saved, tmp_path, monkeypatch):
+        model = load_tiny_model("team/tiny", revision="refs/pr/70").model
+        assert same_weights(model.model, lm.model.model)
+        options = ModelOptions(path="team/tiny", revision="refs/pr/70")
+        assert fingerprint(options) == fingerprint(options)
+    set_endpoint(monkeypatch, tmp_path, "http://127.0.0.1:1")
+    monkeypatch.setattr("speechprune.models.hub.time.sleep", lambda seconds: None)
+    cached = load_tiny_model("team/tiny", revision="refs/pr/70").model
+    assert same_weights(cached.model, lm.model.model)
+    assert cached.render_chat("Who?") == lm.model.render_chat("Who?")
 
 
 @pytest.mark.parametrize(
