@@ -9,6 +9,7 @@ from speechprune.models.base import SpeechModel
 from speechprune.models.cascade import Cascade
 from speechprune.models.diva import Diva
 from speechprune.models.gemma4 import Gemma4
+from speechprune.models.granite_speech import GraniteSpeech
 from speechprune.models.hub import ModelError
 from speechprune.models.phi4_multimodal import Phi4Multimodal
 from speechprune.models.qwen2_5_omni import Qwen25Omni
@@ -23,6 +24,7 @@ MODELS: dict[str, type[SpeechModel]] = {
     "cascade": Cascade,
     "diva": Diva,
     "gemma4": Gemma4,
+    "granite_speech": GraniteSpeech,
     "phi4_multimodal": Phi4Multimodal,
     "qwen2_5_omni": Qwen25Omni,
     "qwen2_audio": Qwen2Audio,

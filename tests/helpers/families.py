@@ -19,6 +19,7 @@ from tests.helpers.tiny_audioflamingo3 import AudioFlamingo3Oracle, save_tiny_au
 from tests.helpers.tiny_cascade import CascadeOracle, save_tiny_cascade
 from tests.helpers.tiny_diva import DivaOracle, save_tiny_diva
 from tests.helpers.tiny_gemma4 import Gemma4Oracle, save_tiny_gemma4
+from tests.helpers.tiny_granite_speech import MEL_BINS, GraniteSpeechOracle, save_tiny_granite_speech
 from tests.helpers.tiny_models import byte_level_processor, save_tiny_model, spread_weights
 from tests.helpers.tiny_phi4_multimodal import Phi4Oracle, save_tiny_phi4
 from tests.helpers.tiny_qwen2_5_omni import Qwen25OmniOracle, save_tiny_omni
@@ -174,13 +175,15 @@ def save_toy_model(folder: Path) -> str:
 
 
 LOG_MEL_FLOPS = 2 * 3000 * 201 * 80  # mel frames, frequencies, mel bins
-PHI4_MEL_FLOPS = 2 * 3998 * 257 * 80
 KITS: dict[str, Kit] = {
     "audioflamingo3": Kit(save_tiny_audioflamingo3, AudioFlamingo3Oracle, feature_flops=LOG_MEL_FLOPS),
     "cascade": Kit(save_tiny_cascade, CascadeOracle, feature_flops=LOG_MEL_FLOPS),
     "diva": Kit(save_tiny_diva, DivaOracle, feature_flops=LOG_MEL_FLOPS),
     "gemma4": Kit(save_tiny_gemma4, Gemma4Oracle, generates_from_ids=True),
-    "phi4_multimodal": Kit(save_tiny_phi4, Phi4Oracle, feature_flops=PHI4_MEL_FLOPS),
+    "granite_speech": Kit(
+        save_tiny_granite_speech, GraniteSpeechOracle, feature_flops=2 * 3601 * 257 * MEL_BINS
+    ),
+    "phi4_multimodal": Kit(save_tiny_phi4, Phi4Oracle, feature_flops=2 * 3998 * 257 * 80),
     "qwen2_5_omni": Kit(save_tiny_omni, Qwen25OmniOracle, feature_flops=LOG_MEL_FLOPS),
     "qwen2_audio": Kit(
         lambda folder: save_tiny_model(folder, num_key_value_heads=2),

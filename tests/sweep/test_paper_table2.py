@@ -32,7 +32,10 @@ def table(tmp_path_factory, tiny_model_folder, diva, speech) -> tuple[Path, Laun
         patch.setattr("speechprune.sweep.report.draw_figures", lambda points: [])
         result = launch(
             CONFIG,
-            *(f"grid.models={json.dumps([tiny_model_folder, diva])}", f"input.manifest={json.dumps(manifests)}"),
+            *(
+                f"grid.models={json.dumps([tiny_model_folder, diva])}",
+                f"input.manifest={json.dumps(manifests)}",
+            ),
             *(f"output.path={folder / 'run'}", "ray.executor=local"),
             job=SWEEP,
         )
@@ -40,7 +43,7 @@ def table(tmp_path_factory, tiny_model_folder, diva, speech) -> tuple[Path, Laun
 
 
 def test_models_by_benchmarks_by_path_and_manifest_alone(table, tiny_model_folder, diva):
-    """Original and SpeechPrune at the paper's two rates; 30 s are 750 tokens of one model, 48 of the other."""
+    """Original and SpeechPrune at the paper's two rates; 30 s are 750 tokens of one, 48 of the other."""
     run, result = table
     assert result.code == 0, result.lines
     points = pq.read_table(run / "points.parquet").to_pylist()
