@@ -1,5 +1,7 @@
 """The timeline of an answer: all of its recording, in few parts, with what was kept of each."""
 
+import itertools
+
 import numpy as np
 import pytest
 
@@ -20,9 +22,7 @@ def test_parts_cover_the_recording_and_count_what_was_kept(num_frames):
 
     assert len(parts) <= MAX_TIMELINE_PARTS
     assert (parts[0].start, parts[-1].end) == (30.0, times[-1, 1])
-    assert all(
-        one.end == pytest.approx(next_one.start) for one, next_one in zip(parts, parts[1:], strict=False)
-    )
+    assert all(one.end == pytest.approx(next_one.start) for one, next_one in itertools.pairwise(parts))
     for part in parts:
         inside = (begins > part.start - 0.1) & (begins < part.end - 0.1)
         assert part.kept == pytest.approx(np.isin(np.flatnonzero(inside), kept).mean(), abs=1e-4)
