@@ -22,7 +22,7 @@ function listening(item) {
     const clip = clipAt(recording, span.start);
     const button = element("button", {type: "button", onclick: () => play(recording, Math.max(clip.start, span.start - LEAD_SECONDS))},
       "▶ play");
-    parts.push(element("p", {className: "listen"}, clip ? button : null, words + score, span.words ? text(span.words) : null));
+    parts.push(element("p", {className: "listen"}, clip ? button : null, element("span", {}, words + score), span.words ? text(span.words) : null));
   }
   for (const clip of recording.clips) {
     const own = spans.filter(span => span.start < clip.end && span.end > clip.start);

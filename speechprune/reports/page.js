@@ -41,7 +41,7 @@ for (const [place, item] of data.items.entries()) {
   item.searched = texts.filter(Boolean).join("\n").toLowerCase();
 }
 const SORTS = {
-  worth: ["wrong first, then failed, then least certain", (a, b) => a.place - b.place],
+  worth: ["wrong and uncertain first", (a, b) => a.place - b.place],
   unsure: ["least certain first", (a, b) => (a.confidence ?? 2) - (b.confidence ?? 2)],
   recording: ["by recording", (a, b) => a.from.name.localeCompare(b.from.name) || a.id.localeCompare(b.id)],
   cost: ["most TFLOPs first", (a, b) => (b.tflops ?? 0) - (a.tflops ?? 0)],
@@ -139,7 +139,7 @@ function describe(item) {
   const parts = [
     element("p", {className: `${item.outcome}`}, element("b", {className: "outcome"}, OUTCOMES[item.outcome])),
     element("h2", {}, text(item.question, "long"))];
-  if (item.error !== null) parts.push(element("p", {className: "error"}, `${item.error_type}: `, text(item.error, "long")));
+  if (item.error !== null) parts.push(element("p", {className: "error"}, text(`${item.error_type}: ${item.error}`, "long")));
   else parts.push(item.choices ? choicesTable(item) : element("p", {}, text(item.text, "long")));
   if (!item.choices && item.gold !== null) parts.push(element("p", {}, "gold: ", text(item.gold, "long")));
   if (item.error === null) parts.push(...listening(item));
@@ -149,8 +149,8 @@ function describe(item) {
     parts.push(element("p", {}, `${number(item.num_kept)} of ${number(item.num_tokens)} audio tokens kept (${share}); ` +
       `${item.tflops.toPrecision(3)} TFLOPs in all`));
   }
-  parts.push(element("p", {className: "faint"}, "method ", text(item.method), item.benchmark ? `, benchmark ${item.benchmark}` : null,
-    element("br"), "item ", text(item.id, "long"), "recording ", text(item.from.address, "long")));
+  parts.push(element("p", {className: "faint"}, "method ", text(item.method, "long"),
+    item.benchmark ? "benchmark " : null, item.benchmark ? text(item.benchmark, "long") : null, "item ", text(item.id, "long"), "recording ", text(item.from.address, "long")));
   const lines = data.details.map((column, i) => item.details[i] === "" ? null : element("tr", {title: column.comment},
     element("td", {}, column.name), element("td", {className: "number"}, text(item.details[i])),
     element("td", {className: "faint"}, column.unit)));

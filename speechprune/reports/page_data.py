@@ -35,7 +35,8 @@ def read_rows(run: AnswersSource, num_items: int) -> tuple[list[Row], dict[str, 
     short = ("item_id", "correct", "error_type", "choice_probabilities", *RECORDING_COLUMNS, "model")
     overview = answers.select(list(short)).to_pylist()
     order = sorted(range(len(overview)), key=lambda place: _urgency(overview[place]))
-    return answers.take(order[:num_items]).to_pylist(), _facts(run.path, overview, num_items)
+    chosen = answers.take(pa.array(order[:num_items], pa.int64()))
+    return chosen.to_pylist(), _facts(run.path, overview, num_items)
 
 
 def outcome_of(row: Mapping[str, Any]) -> str:
@@ -180,5 +181,5 @@ def _facts(path: str, overview: Sequence[Mapping[str, Any]], num_items: int) -> 
     if judged:
         facts["accuracy"] = f"{percent(outcomes['right'] / judged)} % of {judged:,}"
     if len(overview) > num_items:
-        facts["shown"] = f"the {num_items:,} items most worth a look: wrong, failed, then the least certain"
+        facts["shown"] = f"{num_items:,} of {len(overview):,} items: wrong, failed, then the least certain"
     return facts
