@@ -241,7 +241,7 @@ def _apply_override(sections: dict[str, dict[str, Any]], values: dict[str, Any],
 
 
 def _first_problem(error: ValidationError) -> str:
-    problem = error.errors()[0]
+    problem, *others = error.errors()
     name = ".".join(str(part) for part in problem["loc"][:2])
     if problem["type"] == "missing":
         return f"{name} is missing: set it in the config file or as {name}=..."
@@ -251,4 +251,6 @@ def _first_problem(error: ValidationError) -> str:
     if problem["type"] == "string_type":
         what = "empty" if problem["input"] is None else repr(problem["input"])
         return f'{name} is {what}: give a text, in quotes where YAML reads it otherwise ("" for an empty one)'
-    return f"{name} is {problem['input']!r}: {problem['msg'][0].lower()}{problem['msg'][1:]}"
+    # of a setting of several types: one problem a type
+    messages = [problem["msg"], *(other["msg"] for other in others if other["loc"][:2] == problem["loc"][:2])]
+    return f"{name} is {problem['input']!r}: " + ", or ".join(text[0].lower() + text[1:] for text in messages)

@@ -25,6 +25,7 @@ torch.set_num_threads(1)  # in models this tiny there is nothing to share out, a
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--corrupt-inputs", type=int, default=300, help="of test_corrupt_audio.py")
     parser.addoption("--timelines", type=int, default=24, help="of test_clock.py")
+    parser.addoption("--executor", choices=["local", "ray"], default="local", help="of test_family_jobs.py")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

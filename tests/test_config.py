@@ -30,6 +30,7 @@ SHIPPED = [
     "demo",
     "diva_llama_3_8b",
     "gemma_4_e2b",
+    "granite_speech_4_1_2b",
     "qwen2_5_omni_7b",
     "qwen2_audio_7b",
     "qwen3_omni_30b_a3b",

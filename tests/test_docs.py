@@ -6,10 +6,11 @@ from pathlib import Path
 
 import numpy as np
 
-from speechprune import SpeechLM
+from speechprune import SpeechLM, SpeechModel
 from speechprune.pruning import METHODS
 
-README = (Path(__file__).parents[1] / "README.md").read_text()
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
 IMPORTS = """
 from dataclasses import dataclass
 from typing import ClassVar
@@ -36,3 +37,16 @@ def test_the_readmes_method_of_ones_own_works_as_it_stands(tiny_lm: SpeechLM, sp
     answer = tiny_lm.answer(audio, "Who?", ["Anna", "Bert"], method="my_methods:KeepLongest")
     norms = audio.embeds.norm(dim=-1).numpy()
     assert answer.kept_indices.tolist() == sorted(np.argsort(-norms)[:600].tolist())
+
+
+def test_the_page_on_a_model_of_ones_own_lists_what_the_contract_has():
+    """Abstract members are to be given, all others have a default; the shared ones are not in its tables."""
+    page = (ROOT / "docs/own_model.md").read_text()
+    given, defaults = page.split("What has a default")
+    listed = [
+        set(re.findall(r"`(\w+)`", "".join(re.findall(r"^\| (`.*?) \|", part, re.M))))
+        for part in (given, defaults)
+    ]
+    annotated = {name for name in SpeechModel.__annotations__ if name not in vars(SpeechModel)}
+    assert listed[0] == SpeechModel.__abstractmethods__ | annotated
+    assert all(hasattr(SpeechModel, name) for name in listed[1])

@@ -28,6 +28,7 @@ from speechprune.cost.formulas import (
     texts_flops,
 )
 from speechprune.cost.gemma_shapes import ConformerShape, UnevenDecoderShape
+from speechprune.cost.granite_shapes import QueriedConformerShape
 from speechprune.cost.shapes import DecoderShape, EncoderShape, ExpertsDecoderShape, ModelShape
 
 __all__ = [
@@ -39,6 +40,7 @@ __all__ = [
     "EncoderShape",
     "ExpertsDecoderShape",
     "ModelShape",
+    "QueriedConformerShape",
     "QueryingEncoderShape",
     "TranscriberShape",
     "UnevenDecoderShape",

@@ -10,6 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
+NATIVE_SECONDS = 30  # that Qwen2-Audio takes, and most encoders at once
+
 
 @dataclass(frozen=True, kw_only=True)
 class DecoderShape:
@@ -125,3 +127,8 @@ class ModelShape:
     def token_rate(self) -> float:
         """Audio tokens a second, f: of a full window."""
         return self.encoder.window_tokens / self.encoder.window_seconds
+
+    @property
+    def native_tokens(self) -> int:
+        """Audio tokens of 30 s, which the paper's budget is of Qwen2-Audio."""
+        return round(NATIVE_SECONDS * self.token_rate)

@@ -17,7 +17,7 @@ from speechprune import storage
 from speechprune.data import Row
 from speechprune.data.choices import gold_letter, read_choices
 from speechprune.data.columns import GOLD_SPAN_COLUMNS, ITEM_COLUMNS, RESERVED_NAMES
-from speechprune.data.row_files import ManifestError
+from speechprune.data.row_files import ManifestError, Source
 from speechprune.data.sources import InputOptions, read_source
 
 NUM_PROBLEMS_SHOWN = 5
@@ -51,7 +51,13 @@ def read_manifest(options: InputOptions, audio_folder: str, *, needs_audio: bool
         Unreadable, empty, without ``audio`` or ``question``, a choice list of one, a gold answer
         that matches no choice, two different items with one id: rows and values are named.
     """
-    source = read_source(options)
+    return check_manifest(read_source(options), options, audio_folder, needs_audio=needs_audio)
+
+
+def check_manifest(
+    source: Source, options: InputOptions, audio_folder: str, *, needs_audio: bool = True
+) -> Manifest:
+    """Resolve and check rows that were read, see ``read_manifest``; sentences name ``options.manifest``."""
     rows = source.rows
     if not rows:
         raise ManifestError(f"{options.manifest} has no rows: there is nothing to ask")
@@ -72,7 +78,7 @@ def read_manifest(options: InputOptions, audio_folder: str, *, needs_audio: bool
     num_repeated = 0
     for number, row in enumerate(rows, start=1):
         try:
-            item = _check_row(row, options.track)
+            item = read_row(row, options.track)
         except ManifestError as error:
             problems.append(f"row {number}: {error}")
             continue
@@ -110,8 +116,8 @@ def read_manifest(options: InputOptions, audio_folder: str, *, needs_audio: bool
     return Manifest(_as_table(list(items.values()), source.column_types), malformed, num_repeated)
 
 
-def _check_row(row: Row, track: int | None) -> Row:
-    """The row with every item column present, ids made and the gold answer as a letter.
+def read_row(row: Row, track: int | None) -> Row:
+    """The row of a manifest with every item column present, ids made and the gold answer as a letter.
 
     ``track``: of items without one of their own.
     """

@@ -70,8 +70,9 @@ def prune_queries(
             pruned[index] = query
         else:
             by_recording[id(query.item.audio)][index] = query
+    numbered = method.for_model(model.shape.native_tokens)
     for own in by_recording.values():
-        pruned |= _prune_or_split(model, own, method)
+        pruned |= _prune_or_split(model, own, numbered)
     return [pruned[index] for index in range(len(queries))]
 
 

@@ -42,6 +42,14 @@ class LogMel:
         spectrum = torch.stft(waveforms, self._num_fft, self._hop, window=self._hann, return_complex=True)
         # contiguous: the product with a strided view is slow on CPUs
         power = (spectrum[..., :-1].abs() ** 2).contiguous()
-        log_mel = torch.clamp(self._filters @ power, min=1e-10).log10()
-        floor = log_mel.amax(dim=(1, 2), keepdim=True) - DYNAMIC_RANGE
-        return (torch.maximum(log_mel, floor) + 4.0) / 4.0
+        return log_compress(self._filters @ power)
+
+
+def log_compress(mel: torch.Tensor) -> torch.Tensor:
+    """Take the logarithm of mel spectra ``(windows, mel bins, mel frames)``, and shift and scale it.
+
+    What is more than ``DYNAMIC_RANGE`` below a window's maximum is raised to that.
+    """
+    log_mel = torch.clamp(mel, min=1e-10).log10()
+    floor = log_mel.amax(dim=(1, 2), keepdim=True) - DYNAMIC_RANGE
+    return (torch.maximum(log_mel, floor) + 4.0) / 4.0

@@ -6,7 +6,6 @@ modules themselves run unpatched.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import Any, ClassVar, Self
@@ -26,6 +25,7 @@ from speechprune.models.whisper_family import (
     num_positions,
     whisper_sizes,
 )
+from speechprune.models.without_layer import without_layer
 
 WINDOW_SAMPLES = 30 * SAMPLE_RATE
 # of its model card
@@ -53,7 +53,7 @@ class Qwen25Omni(WhisperFamily):
 
     def __init__(self, model: Any, processor: Any, **batches: Any) -> None:
         super().__init__(model, processor, **batches)
-        self._encoder = _without_layer(model.model.audio_tower, self.last_layer_name)
+        self._encoder = without_layer(model.model.audio_tower, self.last_layer_name)
 
     @classmethod
     def parse_config(cls, values: dict[str, Any]) -> PreTrainedConfig:
@@ -128,11 +128,3 @@ class Qwen25Omni(WhisperFamily):
     def layers(self) -> list[torch.nn.Module]:
         """The decoder's; of the encoder, each length of a batch would be compiled by itself."""
         return list(self.language_model.decoder.layers)
-
-
-def _without_layer(tower: Any, name: str) -> Any:
-    """Return an encoder of the same modules that ends at the states, the input of its last layer."""
-    encoder = copy.copy(tower)
-    encoder._modules = tower._modules | {name: torch.nn.Identity()}
-    vars(encoder).pop("forward", None)  # a wrapper for sharded weights would run the tower
-    return encoder

@@ -9,6 +9,7 @@ from speechprune.models.base import SpeechModel
 from speechprune.models.cascade import Cascade
 from speechprune.models.diva import Diva
 from speechprune.models.gemma4 import Gemma4
+from speechprune.models.granite_speech import GraniteSpeech
 from speechprune.models.hub import ModelError
 from speechprune.models.qwen2_5_omni import Qwen25Omni
 from speechprune.models.qwen2_audio import Qwen2Audio
@@ -22,6 +23,7 @@ MODELS: dict[str, type[SpeechModel]] = {
     "cascade": Cascade,
     "diva": Diva,
     "gemma4": Gemma4,
+    "granite_speech": GraniteSpeech,
     "qwen2_5_omni": Qwen25Omni,
     "qwen2_audio": Qwen2Audio,
     "qwen3_omni_moe": Qwen3Omni,

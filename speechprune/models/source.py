@@ -15,6 +15,7 @@ from transformers import PreTrainedConfig
 from transformers.utils import cached_file
 
 from speechprune.models.hub import ModelError, take_from_cache_only
+from speechprune.models.lora import merge_adapter
 from speechprune.models.options import ModelOptions
 
 
@@ -51,6 +52,8 @@ class ModelSource:
     def load_weights(self, model_class: Any, *, eager_parts: Sequence[str] = ()) -> Any:
         """Load a Hugging Face model, complete and in eval mode; or make one with seeded random weights.
 
+        A LoRA adapter beside the weights is merged into them.
+
         ``eager_parts``: parts of its config, such as ``audio_config``, that have no fused attention.
 
         Raises
@@ -71,24 +74,28 @@ class ModelSource:
             attn_implementation=attention,
             device_map=self.options.device_map or {"": self.device},
             use_safetensors=True,  # a pickle may hold code
+            adapter_kwargs={"subfolder": "none"},  # or it would wrap layers where peft is installed
             ignore_mismatched_sizes=True,  # reported with the missing ones
             output_loading_info=True,
         )
         self._check_complete(report)
+        merge_adapter(self, model)
         return model.eval().requires_grad_(False)
 
     def weight_names(self) -> set[str]:
         """Read the names of the stored weights, without loading them."""
-        file = self._stored_file("model.safetensors.index.json", needed=False)
+        file = self.stored_file("model.safetensors.index.json", needed=False)
         if file is not None:
             return set(json.loads(Path(file).read_text())["weight_map"])
-        with safe_open(self._stored_file("model.safetensors"), "pt") as weights:
+        with safe_open(self.stored_file("model.safetensors"), "pt") as weights:
             return set(weights.keys())
 
-    def _stored_file(self, name: str, *, needed: bool = True) -> str | None:
+    def stored_file(self, name: str, *, subfolder: str = "", needed: bool = True) -> str | None:
+        """Find a file of the folder or hub repository; None where it is missing and not needed."""
         file: str | None = cached_file(
             self.folder,
             name,
+            subfolder=subfolder,
             revision=self.options.revision,
             local_files_only=self.location["local_files_only"],
             _raise_exceptions_for_missing_entries=needed,

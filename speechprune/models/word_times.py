@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from transformers.models.whisper.generation_whisper import _dynamic_time_warping, _median_filter
 
 
 class AlignmentHeads:
@@ -50,6 +49,8 @@ class AlignmentHeads:
         np.ndarray
             float64, ``(num_tokens, num_positions)``; a position is 20 ms.
         """
+        from transformers.models.whisper.generation_whisper import _median_filter
+
         queries, keys = [], []
         for layer, head in self._heads:
             own = slice(head * self._head_size, (head + 1) * self._head_size)
@@ -89,6 +90,8 @@ def begin_positions(attention: np.ndarray) -> np.ndarray:
     np.ndarray
         The position at which each token begins, never decreasing; the first is 0.
     """
+    from transformers.models.whisper.generation_whisper import _dynamic_time_warping
+
     tokens, positions = _dynamic_time_warping(-attention)
     begins: np.ndarray = positions[np.flatnonzero(np.diff(tokens, prepend=-1))]
     return begins

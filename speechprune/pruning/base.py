@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal, get_args, get_origin, get_type_hints
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar, Literal, Self, get_args, get_origin, get_type_hints
 
 import numpy as np
 import torch
@@ -81,14 +81,14 @@ class PruningMethod(ABC):
     Parameters
     ----------
     phase1_budget
-        K, tokens that phase 1 leaves and that the pruning rate refers to; 750 is the native 30 s of
-        Qwen2-Audio.
+        K, tokens that phase 1 leaves and that the pruning rate refers to: a number, 750 being 30 s of
+        Qwen2-Audio, or ``native``, 30 s of whichever model answers.
     """
 
     name: ClassVar[str]
     features: ClassVar[tuple[Feature[Any], ...]] = ()  # all that any of its settings needs
 
-    phase1_budget: int = 750
+    phase1_budget: int | Literal["native"] = 750
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
@@ -96,12 +96,23 @@ class PruningMethod(ABC):
             cls.keep_all = PruningMethod.keep_all  # type: ignore[method-assign]
 
     def __post_init__(self) -> None:
-        if self.phase1_budget < 1:
-            raise ValueError(f"phase1_budget is {self.phase1_budget}: give at least 1 token")
+        if self.phase1_budget != "native" and (isinstance(self.phase1_budget, str) or self.phase1_budget < 1):
+            raise ValueError(f"phase1_budget is {self.phase1_budget}: give at least 1 token, or native")
         for setting, hint in get_type_hints(type(self)).items():
             if get_origin(hint) is Literal and getattr(self, setting) not in get_args(hint):
                 choices = " or ".join(get_args(hint))
                 raise ValueError(f"{setting} is {getattr(self, setting)!r}: give {choices}")
+
+    @property
+    def budget(self) -> int:
+        """K, which ``for_model`` makes a number."""
+        if isinstance(self.phase1_budget, str):
+            raise ValueError(f"phase1_budget is {self.phase1_budget}: for_model gives the number of a model")
+        return self.phase1_budget
+
+    def for_model(self, native_tokens: int) -> Self:
+        """Return the method with K in tokens; ``native_tokens`` are 30 s of the model that answers."""
+        return replace(self, phase1_budget=native_tokens) if self.phase1_budget == "native" else self
 
     @property
     def needed_features(self) -> tuple[Feature[Any], ...]:
@@ -167,7 +178,7 @@ class RatedMethod(PruningMethod):
 
     def num_kept(self, num_tokens: int) -> int:
         """k, at least one token."""
-        return max(1, round((1 - self.pruning_rate) * min(self.phase1_budget, num_tokens)))
+        return max(1, round((1 - self.pruning_rate) * min(self.budget, num_tokens)))
 
     @property
     def rate(self) -> float | None:

@@ -137,7 +137,7 @@ class SpeechPrune(FirstPhase):
 
     def _keep(self, inputs: Sequence[PruningInputs], num_kept: int) -> list[PruningResult]:
         """Survivors of phase 1 that receive most attention; ties go by phase 1's score."""
-        kept, similarity = self._survivors(inputs, max(self.phase1_budget, num_kept))
+        kept, similarity = self._survivors(inputs, max(self.budget, num_kept))
         num_survivors = kept.shape[1]
         if num_kept < num_survivors:
             S_p1 = inputs[0].audio_embeds[kept]
@@ -228,7 +228,7 @@ class Truncate(PruningMethod):
 
     def num_kept(self, num_tokens: int) -> int:
         """min(K, N)."""
-        return min(self.phase1_budget, num_tokens)
+        return min(self.budget, num_tokens)
 
     def keep(self, inputs: PruningInputs, num_kept: int) -> PruningResult:
         """The beginning."""

@@ -19,6 +19,7 @@ from tests.helpers.tiny_audioflamingo3 import AudioFlamingo3Oracle, save_tiny_au
 from tests.helpers.tiny_cascade import CascadeOracle, save_tiny_cascade
 from tests.helpers.tiny_diva import DivaOracle, save_tiny_diva
 from tests.helpers.tiny_gemma4 import Gemma4Oracle, save_tiny_gemma4
+from tests.helpers.tiny_granite_speech import MEL_BINS, GraniteSpeechOracle, save_tiny_granite_speech
 from tests.helpers.tiny_models import byte_level_processor, save_tiny_model, spread_weights
 from tests.helpers.tiny_qwen2_5_omni import Qwen25OmniOracle, save_tiny_omni
 from tests.helpers.tiny_qwen3_omni import Qwen3OmniOracle, save_tiny_qwen3_omni
@@ -178,6 +179,9 @@ KITS: dict[str, Kit] = {
     "cascade": Kit(save_tiny_cascade, CascadeOracle, feature_flops=LOG_MEL_FLOPS),
     "diva": Kit(save_tiny_diva, DivaOracle, feature_flops=LOG_MEL_FLOPS),
     "gemma4": Kit(save_tiny_gemma4, Gemma4Oracle, generates_from_ids=True),
+    "granite_speech": Kit(
+        save_tiny_granite_speech, GraniteSpeechOracle, feature_flops=2 * 3601 * 257 * MEL_BINS
+    ),
     "qwen2_5_omni": Kit(save_tiny_omni, Qwen25OmniOracle, feature_flops=LOG_MEL_FLOPS),
     "qwen2_audio": Kit(
         lambda folder: save_tiny_model(folder, num_key_value_heads=2),

@@ -108,7 +108,7 @@ def test_a_family_that_is_none_is_one_line(tiny_model_folder, family, sentence):
 class Renamed(Qwen2Audio):
     """A family of the user's own, for a model_type that transformers doesn't know."""
 
-    model_types = ("tiny_speech",)
+    model_types = ("ours",)
 
     @classmethod
     def parse_config(cls, values):
@@ -123,9 +123,9 @@ def test_the_family_named_is_the_one_that_loads(tiny_model_folder, tiny_lm, fami
 
 
 def test_a_model_type_of_its_own_needs_the_family(model_copy):
-    values = json.loads((model_copy / "config.json").read_text()) | {"model_type": "tiny_speech"}
+    values = json.loads((model_copy / "config.json").read_text()) | {"model_type": "ours"}
     (model_copy / "config.json").write_text(json.dumps(values))
-    assert "is a tiny_speech; supported families: " in error_of(model_shape, str(model_copy))
+    assert "is a ours; supported families: " in error_of(model_shape, str(model_copy))
     family, config = parse_config(str(model_copy), family=f"{__name__}:Renamed")
     assert family is Renamed
     assert config.model_type == "qwen2_audio"

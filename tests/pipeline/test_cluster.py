@@ -88,17 +88,17 @@ def head(s3_environment) -> Iterable[Head]:
 
 @pytest.fixture
 def stored_job(tmp_path, tiny_model_folder, speech, bucket) -> Job:
-    """Manifest, audio, model and output all in the bucket; the config here. One recording a block."""
+    """Manifest, audio, model and output all in the bucket; the config here. One recording per block."""
     job = Job(tmp_path)
     sounds = [write_sound(tmp_path / f"{i}.wav", speech(2.0, 2.0 * i)) for i in range(NUM_RECORDINGS)]
     job.write(
         [
             {"item_id": sound, "audio": f"sounds/{sound}", "question": "Which day?", "choices": CHOICES}
-            for sound in sounds
+            for sound in [*sounds, "gone.wav"]
         ],
         f"s3://{bucket}/models/tiny",
         input={"manifest": f"s3://{bucket}/manifest.jsonl"},
-        output={"path": f"s3://{bucket}/run"},
+        output={"path": f"s3://{bucket}/run", "max_failed_fraction": 0.01},
         ray={"executor": "ray", "recordings_per_block": 1},
     )
     s3 = s3fs.S3FileSystem()
@@ -109,18 +109,42 @@ def stored_job(tmp_path, tiny_model_folder, speech, bucket) -> Job:
     return job
 
 
+@pytest.fixture
+def shipped_code(tmp_path) -> Path:
+    """A copy of the code whose driver and whose workers report where they come from."""
+    folder = tmp_path / "shipped"
+    for name in ("jobs", "speechprune"):
+        ignored = shutil.ignore_patterns("__pycache__", "demo")
+        shutil.copytree(JOB.parents[1] / name, folder / name, ignore=ignored)
+    for file, message, marked in [
+        ("pipeline/batch_qa.py", "to do: {}", "to do, as shipped: {}"),
+        ("audio/container.py", "{name} does not exist", "{name} was shipped nowhere"),
+    ]:
+        path = folder / "speechprune" / file
+        assert message in path.read_text()
+        path.write_text(path.read_text().replace(message, marked))
+    return folder
+
+
 @pytest.mark.timeout(600)  # two submitted jobs
-def test_a_stopped_job_is_continued_by_the_same_command_and_gives_the_librarys_answers(
-    stored_job, head, bucket, tiny_lm, s3_environment
+def test_a_stopped_job_is_continued_by_code_shipped_with_it_and_gives_the_librarys_answers(
+    stored_job, head, bucket, shipped_code, tiny_lm, s3_environment
 ):
+    """One of its recordings is missing, so its exit code is 1."""
     run = RunStore(f"s3://{bucket}/run")
     submitted = head.submit(stored_job.config, options=["--no-wait", "--submission-id", "to-be-stopped"])
     assert submitted.code == 0
     wait_until(lambda: len(storage.files_in(f"{run.path}/answers/status=ok", ".parquet")) > 2, 240)
     assert head.ray_job("stop", "to-be-stopped").code == 0
     assert len(storage.files_in(f"{run.path}/answers/status=ok", ".parquet")) < NUM_RECORDINGS
-    result = head.submit(stored_job.config)
-    assert result.code == 0, result.lines
+    result = head.submit(
+        stored_job.config, options=["--working-dir", str(shipped_code)], job="jobs/batch_qa.py"
+    )
+    assert result.code == 1, result.lines
+    assert any("to do, as shipped" in line for line in result.lines)
+    [failed] = run.read_answers("failed", ["item_id", "error"]).to_pylist()
+    assert failed["item_id"] == "gone.wav"
+    assert "was shipped nowhere" in failed["error"]
 
     columns = ["item_id", "audio", "prediction", "choice_probabilities", "num_kept_tokens"]
     rows = run.read_answers("ok", columns).to_pylist()
@@ -143,33 +167,3 @@ def test_a_stopped_job_is_continued_by_the_same_command_and_gives_the_librarys_a
             if file.endswith(".parquet"):
                 with storage.open_binary(f"s3://{file}", block_bytes=1 << 20) as handle:
                     assert secret not in str(pq.read_table(handle).to_pylist())
-
-
-def test_code_that_is_shipped_with_the_job_is_what_runs_and_its_exit_code_is_the_jobs(
-    tmp_path, head, tiny_model_folder, speech
-):
-    shipped = tmp_path / "shipped"
-    for name in ("jobs", "speechprune"):
-        ignored = shutil.ignore_patterns("__pycache__", "demo")
-        shutil.copytree(JOB.parents[1] / name, shipped / name, ignore=ignored)
-    for file, told, marked in [
-        ("pipeline/batch_qa.py", "to do: {}", "to do, as shipped: {}"),  # the driver says it
-        ("audio/container.py", "{name} does not exist", "{name} was shipped nowhere"),  # a worker
-    ]:
-        path = shipped / "speechprune" / file
-        assert told in path.read_text()
-        path.write_text(path.read_text().replace(told, marked))
-    job = Job(tmp_path)
-    here = {"audio": str(tmp_path / write_sound(tmp_path / "here.wav", speech(2.0)))}
-    gone = {"audio": str(tmp_path / "gone.wav")}
-    question = {"question": "Which day?", "choices": CHOICES}
-    job.write(
-        [{"item_id": "here"} | here | question, {"item_id": "gone"} | gone | question],
-        tiny_model_folder,
-        ray={"executor": "ray"},
-    )
-    result = head.submit(job.config, options=["--working-dir", str(shipped)], job="jobs/batch_qa.py")
-    assert result.code == 1, result.lines  # half of the items failed
-    assert any("to do, as shipped" in line for line in result.lines)
-    assert "was shipped nowhere" in job.rows("failed")["gone"]["error"]
-    assert set(job.rows("ok")) == {"here"}

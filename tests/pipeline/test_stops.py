@@ -43,13 +43,6 @@ def test_every_item_is_answered_once_however_the_job_was_stopped(job, job_proces
     assert_answered_once(job, finished_at)
 
 
-def test_so_it_is_where_the_job_was_stopped_on_ray(job, job_process, ray_address):
-    process = job_process(job.config, "ray.executor=ray", environment={"RAY_ADDRESS": ray_address})
-    finished_at = stop_at(job, min(STOPS), signal.SIGKILL, process)
-    assert launch(job.config, executor="ray").code == 0
-    assert_answered_once(job, finished_at)
-
-
 def stop_at(job: Job, num_files: int, stop: signal.Signals, process: JobProcess) -> dict:
     """Stop a launch when there are so many answers files; when each of the answers was finished."""
     process.wait_until(lambda: len(job.files("ok")) >= num_files)

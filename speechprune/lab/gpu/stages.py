@@ -129,7 +129,7 @@ def measure_pruning(bench: Bench) -> Rows:
                     min(3, bench.sizes.repeats),
                 )
                 flops = method.flops(
-                    bench.lm.model.shape.decoder, tokens, QUERY_TOKENS, min(tokens, method.phase1_budget)
+                    bench.lm.model.shape.decoder, tokens, QUERY_TOKENS, min(tokens, method.budget)
                 )
                 yield {
                     "audio_seconds": seconds,

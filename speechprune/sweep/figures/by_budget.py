@@ -11,6 +11,8 @@ from speechprune.data import Row
 from speechprune.sweep.figures.rows import error_lengths, group, line_name, setting
 from speechprune.sweep.figures.style import accuracy_axis, finish, method_style, new_figure
 
+BUDGET = "phase1_budget"
+
 
 def accuracy_by_budget(rows: list[Row], title: str) -> Figure | None:
     """One line per pruning rate, or per number of kept tokens where that is what the grid held equal.
@@ -18,7 +20,7 @@ def accuracy_by_budget(rows: list[Row], title: str) -> Figure | None:
     Of one model, benchmark and slice; None where no method has two budgets. Methods that have no two budgets
     stand beside as horizontal lines: phase 2 alone takes all tokens.
     """
-    rated = [row for row in rows if row["pruning_rate"] is not None]
+    rated = [row for row in rows if row["pruning_rate"] is not None and setting(row, BUDGET) != "native"]
     by_kind = {kind_of: _lines(rated, kind_of) for kind_of in (_rate, _kept)}
     # the kind that joins more points; of equals the first, the rate
     kind_of, lines = max(by_kind.items(), key=lambda item: sum(map(len, item[1].values())))
@@ -60,11 +62,11 @@ def _lines(rows: list[Row], kind: Callable[[Row], str]) -> dict[tuple[str, str],
 
 
 def _name(row: Row) -> str:
-    return line_name(row | {"point": line_name(row)}, without="phase1_budget")
+    return line_name(row | {"point": line_name(row)}, without=BUDGET)
 
 
 def _budget(row: Row) -> int:
-    return int(setting(row, "phase1_budget"))
+    return int(setting(row, BUDGET))
 
 
 def _rate(row: Row) -> str:
