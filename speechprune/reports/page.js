@@ -149,8 +149,9 @@ function describe(item) {
     parts.push(element("p", {}, `${number(item.num_kept)} of ${number(item.num_tokens)} audio tokens kept (${share}); ` +
       `${item.tflops.toPrecision(3)} TFLOPs in all`));
   }
-  parts.push(element("p", {className: "faint"}, "method ", text(item.method, "long"),
-    item.benchmark ? "benchmark " : null, item.benchmark ? text(item.benchmark, "long") : null, "item ", text(item.id, "long"), "recording ", text(item.from.address, "long")));
+  const about = {method: item.method, benchmark: item.benchmark, item: item.id, recording: item.from.address};
+  parts.push(element("dl", {className: "about"}, ...Object.entries(about).filter(([, value]) => value !== null)
+    .flatMap(([name, value]) => [element("dt", {}, name), element("dd", {}, text(value, "long"))])));
   const lines = data.details.map((column, i) => item.details[i] === "" ? null : element("tr", {title: column.comment},
     element("td", {}, column.name), element("td", {className: "number"}, text(item.details[i])),
     element("td", {className: "faint"}, column.unit)));
