@@ -30,6 +30,8 @@ from speechprune.reports.clips import Recording, Seconds, Sound, plan_clips, rea
 from speechprune.reports.page_data import page_data, read_rows, recording_of, spans_of
 
 CLIPS_FOLDER = "clips"
+NUM_DECODERS = 8  # recordings decoded at a time, at most: each takes 115 MB an hour
+NUM_WRITERS = 16  # clips written at a time: object stores answer slowly, but many at once
 MB = 1_000_000
 
 
@@ -78,7 +80,7 @@ def write_report(run: AnswersSource, output: str, *, clips_mb: float, embed: boo
         raise AnswerNotFound(f"{run.path} holds no answers: is it the output.path of a run?")
     sounds = _read_sounds(rows, clips_mb)
     sources: dict[tuple[Recording, float], str] = {}
-    written = set()
+    files: dict[str, bytes] = {}
     for recording, sound in sounds.items():
         for clip in sound.clips if isinstance(sound, Sound) else []:
             if embed:
@@ -86,15 +88,17 @@ def write_report(run: AnswersSource, output: str, *, clips_mb: float, embed: boo
             else:
                 name = hashlib.sha256(repr((recording, clip.start, clip.end)).encode()).hexdigest()[:24]
                 source = f"{CLIPS_FOLDER}/clip-{name}.opus"
-                storage.write_bytes(storage.join(output, source), clip.opus)
-                written.add(source)
+                files[source] = clip.opus
             sources[recording, clip.start] = source
+    addresses = [storage.join(output, name) for name in files]
+    with ThreadPoolExecutor(NUM_WRITERS) as pool:
+        list(pool.map(storage.write_bytes, addresses, files.values()))  # raises what a thread raised
     path = storage.join(output, "report.html")
     data = page_data(rows, sounds, sources, facts)
     storage.write_bytes(path, render_page(posixpath.basename(run.path), data).encode())
     for file in storage.files_in(storage.join(output, CLIPS_FOLDER), ".opus"):  # of an earlier report
         name = f"{CLIPS_FOLDER}/{posixpath.basename(file)}"
-        if name.startswith(f"{CLIPS_FOLDER}/clip-") and name not in written:
+        if name.startswith(f"{CLIPS_FOLDER}/clip-") and name not in files:
             storage.remove(file)
     return path
 
@@ -105,7 +109,7 @@ def _read_sounds(rows: Sequence[Row], clips_mb: float) -> dict[Recording, Sound 
     planned = plan_clips(wanted, clips_mb * MB)
     if planned:
         logger.info("reading {:,} recordings for clips of their evidence", len(planned))
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ThreadPoolExecutor(min(NUM_DECODERS, os.cpu_count() or 1)) as pool:
         read = dict(zip(planned, pool.map(_read_or_explain, planned.items()), strict=True))
     has_spans = {recording for recording, spans in wanted if spans}
     beyond = f"no clips: they would exceed --clips-mb {clips_mb:g}"

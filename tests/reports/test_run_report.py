@@ -4,9 +4,11 @@ import json
 import re
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
 from speechprune import storage
+from speechprune.data.columns import ANSWER_COLUMNS, ITEM_COLUMNS
 from speechprune.pipeline.run_store import RunStore
 from speechprune.reports.page_data import outcome_of
 from speechprune.reports.run_report import main, write_report
@@ -14,6 +16,7 @@ from tests.helpers.answered_run import DAYS, EVIDENCE, RECORDING, TIMELINE, answ
 from tests.helpers.harness import Job, launch
 from tests.helpers.job_items import bad_items, good_items
 
+SCHEMA = [*ITEM_COLUMNS, *ANSWER_COLUMNS]
 OPTIONS = {"clips_mb": 50.0, "embed": False, "num_items": 100}
 HOSTILE = (
     "</script><script>alert('1')</script><!-- <img src=x onerror=alert(2)> \u202e \u2028 ]]> {{ 7*7 }} \"'"
@@ -131,6 +134,18 @@ def test_a_large_run_shows_the_items_most_worth_a_look(tmp_path):
     assert [item["id"] for item in page["items"]] == ["broken-1"]
     assert page["facts"]["items"] == "2 answered, 1 failed"
     assert page["facts"]["shown"] == "1 of 3 items: wrong, failed, then the least certain"
+
+
+def test_the_answers_of_a_sweep_are_told_apart_by_their_points(tmp_path):
+    made = answered_run(str(tmp_path / "run")).read_answers("ok", [field.name for field in SCHEMA])
+    sweep = RunStore(str(tmp_path / "sweep"), ("benchmark", "point", "item_id"))
+    for point in ("speechprune rate=0.2", "none"):
+        keys = {"benchmark": "b", "point": point}
+        columns = {name: pa.array([value] * len(made)) for name, value in keys.items()}
+        sweep.write_answers("ok", pa.table(dict(zip(made.column_names, made.columns, strict=True)) | columns))
+    page = page_of(RunStore(sweep.path), tmp_path)
+    assert sorted(item["method"] for item in page["items"]) == ["none"] * 2 + ["speechprune rate=0.2"] * 2
+    assert {item["benchmark"] for item in page["items"]} == {"b"}
 
 
 def test_what_can_not_be_done_is_one_line(tmp_path, log_lines, monkeypatch):
