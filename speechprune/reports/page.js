@@ -143,8 +143,8 @@ function describe(item) {
   else parts.push(item.choices ? choicesTable(item) : element("p", {}, text(item.text, "long")));
   if (!item.choices && item.gold !== null) parts.push(element("p", {}, "gold: ", text(item.gold, "long")));
   if (item.error === null) parts.push(...listening(item));
-  parts.push(element("h3", {}, "Cost"));
   if (item.num_kept !== null) {
+    parts.push(element("h3", {}, "Cost"));
     const share = percent(item.num_kept / Math.max(1, item.num_tokens));
     parts.push(element("p", {}, `${number(item.num_kept)} of ${number(item.num_tokens)} audio tokens kept (${share}); ` +
       `${item.tflops.toPrecision(3)} TFLOPs in all`));
