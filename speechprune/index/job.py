@@ -12,6 +12,7 @@ import pyarrow as pa
 from loguru import logger
 
 from speechprune import storage
+from speechprune.data.formats import counted
 from speechprune.data.index_columns import INDEX_FORMAT
 from speechprune.data.index_files import Contents, WindowsDirectory
 from speechprune.data.index_models import index_dir
@@ -39,14 +40,14 @@ def run_index(config: IndexConfig) -> dict[str, Any]:
     Raises what ``run_batch_qa`` raises, and a ValueError where another run holds the index.
     """
     shape = check_model(config.model)
-    questions = [] if config.questions.path is None else read_questions(config.questions.path)
+    questions = read_questions(config.questions.path)
     archive = list_archive(config.archive.path, config.archive.audio_roots)
     directory = WindowsDirectory(index_dir(config.index.path, config.model))
     with contextlib.ExitStack() as stack:
         with output_path_errors("index.path"):
             lease = stack.enter_context(Lease(directory.path, config.index.lease_minutes))
             holds = "windows" if directory.files() else None
-        check_settings(directory.path, _settings(config), config, holds=holds, place="index.path")
+        check_settings(directory.path, index_settings(config), config, holds=holds, place="index.path")
         contents = directory.settle()
         current = {recording.uri: recording.version for recording in archive}
         plan = make_plan(archive, contents)
@@ -83,7 +84,7 @@ def run_index(config: IndexConfig) -> dict[str, Any]:
     return summary
 
 
-def _settings(config: IndexConfig) -> dict[str, Any]:
+def index_settings(config: IndexConfig) -> dict[str, Any]:
     """All that can change the windows of one model, by dotted name."""
     return model_settings(config.model) | {
         "index.states": config.index.states,
@@ -94,9 +95,9 @@ def _settings(config: IndexConfig) -> dict[str, Any]:
 
 def _announce(config: IndexConfig, archive: Sequence[Recording], plan: Plan) -> None:
     logger.info(
-        "{}: {:,} recordings: {:,} new, {:,} changed, {:,} as they were; {:,} gone",
+        "{}: {}: {:,} new, {:,} changed, {:,} as they were; {:,} gone",
         config.archive.path,
-        len(archive),
+        counted(len(archive), "recording"),
         len(plan.added),
         len(plan.changed),
         len(plan.unchanged),
@@ -122,7 +123,7 @@ def _encode(
     """Encode what the index lacks of some recordings."""
     executor = make_executor(config.ray, config.model)
     tasks = _make_tasks(executor, recordings, contents, shard_seconds)
-    logger.info("to do: {:,} recordings in {:,} parts", len(recordings), len(tasks))
+    logger.info("to do: {} in {}", counted(len(recordings), "recording"), counted(len(tasks), "part"))
     progress = Progress(len(tasks), doing="encoding", items="parts", failures_in="summary.json")
     labels = {"model": config.model.path, "revision": fingerprint(config.model)}
     stages = Stages(

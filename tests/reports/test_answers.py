@@ -39,6 +39,24 @@ def test_the_list_has_every_item(run, capsys, monkeypatch):
     assert "meeting/1" not in shown
 
 
+def test_the_list_names_recordings_and_ids_that_can_be_copied(tmp_path, capsys):
+    """On 80 columns, too: of long ids a beginning that is enough for ``show``."""
+    directory = RunStore(str(tmp_path / "run"))
+    item_ids = ["0123456789abcdef", *(f"{'a long name '}{number} {'x' * 40}" for number in range(2))]
+    item = dict.fromkeys(field.name for field in ITEM_COLUMNS)
+    item |= {"audio": "s3://b/monday.opus?sig=1", "question": "?"}
+    items = pa.Table.from_pylist([item | {"item_id": one} for one in item_ids], pa.schema(ITEM_COLUMNS))
+    answer = {"method": "none", "prediction": "x", "prediction_text": "x", "evidence": []}
+    directory.write_answers("ok", answers_table([answer] * len(items), items))
+    code, listed = show(directory, capsys)
+    assert code == 0
+    assert "monday" in listed
+    shown = [line.split("│")[1].strip() for line in listed.splitlines() if line.startswith("│")]
+    shown = [text for text in shown if text]
+    assert shown == [item_id[:24] for item_id in item_ids]
+    assert [find_answer(directory, text)["item_id"] for text in shown] == item_ids
+
+
 def test_an_item_shows_probabilities_gold_and_evidence(run, capsys):
     code, shown = show(run, capsys, "meeting/1")
     assert code == 0
