@@ -131,7 +131,8 @@ def _generate(
         return [(token_ids, seconds_prefill) for token_ids in generated]
 
     prompts = [PendingPrompt(index, one) for index, one in pending.items()]
-    for prompt, answer, timer in run_prompts(model, prompts, continue_prompts, outcomes):
+    done = run_prompts(model, prompts, continue_prompts, outcomes, options.max_new_tokens)
+    for prompt, answer, timer in done:
         one = prompt.pending
         one.generated_ids, one.seconds_prefill = answer
         one.seconds_generate = timer.seconds() - one.seconds_prefill

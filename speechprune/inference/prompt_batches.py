@@ -59,15 +59,20 @@ def run_prompts(
     prompts: Sequence[PendingPrompt],
     run: Callable[[list[PendingPrompt]], list[Result]],
     outcomes: dict[int, Answer | Exception],
+    num_new_tokens: int = 0,
 ) -> Iterator[tuple[PendingPrompt, Result, Timer]]:
     """Run prompts in batches by the model's token budget, in which one counts as often as texts follow it.
 
     Yields each prompt with its result and the timer of its batch, which shares the seconds out evenly; an
     exception becomes the outcome of the prompt's question.
+
+    ``num_new_tokens``: the most that are generated behind each.
     """
     num_copies = [max(1, len(prompt.text.answer_ids)) for prompt in prompts]
     lengths = [prompt.num_tokens for prompt in prompts]
-    for numbers in batches_by_tokens(lengths, model.prefill_batch_tokens, num_copies):
+    switch = model.language_model.rope_switch
+    longest_before = None if switch is None else switch - num_new_tokens
+    for numbers in batches_by_tokens(lengths, model.prefill_batch_tokens, num_copies, longest_before):
         batch = [prompts[number] for number in numbers]
         timer, memory = Timer(model.device, len(batch)), PeakMemory(model.device)
         results = run_in_batches([batch], run)
