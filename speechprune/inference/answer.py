@@ -161,6 +161,7 @@ def _to_answer(model: SpeechModel, one: Pending, num_sharing: int, options: Answ
         choice_probabilities=probabilities,
         kept_indices=one.kept_indices,
         evidence=one.evidence,
+        timeline=one.timeline,
         evidence_text=evidence_text(one.evidence, audio.token_ids, audio.times, model.tokenizer),
         num_audio_tokens=len(audio.embeds),
         num_phase1_tokens=one.num_phase1_tokens,

@@ -9,7 +9,7 @@ import numpy as np
 
 from speechprune.cost import Cost
 from speechprune.inference.encode import EncodedAudio
-from speechprune.inference.evidence import EvidenceSpan
+from speechprune.inference.evidence import EvidenceSpan, TimelinePart
 from speechprune.inference.prompts import PromptFormat, QueryText
 
 
@@ -95,6 +95,8 @@ class Answer:
         Spans of the recording, best first; empty for methods that don't look at the question.
     evidence_text
         Transcript of each span of the evidence; None where the model writes none.
+    timeline
+        The recording in parts, in order: what was kept of each, and its score by phase 1.
     num_phase1_tokens
         Tokens that phase 1 left; None without phase 1.
     cost
@@ -113,6 +115,7 @@ class Answer:
     kept_indices: np.ndarray
     evidence: list[EvidenceSpan]
     evidence_text: list[str] | None
+    timeline: list[TimelinePart]
     num_audio_tokens: int
     num_phase1_tokens: int | None
     num_text_tokens: int
