@@ -72,7 +72,7 @@ COLUMNS: tuple[Column, ...] = (
     ),
     Column(
         "evidence_text",
-        "transcript of each span; null where the model writes none",
+        "transcript of each span; null unless the model is a cascade, or answering.transcribe_evidence",
         lambda r: r.answer.evidence_text,
         type=pa.list_(TEXT),
     ),

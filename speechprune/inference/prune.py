@@ -39,6 +39,8 @@ class Pending:
     generated_ids: list[int] = field(default_factory=list)
     seconds_prefill: float = 0.0
     seconds_generate: float = 0.0
+    transcripts: list[str] = field(default_factory=list)  # of the evidence, where the model writes them
+    transcription_flops: int = 0
     peak_memory_bytes: int = 0
 
     @property
