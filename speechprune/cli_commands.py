@@ -134,6 +134,11 @@ COMMANDS: dict[str, Command] = {
         description="Show the answers of a run, or one with its evidence.",
         main="speechprune.reports.show:main",
     ),
+    "report": Tool(
+        description="Write a page of a run's answers: search them, see and play their evidence.",
+        main="speechprune.reports.run_report:main",
+        on_interrupt="the page was not written, the same command starts again",
+    ),
     "manifest": Tool(
         description="Turn a published benchmark into a manifest.",
         main="speechprune.benchmarks.make_manifest:main",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import wave
 from collections.abc import Sequence
 from itertools import takewhile
 from pathlib import Path, PurePosixPath
@@ -12,13 +11,14 @@ from rich.console import Console
 from rich.table import Column, Table
 from rich.text import Text
 
-from speechprune.audio import SAMPLE_RATE, AudioSilent, decode_audio
+from speechprune.audio import AudioSilent, decode_audio
 from speechprune.data import Row
 from speechprune.data.columns import COLUMNS, GOLD_SPAN_COLUMNS
 from speechprune.data.formats import clock
 from speechprune.inference.prompts import LETTERS
 from speechprune.pipeline.summary import AnswersSource
 from speechprune.pipeline.terminal import printable
+from speechprune.reports.clips import as_opus
 
 BAR_CHARACTERS = 20  # of a probability of one
 ID_SHARE = 0.3  # of a line, which ids may take
@@ -112,7 +112,7 @@ def show_answer(row: Row) -> None:
 
 
 def write_clips(row: Row, folder: str) -> list[str]:
-    """Write each evidence span as a 16 kHz WAV file; returns the paths."""
+    """Write each evidence span as an Opus file; returns the paths."""
     paths = []
     name = re.sub(r"[^\w.-]+", "_", row["item_id"])
     Path(folder).mkdir(parents=True, exist_ok=True)
@@ -121,10 +121,8 @@ def write_clips(row: Row, folder: str) -> list[str]:
             samples = decode_audio(row["audio"], start=span["start"], end=span["end"], track=row["track"])
         except AudioSilent:  # a pause can rank high by chance; there is nothing to hear
             continue
-        path = Path(folder) / f"{name}-{number}-{span['start']:.1f}s.wav"
-        with wave.open(str(path), "wb") as clip:
-            clip.setparams((1, 2, SAMPLE_RATE, len(samples), "NONE", ""))  # mono, two bytes a sample
-            clip.writeframes(samples.astype("<i2").tobytes())
+        path = Path(folder) / f"{name}-{number}-{span['start']:.1f}s.opus"
+        path.write_bytes(as_opus(samples))
         paths.append(str(path))
     return paths
 

@@ -249,13 +249,16 @@ def test_the_projections_are_the_first_layers(lm):
     projections, decoder = lm.model.language_model.projections, lm.model.shape.decoder
     attention = lm.model.language_model.decoder.layers[0].self_attn
     x = torch.randn(5, decoder.hidden_size)
-    for weight, layer, size in (
-        (projections.query_weight, attention.q_proj, decoder.queries_size),
-        (projections.key_weight, attention.k_proj, decoder.keys_size),
-    ):
+    weights = (projections.query_weight, projections.key_weight)
+    sizes = (decoder.queries_size, decoder.keys_size)
+    if hasattr(attention, "qkv_proj"):  # one matrix, without a bias
+        own, biases = attention.qkv_proj(x).split([*sizes, decoder.keys_size], dim=1)[:2], (None, None)
+    else:
+        layers = (attention.q_proj, attention.k_proj)
+        own, biases = [layer(x) for layer in layers], [layer.bias for layer in layers]
+    for weight, expected, bias, size in zip(weights, own, biases, sizes, strict=True):
         assert weight.shape == (size, decoder.hidden_size)
-        bias = 0.0 if layer.bias is None else layer.bias
-        torch.testing.assert_close(x @ weight.T + bias, layer(x))
+        torch.testing.assert_close(x @ weight.T + (0.0 if bias is None else bias), expected)
 
 
 def test_the_shape_is_known_from_config_json_alone(kit, folder, lm):

@@ -1,73 +1,19 @@
 """A person can look at answers without writing code."""
 
-from pathlib import Path
-
 import pyarrow as pa
 import pytest
 
 from speechprune.data.answer_rows import answers_table
-from speechprune.data.columns import GOLD_SPAN_COLUMNS, ITEM_COLUMNS
+from speechprune.data.columns import ITEM_COLUMNS
 from speechprune.pipeline.run_store import RunStore
 from speechprune.reports.answers import AnswerNotFound, find_answer, write_clips
 from speechprune.reports.show import main as show_run
-
-ROOT = Path(__file__).parents[2]
-RECORDING = sorted((ROOT / "speechprune" / "demo" / "archive" / "audio").glob("*.opus"))[0]
+from tests.helpers.answered_run import answered_run
 
 
 @pytest.fixture
 def run(tmp_path):
-    """A run directory with an answer to a choice, an open one and a failure."""
-    directory = RunStore(str(tmp_path / "run"))
-
-    def write(status, item_id, choices, answer, gold_span=(None, None), **columns):
-        item = dict.fromkeys((field.name for field in ITEM_COLUMNS), None) | {
-            "item_id": item_id,
-            "audio": str(RECORDING),
-            "question": f"question {item_id}?",
-            "choices": choices,
-            "answer": answer,
-        }
-        carried = dict(zip(GOLD_SPAN_COLUMNS, gold_span, strict=True))
-        schema = pa.schema([*ITEM_COLUMNS, *((name, pa.float64()) for name in GOLD_SPAN_COLUMNS)])
-        items = pa.Table.from_pylist([item | carried], schema=schema)
-        directory.write_answers(status, answers_table([columns], items))
-
-    made = {
-        "num_kept_tokens": 600,
-        "num_audio_tokens": 2250,
-        "method": "speechprune",
-        "pruning_rate": 0.2,
-        "tflops_total": 16.3,
-        "seconds_prefill": 0.5,
-    }
-    evidence = [{"start": 3.0, "end": 5.0, "score": 0.4}, {"start": 61.0, "end": 62.5, "score": 0.3}]
-    write(
-        "ok",
-        "meeting/1",
-        ["Monday", "Thursday"],
-        "B",
-        gold_span=(60.0, 63.5),
-        evidence_recall=0.8,
-        prediction="B",
-        prediction_text="Thursday",
-        choice_probabilities=[0.25, 0.75],
-        evidence=evidence,
-        **made,
-    )
-    write(
-        "ok",
-        "open-1",
-        None,
-        None,
-        gold_span=(70.0, 71.0),
-        prediction="on [bold]",
-        prediction_text="on [bold]",
-        evidence=[],
-        **made,
-    )
-    write("failed", "broken-1", None, None, error_type="AudioNotFound", error="x.wav does not exist")
-    return directory
+    return answered_run(str(tmp_path / "run"))
 
 
 def show(run, capsys, *arguments):
