@@ -30,6 +30,7 @@ from speechprune.cost import (
     prefill_flops,
 )
 from speechprune.data import column_values
+from speechprune.inference.evidence import MAX_TIMELINE_PARTS, NUM_EVIDENCE_SECONDS
 from speechprune.pipeline.failures import StartError
 from speechprune.pipeline.sampling import Sample, Sampled
 
@@ -45,8 +46,10 @@ EMBEDDED_AUDIO = "memory://speechprune"  # where a manifest's embedded recording
 NUM_PROMPTS = 200  # built at most, to measure their length
 # as zstd leaves them: the schema of a file of answers, a row without its item's columns, the share of those
 FILE_BYTES, ROW_BYTES, COMPRESSED_SHARE = 21_500, 230, 1 / 3
+TIMELINE_PART_BYTES = 4.6  # likewise
 REQUESTS_PER_FILE = 2  # of answers or windows: it is written, and read at the end
 SAMPLE_BYTES = 2  # of a decoded recording
+SPAN_SECONDS = 5  # of audio from which a span of evidence is transcribed: one, and two on both sides
 
 Value = TypeVar("Value")
 
@@ -145,6 +148,7 @@ def estimate_answers(
     """
     num_files = math.ceil(sample.num_all / how.ray.recordings_per_block)
     row_bytes = ROW_BYTES + COMPRESSED_SHARE * items.nbytes / max(1, len(items))
+    row_bytes += TIMELINE_PART_BYTES * min(MAX_TIMELINE_PARTS, sample.mean_seconds)
     tflops: dict[str, float] = {}
     actor_bytes, is_estimated = 0, False
     if how.shape is not None and num_todo:
@@ -257,11 +261,19 @@ def _tflops_of_answer(
     prefill = prefill_flops(decoder, num_prompt)
     no_audio = options.no_audio_baseline * share * prefill_flops(decoder, lengths.num_text)
     checks = options.permuted_check * prefill + no_audio
+    transcripts = 0
+    is_text = shape.encoder.states_size == 1  # of a cascade, which writes it down anyway
+    if options.transcribe_evidence and method.evidence_scores is not None and not is_text:
+        # as if no span had a neighbour
+        num_span = round(SPAN_SECONDS * shape.token_rate) + lengths.num_text
+        one_span = prefill_flops(decoder, num_span) + decode_flops(decoder, num_span, options.max_new_tokens)
+        transcripts = NUM_EVIDENCE_SECONDS * one_span
     return {
         "prune": prune / 1e12,
         "prefill": (1 - open_share) * scored.tflops_total + open_share * prefill / 1e12,
         "decode": open_share * decode_flops(decoder, num_prompt, options.max_new_tokens) / 1e12,
         "checks": (1 - open_share) * checks / 1e12,
+        "transcripts": transcripts / 1e12,
     }
 
 
