@@ -9,7 +9,7 @@ import numpy as np
 from speechprune.cost import decode_flops, prefill_flops
 from speechprune.inference.evidence import EvidenceSpan
 from speechprune.inference.prompt_batches import PendingPrompt, continue_prompts
-from speechprune.inference.prompts import PromptFormat, build_prompt
+from speechprune.inference.prompts import PromptFormat, prompt_of
 from speechprune.inference.prune import Pending
 from speechprune.inference.types import Answer
 from speechprune.models.base import SpeechModel
@@ -30,14 +30,7 @@ def transcribe_evidence(
     Each is generated from all audio tokens of its span, pruned ones too, and of some seconds around it. What
     fails becomes the outcome of its question.
     """
-    text = build_prompt(
-        REQUEST,
-        None,
-        wording=PromptFormat(),
-        render_chat=model.render_chat,
-        tokenizer=model.tokenizer,
-        audio_token_id=model.language_model.audio_token_id,
-    )
+    text = prompt_of(model, REQUEST, None, PromptFormat())
     prompts = []
     for index, one in pending.items():
         one.transcripts = [""] * len(one.evidence)

@@ -9,7 +9,7 @@ import torch
 from speechprune import NoPruning
 from speechprune.cost import decode_flops, prefill_flops
 from speechprune.inference.evidence import EvidenceSpan
-from speechprune.inference.prompts import PromptFormat, build_prompt
+from speechprune.inference.prompts import PromptFormat, prompt_of
 from speechprune.inference.transcripts import CONTEXT_SECONDS, REQUEST, tokens_around
 from speechprune.models.base import SplicedPrompt
 from speechprune.models.generation import generate
@@ -22,14 +22,7 @@ TRANSCRIBED = replace(OPTIONS, transcribe_evidence=True)
 
 def test_a_transcript_is_generated_from_the_spans_own_tokens(tiny_lm, items):
     model = tiny_lm.model
-    prompt = build_prompt(
-        REQUEST,
-        None,
-        wording=PromptFormat(),
-        render_chat=model.render_chat,
-        tokenizer=model.tokenizer,
-        audio_token_id=model.language_model.audio_token_id,
-    )
+    prompt = prompt_of(model, REQUEST, None, PromptFormat())
     prefix, suffix = (model.embed_tokens(ids) for ids in (prompt.prefix_ids, prompt.suffix_ids))
     written = set()
     for item, answer in zip(items, answered(tiny_lm, items, options=TRANSCRIBED), strict=True):
