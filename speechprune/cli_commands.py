@@ -87,7 +87,7 @@ COMMANDS: dict[str, Command] = {
         "Without a config it runs the demo. The same command continues a run that was stopped.",
         config_class="speechprune.pipeline.config:BatchQAConfig",
         work="speechprune.pipeline.batch_qa:run_batch_qa",
-        dry_run="speechprune.pipeline.batch_qa:dry_run_batch_qa",
+        dry_run="speechprune.pipeline.batch_qa_dry_run:dry_run_batch_qa",
         report="speechprune.cli_commands:report_answers",
         default_config="package://configs/demo.yaml",
         on_interrupt="what is answered stays, the same command continues",

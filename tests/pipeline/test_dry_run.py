@@ -7,7 +7,7 @@ import pytest
 
 from speechprune.config import load_config
 from speechprune.pipeline import sampling
-from speechprune.pipeline.batch_qa import dry_run_batch_qa
+from speechprune.pipeline.batch_qa_dry_run import dry_run_batch_qa
 from speechprune.pipeline.config import BatchQAConfig
 from speechprune.pipeline.dry_run import Estimate, read_requests
 from speechprune.pipeline.lease import Lease
