@@ -15,6 +15,7 @@ from speechprune.cli_commands import COMMANDS, EXTRAS, Command, Job
 from speechprune.entry import is_reader_gone, load, was_interrupted
 
 PRINT_CONFIG = "--print-config"
+DRY_RUN, SHOW_DRY_RUN = "--dry-run", "speechprune.reports.dry_run:show_dry_run"
 
 
 def main(arguments: Sequence[str], commands: Mapping[str, Command] = COMMANDS) -> int:
@@ -87,14 +88,16 @@ def run_job(job: Job, arguments: Sequence[str]) -> int:
         print(job_help(job, config_class))
         return 0
     question, settings = job.split_question(arguments)
-    settings = [setting for setting in settings if setting != PRINT_CONFIG]
-    config = config_from_arguments(config_class, settings, job.default_config)
+    flags = {PRINT_CONFIG} if job.dry_run is None else {PRINT_CONFIG, DRY_RUN}
+    dry_run = job.dry_run if DRY_RUN in settings else None
+    settings = [setting for setting in settings if setting not in flags]
+    config = config_from_arguments(config_class, settings, job.default_config, job.example_config)
     if PRINT_CONFIG in arguments:
         print(as_yaml(config), end="")
         return 0
     try:
         with divert_framework_output() as log:
-            work = load(job.work)
+            work = load(dry_run or job.work)
             result = work(config, question) if job.takes_question else work(config)
     except StartError as error:
         logger.error("{} (Ray's own output: {})", error, log)
@@ -102,7 +105,7 @@ def run_job(job: Job, arguments: Sequence[str]) -> int:
     except CodeError as error:
         logger.bind(is_traceback=True).error("{}", error)
         return 1
-    exit_code: int = load(job.report)(config, result)
+    exit_code: int = load(SHOW_DRY_RUN)(result) if dry_run else load(job.report)(config, result)
     return exit_code
 
 

@@ -53,6 +53,9 @@ class Job:
     report: str
     on_interrupt: str  # what a run that is stopped by Ctrl-C leaves behind
     default_config: str | None = None  # config file where none is named; None if one must be
+    example_config: str = "CONFIG.yaml"  # one to begin with, where one must be named
+    # import path of the function that takes what ``work`` takes and returns the plan of it (``DryRun``)
+    dry_run: str | None = None
     # whether words that are no settings are a question and its choices, the second argument of ``work``
     takes_question: bool = False
 
@@ -85,6 +88,7 @@ COMMANDS: dict[str, Command] = {
         "Without a config it runs the demo. The same command continues a run that was stopped.",
         config_class="speechprune.pipeline.config:BatchQAConfig",
         work="speechprune.pipeline.batch_qa:run_batch_qa",
+        dry_run="speechprune.pipeline.batch_qa_dry_run:dry_run_batch_qa",
         report="speechprune.cli_commands:report_answers",
         default_config="package://configs/demo.yaml",
         on_interrupt="what is answered stays, the same command continues",
@@ -95,7 +99,9 @@ COMMANDS: dict[str, Command] = {
         "Recordings that can't be read are listed and tried again the next time. For the demo's recordings: "
         "speechprune index package://configs/index.yaml",
         config_class="speechprune.index.config:IndexConfig",
+        example_config="package://configs/index.yaml",
         work="speechprune.index.job:run_index",
+        dry_run="speechprune.index.dry_run:dry_run_index",
         report="speechprune.cli_commands:report_index",
         on_interrupt="what is indexed stays, the same command continues",
     ),
@@ -106,6 +112,7 @@ COMMANDS: dict[str, Command] = {
         "The model answers about the best of them. Without a config it searches the demo's index.",
         config_class="speechprune.search.config:SearchConfig",
         work="speechprune.search.job:run_search",
+        dry_run="speechprune.search.dry_run:dry_run_search",
         report="speechprune.cli_commands:report_search",
         default_config="package://configs/search.yaml",
         on_interrupt="what is answered stays",
@@ -119,6 +126,7 @@ COMMANDS: dict[str, Command] = {
         "and a wider grid computes only what is new.",
         config_class="speechprune.sweep.config:SweepConfig",
         work="speechprune.sweep.job:run_sweep",
+        dry_run="speechprune.sweep.dry_run:dry_run_sweep",
         report="speechprune.cli_commands:report_sweep",
         default_config="package://configs/paper_table1.yaml",
         on_interrupt="what is answered stays, the same command continues",
@@ -126,6 +134,11 @@ COMMANDS: dict[str, Command] = {
     "show": Tool(
         description="Show the answers of a run, or one with its evidence.",
         main="speechprune.reports.show:main",
+    ),
+    "report": Tool(
+        description="Write a page of a run's answers: search them, see and play their evidence.",
+        main="speechprune.reports.run_report:main",
+        on_interrupt="the page was not written, the same command starts again",
     ),
     "manifest": Tool(
         description="Turn a published benchmark into a manifest.",
@@ -141,7 +154,9 @@ COMMANDS: dict[str, Command] = {
         "For a hundred recordings: speechprune benchmark package://configs/benchmark.yaml. The same command "
         "continues a build that was stopped.",
         config_class="speechprune.benchmarks.builder.config:BuildConfig",
+        example_config="package://configs/benchmark.yaml",
         work="speechprune.benchmarks.builder.job:build_benchmark",
+        dry_run="speechprune.benchmarks.builder.dry_run:dry_run_build",
         report="speechprune.cli_commands:report_benchmark",
         on_interrupt="what is made stays, the same command continues",
     ),

@@ -17,6 +17,9 @@ from speechprune.config import section_class
 from speechprune.docstrings import parameter_docs
 
 MAX_WIDTH = 110
+DRY_RUN_HELP = (
+    "--dry-run prints what there is to do, what it takes, and what would refuse; it starts nothing."
+)
 _TYPE_NAMES = {str: "text", int: "whole number", float: "number", bool: "true or false", Any: "any value"}
 
 
@@ -29,6 +32,7 @@ def job_help(job: Job, config_class: type) -> str:
             *map(_wrap, job.description.splitlines()),
             "",
             "--print-config prints the config with all settings as YAML, which can be given as CONFIG.yaml.",
+            *([DRY_RUN_HELP] if job.dry_run else []),
             "Exit codes: 0 done, 1 too many failures, 2 it can't start (one line says why), 130 Ctrl-C.",
             "",
             settings_help(config_class),

@@ -31,10 +31,12 @@ class ConfigError(ValueError):
     """A config that can't be used; one line names the key and what to give."""
 
 
-def config_from_arguments(config_class: type[T], arguments: Sequence[str], default: str | None = None) -> T:
+def config_from_arguments(
+    config_class: type[T], arguments: Sequence[str], default: str | None = None, example: str = "CONFIG.yaml"
+) -> T:
     """Read the config that a job's arguments name: ``[CONFIG.yaml] [section.key=value ...]``.
 
-    Where they name no file it is ``default``; None if they must.
+    Where they name no file it is ``default``; None if they must, then the error names ``example``.
 
     Raises
     ------
@@ -53,7 +55,7 @@ def config_from_arguments(config_class: type[T], arguments: Sequence[str], defau
         )
     path = configs[0] if configs else default
     if path is None:
-        raise ConfigError("give a config file: CONFIG.yaml [section.key=value ...]")
+        raise ConfigError(f"give a config file: {example} [section.key=value ...]")
     return load_config(config_class, path, overrides)
 
 

@@ -170,7 +170,7 @@ def num_bytes(uri: str) -> int:
     """Size of a file; FileNotFoundError where there is none."""
     fs, path = filesystem(uri)
     with storage_errors(uri):
-        return int(fs.info(path)["size"])
+        return int(fs.info(path)["size"] or 0)  # some web servers give none
 
 
 def write_bytes(uri: str, data: bytes) -> None:

@@ -56,7 +56,7 @@ def test_the_list_has_every_command_and_costs_no_heavy_import(tmp_path):
     assert result.returncode == 0, result.stderr
     *shown, code, modules = result.stdout.splitlines()
     assert code == "0"
-    for name in ("answer", "index", "search", "sweep", "show", "manifest", "cost", "benchmark"):
+    for name in ("answer", "index", "search", "sweep", "show", "report", "manifest", "cost", "benchmark"):
         assert any(line.startswith(f"  {name} ") for line in shown)
     assert not {"torch", "transformers", "ray", "numpy", "pyarrow"} & set(modules.split())
 
@@ -79,6 +79,7 @@ def test_what_a_command_names_is_there(command):
     names = (
         [command.main] if isinstance(command, Tool) else [command.config_class, command.work, command.report]
     )
+    names += [command.dry_run] if isinstance(command, Job) and command.dry_run else []
     for name in names:
         assert callable(load(name))
     if isinstance(command, Job) and command.default_config:
@@ -131,6 +132,19 @@ def test_the_config_that_is_printed_can_be_given_back(name, capsys, tmp_path):
     )
     assert main([name, "--print-config", str(path)]) == 0
     assert capsys.readouterr().out == printed
+
+
+@pytest.mark.parametrize("name", [name for name, job in JOBS.items() if not job.default_config])
+def test_a_job_without_a_default_config_names_one_to_begin_with(name, lines):
+    assert main([name]) == 2
+    assert lines == [f"give a config file: package://configs/{name}.yaml [section.key=value ...]"]
+    assert load_config(load(JOBS[name].config_class), f"package://configs/{name}.yaml")
+
+
+def test_a_job_without_a_plan_refuses_to_make_one(monkeypatch, lines):
+    monkeypatch.setattr(cli, "load", {JOB.config_class: BatchQAConfig}.__getitem__)
+    assert cli.run_command(JOB, ["--dry-run"]) == 2
+    assert lines[0].startswith("unknown option --dry-run")
 
 
 def test_sections_that_a_config_does_without_are_not_printed(capsys):

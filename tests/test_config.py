@@ -31,6 +31,7 @@ SHIPPED = [
     "diva_llama_3_8b",
     "gemma_4_e2b",
     "granite_speech_4_1_2b",
+    "phi_4_multimodal",
     "qwen2_5_omni_7b",
     "qwen2_audio_7b",
     "qwen3_omni_30b_a3b",

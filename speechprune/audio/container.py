@@ -48,7 +48,7 @@ def open_file(source: AudioFile, name: str) -> Iterator[IO[bytes]]:
     try:
         file = open_binary(str(source), block_bytes=READ_BLOCK_BYTES)
     except FileNotFoundError as error:
-        raise AudioNotFound(f"{name} does not exist: check the manifest's audio column") from error
+        raise AudioNotFound(f"{name} does not exist: check its address") from error
     except PermissionError as error:
         raise AudioUnreadable(
             shortened(f"{name} may not be read ({error}): check its permissions")

@@ -18,6 +18,7 @@ from speechprune import storage
 from speechprune.benchmarks.audiobench import read_cn_college_listen, read_dream_tts
 from speechprune.benchmarks.rows import Benchmark
 from speechprune.benchmarks.spiral import read_spiral
+from speechprune.data.formats import counted
 
 READERS: dict[str, Callable[..., Benchmark]] = {
     "spiral": read_spiral,
@@ -43,7 +44,20 @@ def make_benchmark_manifest(name: str, manifest: Path, **settings: Any) -> Bench
         raise ValueError(f"no item left ({left_out(benchmark)}), nothing written")
     lines = [json.dumps(row, ensure_ascii=False) + "\n" for row in benchmark.rows]
     storage.write_bytes(str(manifest), "".join(lines).encode())
+    recordings = list(dict.fromkeys(row["audio"] for row in benchmark.rows))
+    if missing := [uri for uri in recordings if not _is_there(storage.resolve(uri, str(manifest.parent)))]:
+        logger.warning(
+            "missing recordings: {:,} of {:,}, such as {}: download the audio, or give its folder again",
+            len(missing),
+            len(recordings),
+            missing[0],
+        )
     return benchmark
+
+
+def _is_there(uri: str) -> bool:
+    """Whether a recording is there; one in an object store is taken on trust."""
+    return storage.is_remote(uri) or Path(storage.absolute(uri)).is_file()
 
 
 def left_out(benchmark: Benchmark) -> str:
@@ -58,6 +72,6 @@ def describe(benchmark: Benchmark) -> str:
     shares = ", ".join(f"{letter} {count / len(rows):.1%}" for letter, count in sorted(letters.items()))
     num_recordings = len({row["audio"] for row in rows})
     return (
-        f"{len(rows)} items about {num_recordings} recordings; gold letters {shares}; "
+        f"{counted(len(rows), 'item')} about {counted(num_recordings, 'recording')}; gold letters {shares}; "
         f"left out: {left_out(benchmark)}"
     )

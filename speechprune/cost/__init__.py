@@ -29,6 +29,7 @@ from speechprune.cost.formulas import (
 )
 from speechprune.cost.gemma_shapes import ConformerShape, UnevenDecoderShape
 from speechprune.cost.granite_shapes import QueriedConformerShape
+from speechprune.cost.phi4_shapes import SubsampledConformerShape
 from speechprune.cost.shapes import DecoderShape, EncoderShape, ExpertsDecoderShape, ModelShape
 
 __all__ = [
@@ -42,6 +43,7 @@ __all__ = [
     "ModelShape",
     "QueriedConformerShape",
     "QueryingEncoderShape",
+    "SubsampledConformerShape",
     "TranscriberShape",
     "UnevenDecoderShape",
     "WhisperEncoderShape",

@@ -157,7 +157,7 @@ class Cost:
     tflops_prefill: float
     tflops_encode: float  # actual FLOPs: this answer's share of encoding its recording
     tflops_prune: float  # actual FLOPs: both pruning phases
-    tflops_total: float  # actual FLOPs: encoding, pruning, prefill with attention, decoding
+    tflops_total: float  # actual FLOPs: encoding, pruning, prefill with attention, decoding, transcripts
     # weights_bytes, kv_cache_bytes, activation_bytes: LLM-Viewer's account of memory, in half precision
     # (``paper_*_bytes``)
     weights_bytes: int
@@ -176,6 +176,7 @@ def answer_cost(
     num_prefills: int = 1,
     choice_lengths: Sequence[int] = (),
     is_calibrated: bool = False,
+    transcription_flops: int = 0,
 ) -> Cost:
     """Cost of one answer, in both accounts.
 
@@ -195,6 +196,8 @@ def answer_cost(
         the prompt count as tokens of its prefill; memory is the prompt's.
     is_calibrated : bool
         The choices' texts are scored once more behind the prompt without its audio.
+    transcription_flops : int
+        FLOPs of writing down the evidence.
     """
     num_tokens = num_audio_tokens_kept + num_text_tokens
     prompts = [num_tokens] * num_prefills + [num_text_tokens] * is_calibrated
@@ -204,6 +207,7 @@ def answer_cost(
         + prune_flops
         + sum(prefill_flops(shape, n) + texts_flops(shape, n, choice_lengths) for n in prompts)
         + decode_flops(shape, num_tokens, num_generated_tokens)
+        + transcription_flops
     )
     return Cost(
         tflops_prefill=sum(paper_prefill_flops(shape, n + num_choice_tokens) for n in prompts)

@@ -13,6 +13,8 @@ from speechprune.data.column import FLOAT, INT, TEXT, Column, ReportCell
 from speechprune.data.formats import percent
 
 EVIDENCE = pa.list_(pa.struct([("start", FLOAT), ("end", FLOAT), ("score", FLOAT)]))
+_SMALL = pa.float32()
+TIMELINE = pa.list_(pa.struct([("start", FLOAT), ("end", FLOAT), ("kept", _SMALL), ("score", _SMALL)]))
 # headings of a sweep's report
 TOKENS, PAPER, ACTUAL = "audio tokens", "the paper's account", "actual TFLOPs"
 
@@ -70,9 +72,17 @@ COLUMNS: tuple[Column, ...] = (
     ),
     Column(
         "evidence_text",
-        "transcript of each span; null where the model writes none",
+        "transcript of each span; null unless the model is a cascade, or answering.transcribe_evidence",
         lambda r: r.answer.evidence_text,
         type=pa.list_(TEXT),
+    ),
+    Column(
+        "timeline",
+        "the recording in at most 240 parts: the share of each part's audio tokens that were kept, and their "
+        "mean score by phase 1; the score is null for methods that don't look at the question",
+        lambda r: [vars(part) for part in r.answer.timeline],
+        type=TIMELINE,
+        unit="s",
     ),
     Column(
         "evidence_recall",

@@ -22,3 +22,8 @@ def clock(seconds: float) -> str:
     """Minutes and seconds as a player shows them: ``1:02.5``."""
     minutes, seconds = divmod(seconds, 60)
     return f"{int(minutes)}:{seconds:04.1f}"
+
+
+def counted(number: int, noun: str) -> str:
+    """A number with what it counts: ``1 recording``, ``2 recordings``."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"

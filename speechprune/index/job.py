@@ -12,8 +12,7 @@ import pyarrow as pa
 from loguru import logger
 
 from speechprune import storage
-from speechprune.config import ConfigError
-from speechprune.cost import ModelShape
+from speechprune.data.formats import counted
 from speechprune.data.index_columns import INDEX_FORMAT
 from speechprune.data.index_files import Contents, WindowsDirectory
 from speechprune.data.index_models import index_dir
@@ -23,7 +22,7 @@ from speechprune.index.config import IndexConfig
 from speechprune.index.encode_stage import EncodeStage
 from speechprune.index.listing import Recording, list_archive
 from speechprune.index.plan import Plan, make_plan, missing_shards
-from speechprune.index.search_codes import update_search_codes
+from speechprune.index.search_codes import check_search_codes, update_search_codes
 from speechprune.index.standing_questions import ask_standing_questions, read_questions
 from speechprune.index.summary import summarise_index
 from speechprune.index.write_windows import write_windows
@@ -43,16 +42,15 @@ def run_index(config: IndexConfig) -> dict[str, Any]:
     Raises what ``run_batch_qa`` raises, and a ValueError where another run holds the index.
     """
     shape = check_model(config.model)
-    if config.index.search_codes:
-        _check_search_codes(shape)
-    questions = [] if config.questions.path is None else read_questions(config.questions.path)
+    check_search_codes(config.index, shape)
+    questions = read_questions(config.questions.path)
     archive = list_archive(config.archive.path, config.archive.audio_roots)
     directory = WindowsDirectory(index_dir(config.index.path, config.model))
     with contextlib.ExitStack() as stack:
         with output_path_errors("index.path"):
             lease = stack.enter_context(Lease(directory.path, config.index.lease_minutes))
             holds = "windows" if directory.files() else None
-        check_settings(directory.path, _settings(config), config, holds=holds, place="index.path")
+        check_settings(directory.path, index_settings(config), config, holds=holds, place="index.path")
         contents = directory.settle()
         current = {recording.uri: recording.version for recording in archive}
         plan = make_plan(archive, contents)
@@ -92,18 +90,7 @@ def run_index(config: IndexConfig) -> dict[str, Any]:
     return summary
 
 
-def _check_search_codes(shape: ModelShape) -> None:
-    """Refuse ``index.search_codes`` where it can't be had, before anything is encoded."""
-    import faiss  # noqa: F401  an extra, which is named where it is missing
-
-    if shape.encoder.states_size == 1:
-        raise ConfigError(
-            "index.search_codes is true, but the states of this model are token ids, which a search reads in "
-            "less time than codes: set it to false"
-        )
-
-
-def _settings(config: IndexConfig) -> dict[str, Any]:
+def index_settings(config: IndexConfig) -> dict[str, Any]:
     """All that can change the windows of one model, by dotted name."""
     return model_settings(config.model) | {
         "index.states": config.index.states,
@@ -114,9 +101,9 @@ def _settings(config: IndexConfig) -> dict[str, Any]:
 
 def _announce(config: IndexConfig, archive: Sequence[Recording], plan: Plan) -> None:
     logger.info(
-        "{}: {:,} recordings: {:,} new, {:,} changed, {:,} as they were; {:,} gone",
+        "{}: {}: {:,} new, {:,} changed, {:,} as they were; {:,} gone",
         config.archive.path,
-        len(archive),
+        counted(len(archive), "recording"),
         len(plan.added),
         len(plan.changed),
         len(plan.unchanged),
@@ -142,7 +129,7 @@ def _encode(
     """Encode what the index lacks of some recordings."""
     executor = make_executor(config.ray, config.model)
     tasks = _make_tasks(executor, recordings, contents, shard_seconds)
-    logger.info("to do: {:,} recordings in {:,} parts", len(recordings), len(tasks))
+    logger.info("to do: {} in {}", counted(len(recordings), "recording"), counted(len(tasks), "part"))
     progress = Progress(len(tasks), doing="encoding", items="parts", failures_in="summary.json")
     labels = {"model": config.model.path, "revision": fingerprint(config.model)}
     stages = Stages(

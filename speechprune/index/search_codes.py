@@ -10,6 +10,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from loguru import logger
 
+from speechprune.config import ConfigError
+from speechprune.cost import ModelShape
 from speechprune.data.index_columns import STATE_COLUMNS
 from speechprune.data.index_files import Contents, Part, Shard, as_windows_file, read_parts
 from speechprune.data.search_codes import CODES_SCHEMA, LearnedCodec, SearchCodes
@@ -21,12 +23,25 @@ from speechprune.data.token_codec import (
     learn_codec,
     token_vectors,
 )
-from speechprune.index.config import IndexConfig
+from speechprune.index.config import IndexConfig, IndexOptions
 from speechprune.pipeline.executor import make_executor
 
 GROWTH = 4  # a codec is learned again when the index has this many times the shards that it had then
 SAMPLED_SHARDS = 256  # at most: the middle window of each is sampled
 SHARDS_PER_FILE = 64
+
+
+def check_search_codes(options: IndexOptions, shape: ModelShape) -> None:
+    """Refuse ``index.search_codes`` where there can be none, before anything is encoded."""
+    if not options.search_codes:
+        return
+    import faiss  # noqa: F401  an extra, which is named where it is missing
+
+    if shape.encoder.states_size == 1:
+        raise ConfigError(
+            "index.search_codes is true, but the states of this model are token ids, which a search reads in "
+            "less time than codes: set it to false"
+        )
 
 
 def update_search_codes(

@@ -15,6 +15,7 @@ from loguru import logger
 
 from speechprune import storage
 from speechprune.cost import ModelShape
+from speechprune.data.formats import counted
 from speechprune.data.index_files import Contents, stored_parts
 from speechprune.data.manifest import Manifest, make_manifest
 from speechprune.index.config import IndexConfig
@@ -45,14 +46,16 @@ class StandingQuestion:
     choices: tuple[str, ...] | None
 
 
-def read_questions(uri: str) -> list[StandingQuestion]:
-    """Read and check a YAML list of questions.
+def read_questions(uri: str | None) -> list[StandingQuestion]:
+    """Read and check a YAML list of questions; None for none.
 
     Raises
     ------
     QuestionsError
         No such file, no list, an entry without a question or with an unknown key, a name twice.
     """
+    if uri is None:
+        return []
     try:
         # all scalars as texts: a choice such as yes, 1.50 or 2026-11-27 is what is written there
         entries = yaml.load(storage.read_text(uri), Loader=yaml.BaseLoader)
@@ -135,20 +138,17 @@ def ask_standing_questions(
     """
     output = str(config.questions.output)
     manifest = as_items(questions, complete)
-    answered: set[str] = set()
-    for day in storage.folders_in(output):
-        answered.update(RunStore(day).read_answers("ok", ["item_id"]).column("item_id").to_pylist())
+    answered = answered_items(output)
     wanted = [item_id for item_id in manifest.items.column("item_id").to_pylist() if item_id not in answered]
     logger.info(
-        "standing questions: {:,} about {:,} recordings, {:,} answers to make",
+        "standing questions: {:,} about {}, {} to make",
         len(questions),
-        len(complete),
-        len(wanted),
+        counted(len(complete), "recording"),
+        counted(len(wanted), "answer"),
     )
     if not wanted:
         return {"num_items": 0, "num_ok": 0, "num_failed": 0, "answers": output}
-    today = storage.join(output, f"date={datetime.now(UTC).date().isoformat()}")
-    store = RunStore(today, place="questions.output")
+    store = todays_store(output)
     keys = [(item_id,) for item_id in wanted]
     progress = Progress(len(keys))
     with store.launch(answer_settings(config, config.index.states), config):
@@ -168,6 +168,20 @@ def ask_standing_questions(
         "tflops_per_question": values["totals"]["tflops_total"] / num_ok,
         "seconds_per_question": sum(values["totals"][name] for name in work) / num_ok,
     }
+
+
+def answered_items(output: str) -> set[str]:
+    """Ids of the items that were answered on any day."""
+    answered: set[str] = set()
+    for day in storage.folders_in(output):
+        answered.update(RunStore(day).read_answers("ok", ["item_id"]).column("item_id").to_pylist())
+    return answered
+
+
+def todays_store(output: str) -> RunStore:
+    """The run directory of today's answers."""
+    today = datetime.now(UTC).date().isoformat()
+    return RunStore(storage.join(output, f"date={today}"), place="questions.output")
 
 
 def _ask(config: IndexConfig, tasks: pa.Table, store: RunStore, progress: Progress) -> None:

@@ -14,14 +14,13 @@ import torch
 from speechprune.cost import answer_cost
 from speechprune.inference.evidence import evidence_text
 from speechprune.inference.prepare import PreparedQuery, prepare_queries
-from speechprune.inference.prompt_batches import PendingPrompt, run_prompts, splice
+from speechprune.inference.prompt_batches import PendingPrompt, continue_prompts, run_prompts, splice
 from speechprune.inference.prompts import LETTERS, letter_token_ids
 from speechprune.inference.prune import Pending, download_kept, prune_queries
 from speechprune.inference.score_texts import score_texts
-from speechprune.inference.timing import Timer
+from speechprune.inference.transcripts import transcribe_evidence
 from speechprune.inference.types import Answer, AnsweringOptions, Item
 from speechprune.models.base import SpeechModel
-from speechprune.models.generation import generate
 from speechprune.pruning import PruningMethod
 from speechprune.pruning.transfers import Download, upload
 
@@ -71,6 +70,9 @@ def answer_prepared(
     fill_in_kept()  # with evidence, while a GPU computes
     fill_in_scores()
     _generate(model, {i: one for i, one in pending.items() if not one.item.choices}, options, outcomes)
+    if options.transcribe_evidence and not model.states_are_ids:  # whose audio tokens are text
+        answered = {i: one for i, one in pending.items() if i not in outcomes}
+        transcribe_evidence(model, answered, options.max_new_tokens, outcomes)
     answered = {index: one for index, one in pending.items() if index not in outcomes}
     num_sharing = Counter(id(one.item.audio) for one in answered.values())
     for index, one in answered.items():
@@ -95,7 +97,7 @@ def _score_letters(
         return list(logits[:, letters.to(logits.device)].to(model.device))
 
     prompts = [
-        PendingPrompt(index, one, order)
+        PendingPrompt.of_question(index, one, order)
         for index, one in pending.items()
         for order in range(len(one.query.prompts))
     ]
@@ -122,16 +124,8 @@ def _generate(
     outcomes: dict[int, Answer | Exception],
 ) -> None:
     """Generate greedy text for the open-ended items."""
-
-    def continue_prompts(batch: list[PendingPrompt]) -> list[tuple[list[int], float]]:
-        prompts = splice(model, batch)
-        timer = Timer(model.device)
-        generated, first_token = generate(model, prompts, options.max_new_tokens)
-        seconds_prefill = timer.seconds_until(first_token) / len(batch)
-        return [(token_ids, seconds_prefill) for token_ids in generated]
-
-    prompts = [PendingPrompt(index, one) for index, one in pending.items()]
-    for prompt, answer, timer in run_prompts(model, prompts, continue_prompts, outcomes):
+    prompts = [PendingPrompt.of_question(index, one) for index, one in pending.items()]
+    for prompt, answer, timer in continue_prompts(model, prompts, options.max_new_tokens, outcomes):
         one = prompt.pending
         one.generated_ids, one.seconds_prefill = answer
         one.seconds_generate = timer.seconds() - one.seconds_prefill
@@ -160,7 +154,9 @@ def _to_answer(model: SpeechModel, one: Pending, num_sharing: int, options: Answ
         choice_probabilities=probabilities,
         kept_indices=one.kept_indices,
         evidence=one.evidence,
-        evidence_text=evidence_text(one.evidence, audio.token_ids, audio.times, model.tokenizer),
+        timeline=one.timeline,
+        evidence_text=one.transcripts
+        or evidence_text(one.evidence, audio.token_ids, audio.times, model.tokenizer),
         num_audio_tokens=len(audio.embeds),
         num_phase1_tokens=one.num_phase1_tokens,
         num_text_tokens=num_text_tokens,
@@ -175,6 +171,7 @@ def _to_answer(model: SpeechModel, one: Pending, num_sharing: int, options: Answ
             num_prefills=len(query.answer_orders),
             choice_lengths=[len(ids) for ids in query.prompts[0].answer_ids],
             is_calibrated=choices is not None and options.calibrate,
+            transcription_flops=one.transcription_flops,
         ),
         seconds_encode=audio.seconds_encode / num_sharing,
         seconds_prune=one.seconds_prune,

@@ -15,7 +15,10 @@ Result = TypeVar("Result")
 
 
 def batches_by_tokens(
-    lengths: Sequence[int], max_tokens: int, num_copies: Sequence[int] | None = None
+    lengths: Sequence[int],
+    max_tokens: int,
+    num_copies: Sequence[int] | None = None,
+    switch: int | None = None,
 ) -> list[list[int]]:
     """Group prompts of like length, so that each padded batch holds at most ``max_tokens``.
 
@@ -30,6 +33,8 @@ def batches_by_tokens(
         Padded tokens in a batch; a prompt longer than that makes a batch of its own.
     num_copies
         How often the batch holds each prompt; once where it is None.
+    switch
+        Prompts up to this length and longer ones share no batch; see ``LanguageModel.rope_switch``.
 
     Returns
     -------
@@ -45,7 +50,9 @@ def batches_by_tokens(
             num_padded = longest * (len(batch) + 1)
             num_held = longest * sum(copies[i] for i in [*batch, index])
             is_alike = longest - lengths[index] <= MOST_PADDING * longest
-            if num_held <= max_tokens and (is_alike or num_padded <= BUSY_SHARE * max_tokens):
+            is_across = switch is not None and lengths[index] <= switch < longest
+            fits = num_held <= max_tokens and (is_alike or num_padded <= BUSY_SHARE * max_tokens)
+            if fits and not is_across:
                 batch.append(index)
                 continue
         batches.append([index])

@@ -12,6 +12,7 @@ import torch
 from speechprune.pruning.phase1 import frame_scores
 
 NUM_EVIDENCE_SECONDS = 5  # budget frames named as evidence; neighbours are joined to one span
+MAX_TIMELINE_PARTS = 240  # of one answer: as many as a picture of a recording can show
 ROUNDING_SECONDS = 1e-6  # of token times: a span that ends where a token begins doesn't overlap it
 
 
@@ -55,6 +56,38 @@ def find_evidence(
         score = max(float(scores[frame_starts[i] : frame_starts[i + 1]].mean()) for i in run)
         spans.append(EvidenceSpan(float(times[first, 0]), float(times[last - 1, 1]), score))
     return sorted(spans, key=lambda span: -span.score)
+
+
+@dataclass(frozen=True)
+class TimelinePart:
+    """A part of the recording: the share of its tokens that were kept, and their mean score by phase 1."""
+
+    start: float
+    end: float
+    kept: float
+    score: float | None  # None for methods that don't look at the question
+
+
+def make_timeline(
+    scores: np.ndarray | None, kept_indices: np.ndarray, times: np.ndarray, frame_starts: np.ndarray
+) -> list[TimelinePart]:
+    """The recording in at most ``MAX_TIMELINE_PARTS`` parts of equally many budget frames.
+
+    For the arguments see ``find_evidence``; ``scores`` is None for methods that don't look at the question.
+    """
+    frames_per_part = -(-(len(frame_starts) - 1) // MAX_TIMELINE_PARTS)
+    first = frame_starts[:-1:frames_per_part]
+    last = np.append(first[1:], len(times)) - 1
+    is_kept = np.zeros(len(times))
+    is_kept[kept_indices] = 1.0
+
+    def means(values: np.ndarray) -> list[float]:
+        sums = np.add.reduceat(values.astype(np.float64), first)
+        return [float(mean) for mean in np.round(sums / (last - first + 1), 4)]
+
+    of_scores = [None] * len(first) if scores is None else means(scores)
+    begins, ends = times[first, 0].tolist(), times[last, 1].tolist()
+    return [TimelinePart(*part) for part in zip(begins, ends, means(is_kept), of_scores, strict=True)]
 
 
 def evidence_text(

@@ -14,10 +14,10 @@ import torch
 
 from speechprune.inference.prompts import (
     Prompt,
-    build_prompt,
     choice_orders,
     letter_token_ids,
     moved_order,
+    prompt_of,
 )
 from speechprune.inference.timing import SecondsByName, Timer
 from speechprune.inference.types import AnsweringOptions, Item
@@ -121,13 +121,8 @@ def _build_prompts(model: SpeechModel, item: Item, options: AnsweringOptions) ->
     if item.choices is not None and not options.by_texts:
         letter_token_ids(model.tokenizer, len(item.choices))  # or this item can't be scored
     return [
-        build_prompt(
-            item.question,
-            None if item.choices is None else [item.choices[i] for i in order],
-            wording=options,
-            render_chat=model.render_chat,
-            tokenizer=model.tokenizer,
-            audio_token_id=model.language_model.audio_token_id,
+        prompt_of(
+            model, item.question, None if item.choices is None else [item.choices[i] for i in order], options
         )
         for order in _orders(item, options)
     ]

@@ -8,9 +8,12 @@ import string
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from speechprune.inference.chat_tokens import MARK, PromptError, tokenize_answer, tokenize_chat
+
+if TYPE_CHECKING:
+    from speechprune.models.base import SpeechModel
 
 LETTERS = string.ascii_uppercase
 MAX_CHOICES = len(LETTERS)
@@ -95,6 +98,20 @@ class Prompt:
     def query_ids(self, query_text: QueryText) -> list[int]:
         """Token ids of T."""
         return self.question_ids if query_text == "question" else self.question_ids + self.choice_ids
+
+
+def prompt_of(
+    model: SpeechModel, question: str, choices: Sequence[str] | None, wording: PromptFormat
+) -> Prompt:
+    """Word the question in a model's own chat template, see ``build_prompt``."""
+    return build_prompt(
+        question,
+        choices,
+        wording=wording,
+        render_chat=model.render_chat,
+        tokenizer=model.tokenizer,
+        audio_token_id=model.language_model.audio_token_id,
+    )
 
 
 def build_prompt(

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
-from speechprune.inference.evidence import EvidenceSpan, find_evidence
+from speechprune.inference.evidence import EvidenceSpan, TimelinePart, find_evidence, make_timeline
 from speechprune.inference.prepare import PreparedQuery
 from speechprune.inference.prompts import PromptError
 from speechprune.inference.timing import Timer
@@ -32,12 +32,15 @@ class Pending:
     evidence_scores: str | None  # the one of them that ranks the evidence
     kept_indices: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))  # ``kept`` on the host
     evidence: list[EvidenceSpan] = field(default_factory=list)
+    timeline: list[TimelinePart] = field(default_factory=list)
     # the letters' logits, or the texts' log likelihoods, by number of the order; their softmax over the
     # choices gives the probabilities
     choice_scores: dict[int, torch.Tensor] = field(default_factory=dict)
     generated_ids: list[int] = field(default_factory=list)
     seconds_prefill: float = 0.0
     seconds_generate: float = 0.0
+    transcripts: list[str] = field(default_factory=list)  # of the evidence, where the model writes them
+    transcription_flops: int = 0
     peak_memory_bytes: int = 0
 
     @property
@@ -155,7 +158,7 @@ def _length_error(model: SpeechModel, one: Pending) -> PromptError | None:
 def download_kept(pending: Sequence[Pending]) -> Callable[[], None]:
     """Start to copy to the host what answers report of pruning.
 
-    Returns what waits for it and fills in kept indices and evidence.
+    Returns what waits for it and fills in kept indices, evidence and timeline.
     """
     if not pending:
         return lambda: None
@@ -167,12 +170,13 @@ def download_kept(pending: Sequence[Pending]) -> Callable[[], None]:
     def fill_in() -> None:
         for one, own in zip(pending, _parts(kept, [len(one.kept) for one in pending]), strict=True):
             one.kept_indices = own.copy()  # or one answer would keep the buffer of all
-        if scores is None:
-            return
         lengths = [len(one.item.audio.embeds) for one in pending]
-        for one, own in zip(pending, _parts(scores, lengths), strict=True):
+        of_items = [None] * len(pending) if scores is None else _parts(scores, lengths)
+        for one, own_scores in zip(pending, of_items, strict=True):
             audio = one.item.audio
-            one.evidence = find_evidence(own, one.kept_indices, audio.times, audio.frame_starts)
+            one.timeline = make_timeline(own_scores, one.kept_indices, audio.times, audio.frame_starts)
+            if own_scores is not None:
+                one.evidence = find_evidence(own_scores, one.kept_indices, audio.times, audio.frame_starts)
 
     return fill_in
 

@@ -35,20 +35,20 @@ def score_texts(
     scored = []
     for has_audio in (True, False) if options.calibrate else (True,):
         prompts = [
-            PendingPrompt(index, one, has_audio=has_audio)
+            PendingPrompt(index, one, one.query.prompts[0], one.kept if has_audio else one.kept[:0])
             for index, one in pending.items()
             if index not in outcomes
         ]
-        scored += list(run_prompts(model, prompts, run, outcomes))
+        scored += [(has_audio, *one) for one in run_prompts(model, prompts, run, outcomes)]
     if not scored:
         return lambda: None
-    download = Download(torch.cat([values for _, values, _ in scored]))
+    download = Download(torch.cat([values for _, _, values, _ in scored]))
 
     def fill_in() -> None:
-        parts = torch.from_numpy(download.numpy()).split([len(values) for _, values, _ in scored])
-        for (prompt, _, timer), values in zip(scored, parts, strict=True):
+        parts = torch.from_numpy(download.numpy()).split([len(values) for _, _, values, _ in scored])
+        for (has_audio, prompt, _, timer), values in zip(scored, parts, strict=True):
             one, scores = prompt.pending, _log_likelihoods(values, prompt.text.answer_ids, options)
-            if prompt.has_audio:
+            if has_audio:
                 one.choice_scores[prompt.order] = scores
             else:
                 one.choice_scores[prompt.order] -= scores

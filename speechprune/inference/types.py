@@ -9,7 +9,7 @@ import numpy as np
 
 from speechprune.cost import Cost
 from speechprune.inference.encode import EncodedAudio
-from speechprune.inference.evidence import EvidenceSpan
+from speechprune.inference.evidence import EvidenceSpan, TimelinePart
 from speechprune.inference.prompts import PromptFormat, QueryText
 
 
@@ -23,7 +23,7 @@ class AnsweringOptions(PromptFormat):
         What phase 1 compares the audio with: the question and its choices' texts (choices carry
         words to listen for), or the question alone.
     max_new_tokens
-        Limit of an open-ended answer.
+        Limit of an open-ended answer, and of each transcript.
     permute_choices
         Average the letters' probabilities over this many seeded orders of the choices, to cancel a
         model's liking for a letter; 1 asks once, in the order given.
@@ -33,6 +33,9 @@ class AnsweringOptions(PromptFormat):
     no_audio_baseline
         The job asks every item with choices once more without any audio, to tell what the questions
         give away: one prefill of text an item, which no cost column counts.
+    transcribe_evidence
+        The model writes down each span of the evidence, for ``evidence_text``: one generation a span, which
+        ``tflops_total`` and ``seconds_generate`` count. A cascade has the text without it.
     calibrate
         Where texts are scored, by how much the audio makes each likelier: its log likelihood without audio,
         summed or per token as the other, is subtracted. One more prefill of text an item, which is counted.
@@ -44,6 +47,7 @@ class AnsweringOptions(PromptFormat):
     permuted_check: bool = False
     no_audio_baseline: bool = False
     calibrate: bool = False
+    transcribe_evidence: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -94,7 +98,9 @@ class Answer:
     evidence
         Spans of the recording, best first; empty for methods that don't look at the question.
     evidence_text
-        Transcript of each span of the evidence; None where the model writes none.
+        Transcript of each span of the evidence; None without ``transcribe_evidence``, but of a cascade.
+    timeline
+        The recording in parts, in order: what was kept of each, and its score by phase 1.
     num_phase1_tokens
         Tokens that phase 1 left; None without phase 1.
     cost
@@ -113,6 +119,7 @@ class Answer:
     kept_indices: np.ndarray
     evidence: list[EvidenceSpan]
     evidence_text: list[str] | None
+    timeline: list[TimelinePart]
     num_audio_tokens: int
     num_phase1_tokens: int | None
     num_text_tokens: int

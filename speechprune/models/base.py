@@ -94,6 +94,7 @@ class LanguageModel:
     audio_token_id: int  # the placeholder of the audio in a rendered chat
     end_token_ids: frozenset[int]  # tokens that end an answer
     max_prompt_tokens: int  # longest prompt that the decoder takes
+    rope_switch: int | None = None  # beyond this many tokens a prompt has other rotary factors (LongRoPE)
 
 
 class SpeechModel(ABC):

@@ -19,6 +19,9 @@ class CachedPrompts:
     Prompts are padded on the left and hidden there by a mask; positions count from each prompt's first token.
     So what follows stands directly behind every prompt, as sliding windows need it.
 
+    Where rotary factors depend on length, all tokens of a batch have those of its longest sequence, from the
+    start: cached keys can't change theirs.
+
     Parameters
     ----------
     num_more
@@ -28,7 +31,12 @@ class CachedPrompts:
     """
 
     def __init__(
-        self, model: SpeechModel, prompts: Sequence[SplicedPrompt], num_more: int, *, has_static_cache: bool
+        self,
+        model: SpeechModel,
+        prompts: Sequence[SplicedPrompt],
+        num_more: Sequence[int],
+        *,
+        has_static_cache: bool,
     ) -> None:
         from transformers import DynamicCache, StaticCache
 
@@ -36,7 +44,12 @@ class CachedPrompts:
         text, device = model.language_model, model.device
         lengths = [len(prompt.token_ids) for prompt in prompts]
         self._width = max(lengths)
-        size = -(-(self._width + num_more) // CACHE_MULTIPLE) * CACHE_MULTIPLE
+        longest = max(length + more for length, more in zip(lengths, num_more, strict=True))
+        size = -(-(self._width + max(num_more)) // CACHE_MULTIPLE) * CACHE_MULTIPLE
+        switch = text.rope_switch or longest
+        # factors go by the last position: with distances unchanged, a later first one stands for a later last
+        self._first_position = switch if self._width <= switch < longest else 0
+        self._last_position = self._first_position + longest - 1  # padding of texts would lead further
         self._has_static_cache = has_static_cache
         self._cache: Any
         with device:  # a static cache counts its tokens there; moving each count later would wait
@@ -44,14 +57,14 @@ class CachedPrompts:
                 self._cache = StaticCache(config=text.decoder.config, max_cache_len=size)
             else:
                 self._cache = DynamicCache(config=text.decoder.config)
-        self._lengths = upload(lengths, device)[:, None]
-        places = torch.arange(size, device=device)
-        self._mask = ((places >= self._width - self._lengths) & (places < self._width)).long()
+        places, num_tokens = torch.arange(size, device=device), upload(lengths, device)[:, None]
+        self._mask = ((places >= self._width - num_tokens) & (places < self._width)).long()
+        self._next_positions = num_tokens + self._first_position  # behind each prompt
         self._num_places = self._width  # used so far; no part of a graph
 
     def run_prompts(self) -> torch.Tensor:
         """Run the prompts; the state at the last token of each, ``(prompts, D)``."""
-        positions = (self._mask[:, : self._width].cumsum(dim=1) - 1).clamp(min=0)
+        positions = (self._mask[:, : self._width].cumsum(dim=1) - 1).clamp(min=0) + self._first_position
         return self._run(self._model.prompt_inputs(self._prompts, "left"), positions)[:, -1]
 
     def run_texts(self, rows: torch.Tensor, token_ids: torch.Tensor) -> torch.Tensor:
@@ -73,9 +86,10 @@ class CachedPrompts:
         self._cache.reorder_cache(rows)  # as for beams: a prompt may be taken several times
         self._mask = self._mask[rows]
         self._mask[:, self._num_places : self._num_places + num_tokens] = 1
-        positions = self._lengths[rows] + torch.arange(num_tokens, device=rows.device)
+        positions = self._next_positions[rows] + torch.arange(num_tokens, device=rows.device)
         self._num_places += num_tokens
         embeds = self._model.language_model.embedding(token_ids)
+        positions = positions.clamp(max=self._last_position)
         return self._run(self._model.step_inputs(embeds, token_ids), positions)
 
     def _run(self, inputs: dict[str, torch.Tensor], positions: torch.Tensor) -> torch.Tensor:

@@ -86,7 +86,8 @@ class GreedyDecoding(CachedPrompts):
         *,
         has_static_cache: bool,
     ) -> None:
-        super().__init__(model, prompts, max_new_tokens, has_static_cache=has_static_cache)
+        num_more = [max_new_tokens] * len(prompts)
+        super().__init__(model, prompts, num_more, has_static_cache=has_static_cache)
         device, count = model.device, len(prompts)
         self._closing = torch.tensor(sorted(model.language_model.end_token_ids), device=device)
         self._column = torch.zeros(1, dtype=torch.long, device=device)  # of ``chosen``: the next token's
@@ -117,7 +118,7 @@ class GreedyDecoding(CachedPrompts):
         self._mask.index_fill_(1, self._column + (self._width - 1), 1)
         self._num_places += 1
         embeds = self._model.language_model.embedding(self._tokens)
-        positions = self._lengths + (self._column - 1)
+        positions = self._next_positions + (self._column - 1)
         self._choose(self._run(self._model.step_inputs(embeds, self._tokens), positions)[:, -1])
 
     def _choose(self, states: torch.Tensor) -> None:

@@ -35,8 +35,9 @@ def text_log_probabilities(
     """
     flat = list(itertools.chain.from_iterable(texts))
     rows = [row for row, own in enumerate(texts) for _ in own]
-    most_fed = max(map(len, flat)) - 1
-    batch = CachedPrompts(model, prompts, most_fed, has_static_cache=False)
+    num_fed = [max(map(len, own)) - 1 for own in texts]
+    most_fed = max(num_fed)
+    batch = CachedPrompts(model, prompts, num_fed, has_static_cache=False)
     # compiled layers would be compiled again for each layer and length, up to a limit that letters share
     with torch.compiler.set_stance("force_eager"), attention_of_any_shape(model.device):
         states = batch.run_prompts()

@@ -11,6 +11,7 @@ from speechprune.models.diva import Diva
 from speechprune.models.gemma4 import Gemma4
 from speechprune.models.granite_speech import GraniteSpeech
 from speechprune.models.hub import ModelError
+from speechprune.models.phi4_multimodal import Phi4Multimodal
 from speechprune.models.qwen2_5_omni import Qwen25Omni
 from speechprune.models.qwen2_audio import Qwen2Audio
 from speechprune.models.qwen3_omni_moe import Qwen3Omni
@@ -24,6 +25,7 @@ MODELS: dict[str, type[SpeechModel]] = {
     "diva": Diva,
     "gemma4": Gemma4,
     "granite_speech": GraniteSpeech,
+    "phi4_multimodal": Phi4Multimodal,
     "qwen2_5_omni": Qwen25Omni,
     "qwen2_audio": Qwen2Audio,
     "qwen3_omni_moe": Qwen3Omni,

@@ -24,6 +24,12 @@ def decoder_shape(config: Any) -> DecoderShape:
     )
 
 
+def rope_switch(config: Any) -> int | None:
+    """Read the longest prompt with the usual rotary factors; None where length does not change them."""
+    rope = getattr(config, "rope_parameters", None) or {}
+    return rope["original_max_position_embeddings"] if rope.get("rope_type") == "longrope" else None
+
+
 def first_layer_projections(decoder: Any, shape: DecoderShape) -> FirstLayerProjections:
     """W_Q and W_K of a decoder's first layer.
 
@@ -62,6 +68,7 @@ def language_model_with(placeholder: str, model: Any, tokenizer: Any, shape: Dec
         audio_token_id=tokenizer.convert_tokens_to_ids(placeholder),
         end_token_ids=end_token_ids(model.generation_config, tokenizer),
         max_prompt_tokens=model.config.max_position_embeddings,
+        rope_switch=rope_switch(model.config),
     )
 
 

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
 
 import pyarrow as pa
 from loguru import logger
@@ -10,7 +13,8 @@ from loguru import logger
 from speechprune import storage
 from speechprune.data import column_values
 from speechprune.data.columns import RECORDING_COLUMNS
-from speechprune.data.index_files import Part, stored_parts
+from speechprune.data.formats import counted
+from speechprune.data.index_files import Part, WindowsDirectory, stored_parts
 from speechprune.data.index_models import open_index
 from speechprune.data.manifest import Manifest, read_manifest
 from speechprune.inference.point import Point
@@ -26,6 +30,35 @@ from speechprune.pipeline.stages import make_tasks
 from speechprune.pipeline.summary import Summary, summarise
 
 
+@dataclass(frozen=True)
+class Inputs:
+    """What a launch reads before it starts; each part raises what keeps the launch from starting."""
+
+    config: BatchQAConfig
+    audio_folder: str  # for recordings that are embedded in the manifest
+
+    @cached_property
+    def manifest(self) -> Manifest:
+        """All items."""
+        return read_manifest(self.config.input, self.audio_folder)
+
+    @cached_property
+    def windows(self) -> WindowsDirectory | None:
+        """The index, if there is one."""
+        index = self.config.input.index
+        return None if index is None else open_index(index, self.config.model)
+
+    @cached_property
+    def stored(self) -> dict[str, list[Part]]:
+        """Where the index holds recordings."""
+        return {} if self.windows is None else stored_parts(self.windows.contents())
+
+    @cached_property
+    def settings(self) -> dict[str, Any]:
+        """All that can change an answer."""
+        return answer_settings(self.config, None if self.windows is None else self.windows.states())
+
+
 def run_batch_qa(config: BatchQAConfig) -> Summary:
     """Answer every item of the manifest that is not answered yet.
 
@@ -39,18 +72,16 @@ def run_batch_qa(config: BatchQAConfig) -> Summary:
     StartError
         The workers can't load the model.
     """
-    shape = check_model(config.model)
     store = RunStore(config.output.path)
-    manifest = read_manifest(config.input, storage.join(store.path, "audio"))
+    inputs = Inputs(config, storage.join(store.path, "audio"))
+    shape = check_model(config.model)
+    manifest, stored = inputs.manifest, inputs.stored
     item_ids = manifest.items.column("item_id").to_pylist()
-    windows = None if config.input.index is None else open_index(config.input.index, config.model)
-    stored = {} if windows is None else stored_parts(windows.contents())
-    settings = answer_settings(config, None if windows is None else windows.states())
-    with store.launch(settings, config):
+    with store.launch(inputs.settings, config):
         with store.answering(manifest.items) as todo:
             tasks = make_tasks(manifest, {item_id for (item_id,) in store.answered}, stored)
             _announce(config, manifest, num_done=len(item_ids) - len(todo))
-            if windows is not None:
+            if inputs.windows is not None:
                 _announce_index(tasks, stored)
             progress = Progress(num_items=len(todo))
             if todo:
@@ -67,14 +98,14 @@ def _announce(config: BatchQAConfig, manifest: Manifest, num_done: int) -> None:
     items = manifest.items
     num_recordings = len(set(column_values(items, RECORDING_COLUMNS)))
     logger.info(
-        "{}: {:,} recordings, {:,} questions, {:,} of them already answered",
+        "{}: {}, {}, {:,} of them already answered",
         config.input.manifest,
-        num_recordings,
-        len(items),
+        counted(num_recordings, "recording"),
+        counted(len(items), "question"),
         num_done,
     )
     if manifest.num_repeated:
-        logger.info("{:,} rows of the manifest repeat an earlier one and count once", manifest.num_repeated)
+        logger.info("rows of the manifest that repeat an earlier one, left out: {:,}", manifest.num_repeated)
     random = ", RANDOM WEIGHTS: the answers mean nothing" if config.model.random_weights else ""
     logger.info(
         "model {} ({}{}), pruning by {}",
@@ -89,5 +120,7 @@ def _announce(config: BatchQAConfig, manifest: Manifest, num_done: int) -> None:
 def _announce_index(tasks: pa.Table, stored: Mapping[str, Sequence[Part]]) -> None:
     recordings = set(tasks.column("audio").to_pylist())
     logger.info(
-        "{:,} of {:,} recordings to ask are in the index", len(recordings & set(stored)), len(recordings)
+        "{:,} of {} to ask are in the index",
+        len(recordings & set(stored)),
+        counted(len(recordings), "recording"),
     )

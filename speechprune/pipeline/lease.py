@@ -108,6 +108,10 @@ class Lease:
             except storage.StorageError as failure:
                 logger.warning("the lease stays until it expires in {:g} min: {}", self._minutes, failure)
 
+    def look(self) -> None:
+        """Raise ``LeaseError`` where another launch holds the lease; nothing is taken or written."""
+        self._dead_leases()
+
     def check(self) -> None:
         """Stop a launch whose lease another has taken.
 

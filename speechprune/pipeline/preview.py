@@ -5,13 +5,14 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 from loguru import logger
 
 from speechprune.audio import header_seconds, recording_seconds
+from speechprune.data.formats import counted
 from speechprune.models.vocabulary import unknown_share
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ def preview(executor: Executor, tasks: pa.Table) -> str:
     spans = tasks.filter(pc.is_null(tasks.column("error"))).select(["audio", "start", "end"])
     estimate = executor.submit(estimate_hours, spans, cpus=0, retry=False)
     words = executor.get_or_none(estimate, timeout_seconds=HEADERS_TIMEOUT_SECONDS)
-    return words or f"{len(tasks):,} recordings of unknown length"
+    return words or f"{counted(len(tasks), 'recording')} of unknown length"
 
 
 def recording_lengths(executor: Executor, uris: Sequence[str]) -> list[float | None]:
@@ -66,13 +67,13 @@ def estimate_hours(spans: pa.Table) -> str:
     rows = spans.to_pylist()
     sample = rows if len(rows) <= NUM_HEADERS else random.Random(0).sample(rows, NUM_HEADERS)
     with ThreadPoolExecutor(NUM_READERS) as pool:
-        lengths = [seconds for seconds in pool.map(_slice_seconds, sample) if seconds is not None]
+        lengths = [seconds for seconds in pool.map(slice_seconds, sample) if seconds is not None]
     if not lengths:
-        return f"{len(rows):,} recordings of unknown length"
+        return f"{counted(len(rows), 'recording')} of unknown length"
     hours = sum(lengths) / len(lengths) * len(rows) / 3600
     about = "" if len(lengths) == len(rows) else "about "
     amount = f"{hours:,.1f} hours" if hours >= 1 else f"{hours * 60:.1f} minutes"
-    return f"{len(rows):,} recordings, {about}{amount} of audio"
+    return f"{counted(len(rows), 'recording')}, {about}{amount} of audio"
 
 
 def measure_lengths(uris: Sequence[str]) -> list[float | None]:
@@ -81,7 +82,8 @@ def measure_lengths(uris: Sequence[str]) -> list[float | None]:
         return list(pool.map(recording_seconds, uris))
 
 
-def _slice_seconds(row: dict[str, float | str | None]) -> float | None:
+def slice_seconds(row: dict[str, Any]) -> float | None:
+    """Seconds of the part of a recording from ``start`` to ``end``; None where its header states none."""
     whole = header_seconds(str(row["audio"]))
     if whole is None:
         return None

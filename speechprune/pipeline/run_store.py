@@ -22,7 +22,7 @@ from speechprune.data.columns import ANSWER_COLUMNS, ITEM_COLUMNS
 from speechprune.data.parquet_files import NUM_READERS, DamagedFileError, as_parquet, read_parquet
 from speechprune.pipeline.changed_items import ASKED_COLUMNS, refuse_changed_items
 from speechprune.pipeline.lease import Lease
-from speechprune.pipeline.settings import check_settings, output_path_errors
+from speechprune.pipeline.settings import check_settings, compare_settings, output_path_errors
 
 LEASE_MINUTES = 1.0
 
@@ -82,7 +82,7 @@ class RunStore:
         with contextlib.ExitStack() as stack:
             with output_path_errors(self._place):
                 self._lease = stack.enter_context(Lease(self.path, LEASE_MINUTES))
-                holds = "answers" if self._files("ok") or self._files("failed") else None
+                holds = self._holds()
             check_settings(self.path, settings, config, holds=holds, place=self._place, may_be_new=may_be_new)
             self.recover()
             yield
@@ -113,7 +113,31 @@ class RunStore:
         self._lease.check()
         storage.write_json(storage.join(self.path, "summary.json"), summary)
 
+    # the same checks before a launch, which write nothing
+
+    def look(self) -> None:
+        """Set ``answered``; raise ``LeaseError`` where another launch writes to the directory.
+
+        Whether this one could write to it is not tried.
+        """
+        with output_path_errors(self._place):
+            self.answered = set(column_values(self.read_answers("ok", self.key_columns), self.key_columns))
+            Lease(self.path, LEASE_MINUTES).look()
+
+    def compare(
+        self, settings: dict[str, Any], items: pa.Table | None, may_be_new: Collection[str] = ()
+    ) -> None:
+        """Raise what ``launch`` and ``answering`` would raise about settings and items, after ``look``."""
+        with output_path_errors(self._place):
+            holds = self._holds()
+        compare_settings(self.path, settings, holds=holds, place=self._place, may_be_new=may_be_new)
+        if items is not None:
+            self.check_items(items)
+
     # its parts
+
+    def _holds(self) -> str | None:
+        return "answers" if self._files("ok") or self._files("failed") else None
 
     def recover(self) -> set[Key]:
         """Set damaged files aside and leave one row per key; return the keys that are answered.

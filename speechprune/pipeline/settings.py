@@ -122,7 +122,7 @@ def check_settings(
         The directory holds work of other settings (the sentence names the first that differs), or can't be
         read or written.
     """
-    settings = json.loads(json.dumps(settings))  # as they are read back: a tuple is a list
+    settings = _as_read_back(settings)
     # for people: nothing is compared with it, and a signed address is a secret
     shown = json.loads(json.dumps(dataclasses.asdict(config)), object_hook=_without_secrets)
     record = {
@@ -133,9 +133,7 @@ def check_settings(
     }
     uri = storage.join(path, "run.json")
     with output_path_errors(place):
-        earlier = _read_run(uri)
-        if earlier is None and holds:
-            raise ConfigError(f"{place} {path} holds {holds} but no run.json: give another {place}")
+        earlier = _earlier_run(path, holds, place)
         if earlier is None:
             try:
                 storage.create_bytes(uri, json.dumps(_sealed(record), indent=2).encode())
@@ -148,6 +146,33 @@ def check_settings(
             return
         if changed := _compare(settings, earlier, may_be_new, f"the {holds} in {path}", place):
             storage.write_json(uri, _sealed(changed))
+
+
+def compare_settings(
+    path: str,
+    settings: dict[str, Any],
+    *,
+    holds: str | None,
+    place: str,
+    may_be_new: Collection[str] = (),
+) -> None:
+    """Raise what ``check_settings`` would raise, and write nothing."""
+    with output_path_errors(place):
+        earlier = _earlier_run(path, holds, place)
+    if earlier is not None and holds:
+        _compare(_as_read_back(settings), earlier, may_be_new, f"the {holds} in {path}", place)
+
+
+def _earlier_run(path: str, holds: str | None, place: str) -> dict[str, Any] | None:
+    earlier = _read_run(storage.join(path, "run.json"))
+    if earlier is None and holds:
+        raise ConfigError(f"{place} {path} holds {holds} but no run.json: give another {place}")
+    return earlier
+
+
+def _as_read_back(settings: dict[str, Any]) -> dict[str, Any]:
+    read: dict[str, Any] = json.loads(json.dumps(settings))  # a tuple is a list
+    return read
 
 
 def _without_secrets(section: dict[str, Any]) -> dict[str, Any]:

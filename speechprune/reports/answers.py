@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import re
-import wave
-from pathlib import Path
+from collections.abc import Sequence
+from itertools import takewhile
+from pathlib import Path, PurePosixPath
 
 from rich.console import Console
 from rich.table import Column, Table
 from rich.text import Text
 
-from speechprune.audio import SAMPLE_RATE, AudioSilent, decode_audio
+from speechprune.audio import AudioSilent, decode_audio
 from speechprune.data import Row
 from speechprune.data.columns import COLUMNS, GOLD_SPAN_COLUMNS
 from speechprune.data.formats import clock
 from speechprune.inference.prompts import LETTERS
 from speechprune.pipeline.summary import AnswersSource
 from speechprune.pipeline.terminal import printable
+from speechprune.reports.clips import as_opus
 
 BAR_CHARACTERS = 20  # of a probability of one
+ID_SHARE = 0.3  # of a line, which ids may take
+HOW_TO_READ = "similarity to the question's words: higher is nearer, within this item"
 
 
 class AnswerNotFound(ValueError):
@@ -27,19 +31,25 @@ class AnswerNotFound(ValueError):
 
 def list_answers(run: AnswersSource, *, only_failed: bool) -> None:
     """Print one line per item: answered ones first, then the failed."""
-    table = Table(Column("item", overflow="fold"), "question", "answer", "gold", "evidence")
-    if not only_failed:
-        columns = ("item_id", "question", "prediction", "prediction_text", "answer", "evidence")
-        for row in _rows(run, "ok", *columns):
-            spans = ", ".join(f"{clock(span['start'])}-{clock(span['end'])}" for span in row["evidence"][:2])
-            cells = (row["question"], _answered(row), row["answer"] or "", spans)
-            table.add_row(Text(printable(row["item_id"])), *map(_text, cells))
-    for row in _rows(run, "failed", "item_id", "question", "error"):
+    columns = ("item_id", "audio", "question", "prediction", "prediction_text", "answer", "evidence")
+    answered = [] if only_failed else _rows(run, "ok", *columns)
+    failed = _rows(run, "failed", "item_id", "audio", "question", "error")
+    console = Console()
+    longest = int(ID_SHARE * console.width)
+    ids = _ids_to_copy([row["item_id"] for row in (*answered, *failed)], longest)
+    names = ("item", "recording", "question", "answer", "gold", "evidence")
+    table = Table(*(Column(name, overflow="fold") for name in names))
+    table.columns[0].no_wrap = all(len(text) <= longest for text in ids.values())
+    for row in answered:
+        spans = ", ".join(f"{clock(span['start'])}-{clock(span['end'])}" for span in row["evidence"][:2])
+        cells = (row["question"], _answered(row), row["answer"] or "", spans)
+        table.add_row(Text(ids[row["item_id"]]), _file_name(row), *map(_text, cells))
+    for row in failed:
         error = Text.assemble(("failed:", "red"), " ", printable(row["error"]))
-        table.add_row(Text(printable(row["item_id"])), _text(row["question"] or ""), error)
+        table.add_row(Text(ids[row["item_id"]]), _file_name(row), _text(row["question"] or ""), error)
     if table.row_count == 0:
         raise AnswerNotFound(f"{run.path} holds no answers: is it the output.path of a run?")
-    Console().print(table)
+    console.print(table)
 
 
 def find_answer(run: AnswersSource, item_id: str) -> Row:
@@ -88,6 +98,7 @@ def show_answer(row: Row) -> None:
             texts = [] if row["evidence_text"] is None else [_text(row["evidence_text"][number])]
             table.add_row(clock(span["start"]), clock(span["end"]), f"{span['score']:.3f}", *texts)
         console.print(table)
+        console.print(HOW_TO_READ, style="dim", highlight=False)
     if row["evidence_start"] is not None:
         recall = row["evidence_recall"]
         found = (
@@ -101,7 +112,7 @@ def show_answer(row: Row) -> None:
 
 
 def write_clips(row: Row, folder: str) -> list[str]:
-    """Write each evidence span as a 16 kHz WAV file; returns the paths."""
+    """Write each evidence span as an Opus file; returns the paths."""
     paths = []
     name = re.sub(r"[^\w.-]+", "_", row["item_id"])
     Path(folder).mkdir(parents=True, exist_ok=True)
@@ -110,10 +121,8 @@ def write_clips(row: Row, folder: str) -> list[str]:
             samples = decode_audio(row["audio"], start=span["start"], end=span["end"], track=row["track"])
         except AudioSilent:  # a pause can rank high by chance; there is nothing to hear
             continue
-        path = Path(folder) / f"{name}-{number}-{span['start']:.1f}s.wav"
-        with wave.open(str(path), "wb") as clip:
-            clip.setparams((1, 2, SAMPLE_RATE, len(samples), "NONE", ""))  # mono, two bytes a sample
-            clip.writeframes(samples.astype("<i2").tobytes())
+        path = Path(folder) / f"{name}-{number}-{span['start']:.1f}s.opus"
+        path.write_bytes(as_opus(samples))
         paths.append(str(path))
     return paths
 
@@ -125,6 +134,26 @@ def _text(text: str, style: str = "") -> Text:
 def _rows(run: AnswersSource, status: str, *columns: str) -> list[Row]:
     rows: list[Row] = run.read_answers(status, list(columns)).to_pylist()
     return sorted(rows, key=lambda row: row["item_id"])
+
+
+def _file_name(row: Row) -> Text:
+    return _text(PurePosixPath(row["audio"].partition("?")[0]).name)
+
+
+def _ids_to_copy(item_ids: Sequence[str], longest: int) -> dict[str, str]:
+    """Ids as they stand on one line: of a longer one a beginning that no other id has, which is enough."""
+    ordered = sorted(set(item_ids))
+    shown = {}
+    for number, item_id in enumerate(ordered):
+        neighbours = (*ordered[max(0, number - 1) : number], *ordered[number + 1 : number + 2])
+        shared = max((_num_shared(item_id, other) for other in neighbours), default=0)
+        shown[item_id] = printable(item_id[: max(longest, shared + 1)])
+    return shown
+
+
+def _num_shared(text: str, other: str) -> int:
+    """Number of characters that two texts begin with."""
+    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(text, other, strict=False)))
 
 
 def _answered(row: Row) -> str:

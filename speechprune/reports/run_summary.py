@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from speechprune.data.formats import counted
 from speechprune.pipeline.terminal import printable
 
 if TYPE_CHECKING:
@@ -25,12 +26,12 @@ Values = dict[str, Any]
 
 def show_run(summary: Summary) -> None:
     """Print how many items were answered, how well, and what it cost."""
-    _print_facts("run finished", _run_facts(summary.values))
+    print_facts("run finished", _run_facts(summary.values))
 
 
 def show_index(summary: Values) -> None:
     """Print what changed in the archive and what the index costs."""
-    _print_facts("index up to date", _index_facts(summary))
+    print_facts("index up to date", _index_facts(summary))
 
 
 def show_search(result: SearchResult) -> None:
@@ -38,12 +39,13 @@ def show_search(result: SearchResult) -> None:
     console, values = Console(), result.summary
     console.print(_hits_table(result.hits) if values["num_questions"] == 1 else _recall_table(values))
     seconds = values["seconds_search_per_question"]
-    searched = f"{values['num_recordings']:,} recordings searched in {seconds:.3g} s a question"
+    searched = f"{counted(values['num_recordings'], 'recording')} searched in {seconds:.3g} s a question"
     console.print(Text(f"{searched} ({values['search']}); hits: {result.path}/hits.parquet"))
 
 
-def _print_facts(title: str, facts: Iterable[tuple[str, str]]) -> None:
-    table = Table(show_header=False, title=title, title_justify="left")
+def print_facts(title: str, facts: Iterable[tuple[str, str]]) -> None:
+    """Print a table of names and texts."""
+    table = Table(show_header=False, title=Text(printable(title)), title_justify="left")
     table.add_column(style="dim")
     table.add_column()
     for name, text in facts:
@@ -83,7 +85,7 @@ def _run_facts(values: Values) -> Iterator[tuple[str, str]]:
     if launch["items_per_second"]:
         yield (
             "this launch",
-            f"{launch['num_items']:,} items in {launch['seconds']:.1f} s: "
+            f"{counted(launch['num_items'], 'item')} in {launch['seconds']:.1f} s: "
             f"{launch['items_per_second']:.2f} items/s, "
             f"{launch['audio_hours_per_hour']:.0f} hours of audio an hour",
         )
@@ -97,10 +99,10 @@ def _run_facts(values: Values) -> Iterator[tuple[str, str]]:
 def _index_facts(values: Values) -> Iterator[tuple[str, str]]:
     new, changed, dropped = values["num_new"], values["num_changed"], values["num_dropped"]
     changes = f"{new:,} new, {changed:,} changed, {dropped:,} gone"
-    yield "archive", f"{values['num_recordings']:,} recordings: {changes}"
+    yield "archive", f"{counted(values['num_recordings'], 'recording')}: {changes}"
     yield (
         "index",
-        f"{values['num_indexed']:,} recordings, {values['audio_hours']:.2f} hours: "
+        f"{counted(values['num_indexed'], 'recording')}, {values['audio_hours']:.2f} hours: "
         f"{values['num_encoded']:,} encoded, {values['num_copied']:,} copied, {dropped:,} dropped",
     )
     for failure in values["failures"][:NUM_FAILURES_SHOWN]:
@@ -134,8 +136,9 @@ def _index_facts(values: Values) -> Iterator[tuple[str, str]]:
 def _hits_table(hits: pa.Table) -> Table:
     rows = hits.slice(0, NUM_HITS_SHOWN).to_pylist()
     title = printable(rows[0]["question"]) if rows else "no recordings"
-    table = Table(title=Text(title), title_justify="left")
-    for name in ("", "recording", "seconds", "score", "answer", "heard at"):
+    caption = "score: how many of the question's words match, rare ones most; the higher the better"
+    table = Table(title=Text(title), title_justify="left", caption=caption, caption_justify="left")
+    for name in ("", "recording", "seconds", "score", "answer", "evidence"):
         table.add_column(name)
     for row in rows:
         probabilities = row["choice_probabilities"]
@@ -153,7 +156,7 @@ def _hits_table(hits: pa.Table) -> Table:
 
 
 def _recall_table(values: Values) -> Table:
-    table = Table(title=f"{values['num_questions']:,} questions", title_justify="left")
+    table = Table(title=counted(values["num_questions"], "question"), title_justify="left")
     found = values.get("found") or {}
     table.add_column("recording found by")
     names = list(next(iter(found.values()), {}))

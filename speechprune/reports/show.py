@@ -2,7 +2,7 @@
 
 speechprune show RUN                        every item in a line
 speechprune show RUN ITEM_ID                one item: choices, probabilities, evidence, cost
-speechprune show RUN ITEM_ID --clips DIR    also its evidence as WAV files to listen to
+speechprune show RUN ITEM_ID --clips DIR    also its evidence as Opus files to listen to
 speechprune show INDEX --srt RECORDING      transcript of an indexed recording, as subtitles (of a cascade)
 """
 
@@ -26,7 +26,7 @@ def main(arguments: Sequence[str]) -> int:
     )
     parser.add_argument("run", help="run directory, or with --srt an index; local or s3://")
     parser.add_argument("item_id", nargs="?", help="an item, or the beginning of its id")
-    parser.add_argument("--clips", metavar="DIR", help="write the evidence spans there as WAV files")
+    parser.add_argument("--clips", metavar="DIR", help="write the evidence spans there as Opus files")
     parser.add_argument("--failed", action="store_true", help="list only the failed items")
     parser.add_argument("--srt", metavar="RECORDING", help="address of an indexed recording, or its end")
     options = parser.parse_args(arguments)

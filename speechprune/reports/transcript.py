@@ -26,12 +26,16 @@ def read_transcript(index: str, recording: str) -> list[TimedText]:
     Raises
     ------
     NotIndexed
-        No model of the index wrote transcripts, or none of this recording, or several addresses end so.
+        There is no index; no model of it wrote transcripts, or none of this recording, or several addresses
+        end so.
     ModelError
         The model, whose tokenizer is needed, is gone.
     """
     found: set[str] = set()
-    for folder in storage.folders_in(index):
+    folders = [folder for folder in storage.folders_in(index) if WindowsDirectory(folder).files()]
+    if not folders:
+        raise NotIndexed(f"there is no index at {index}: give the index.path of speechprune index")
+    for folder in folders:
         stored = stored_parts(WindowsDirectory(folder).contents())
         own = [recording] if recording in stored else [uri for uri in stored if uri.endswith(recording)]
         found.update(own)

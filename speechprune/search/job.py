@@ -15,14 +15,12 @@ from loguru import logger
 
 from speechprune import storage
 from speechprune.config import ConfigError
-from speechprune.data.index_files import Part, WindowsDirectory, stored_parts
-from speechprune.data.index_models import open_index
-from speechprune.data.manifest import make_manifest, read_manifest
+from speechprune.data.formats import counted
+from speechprune.data.index_files import Part, WindowsDirectory
+from speechprune.data.manifest import make_manifest
 from speechprune.data.parquet_files import as_parquet
 from speechprune.data.search_codes import SearchCodes
-from speechprune.data.sources import InputOptions
 from speechprune.inference.point import Point
-from speechprune.inference.prompts import MAX_CHOICES
 from speechprune.inference.types import AnsweringOptions
 from speechprune.models.loading import check_model
 from speechprune.models.options import ModelOptions
@@ -31,12 +29,12 @@ from speechprune.pipeline.executor import Executor, make_executor
 from speechprune.pipeline.preview import warn_of_unknown_words
 from speechprune.pipeline.progress import Progress
 from speechprune.pipeline.run_store import RunStore
-from speechprune.pipeline.settings import answer_settings
 from speechprune.pipeline.stages import make_tasks
 from speechprune.search.approximate import SearchIndex, approximate_pass
 from speechprune.search.config import SearchConfig
 from speechprune.search.index_pass import search_pass
-from speechprune.search.recall import bag_of_words_scores, found_by, ranks_of, read_transcripts
+from speechprune.search.inputs import Inputs
+from speechprune.search.recall import bag_of_words_scores, found_by, ranks_of
 from speechprune.search.scan import NOT_SCORED, Score
 from speechprune.search.summary import SearchResult, search_summary
 from speechprune.search.words import QueryWords, encode_query_words
@@ -66,26 +64,23 @@ def run_search(config: SearchConfig, asked: tuple[str, list[str] | None] | None 
     ``asked``: a question and its choices; None for those of ``search.questions``. Raises what
     ``run_batch_qa`` raises.
     """
-    check_model(config.model)
-    directory = open_index(config.search.index, config.model)
-    contents = directory.contents()
-    stored = dict(sorted(stored_parts(contents).items()))
-    versions = {uri: version for (uri, version), there in sorted(contents.items()) if there.is_complete}
-    if not stored:
-        raise ConfigError(
-            f"search.index {config.search.index} holds no whole recording yet: index the archive"
-        )
     store = RunStore(config.output.path)
-    questions = _questions(config, store, asked)
-    transcripts = (
-        read_transcripts(config.search.transcripts, list(stored)) if config.search.transcripts else {}
-    )
-    with store.launch(answer_settings(config, directory.states()), config):
-        logger.info("{:,} questions to {:,} recordings", len(questions), len(stored))
+    inputs = Inputs(config, asked, storage.join(store.path, "audio"))
+    check_model(config.model)
+    stored, questions, transcripts = inputs.stored, inputs.questions, inputs.transcripts
+    versions = {
+        uri: version for (uri, version), there in sorted(inputs.contents.items()) if there.is_complete
+    }
+    with store.launch(inputs.settings, config):
+        logger.info("{} to {}", counted(len(questions), "question"), counted(len(stored), "recording"))
         warn_of_unknown_words(config.model, questions)
         executor = make_executor(config.ray, config.model)
-        codes = None if config.search.exact else SearchIndex.open(SearchCodes(directory.path), contents)
-        ranking = _rank(executor, config, directory, stored, codes, questions)
+        codes = (
+            None
+            if config.search.exact
+            else SearchIndex.open(SearchCodes(inputs.directory.path), inputs.contents)
+        )
+        ranking = _rank(executor, config, inputs.directory, stored, codes, questions)
         hits = _hits(config, ranking, questions, versions)
         _answer(executor, config, store, hits, questions, stored)
         hits = _with_answers(hits, store)
@@ -102,22 +97,6 @@ def run_search(config: SearchConfig, asked: tuple[str, list[str] | None] | None 
         storage.write_bytes(storage.join(store.path, "hits.parquet"), as_parquet(hits))
         store.finish(summary | {"finished_at": datetime.now(UTC).isoformat(timespec="seconds")})
     return SearchResult(hits, summary, store.path)
-
-
-def _questions(config: SearchConfig, store: RunStore, asked: tuple[str, list[str] | None] | None) -> pa.Table:
-    """Items of a manifest; ``audio`` is the recording that should be found, or empty."""
-    if asked is not None:
-        question, choices = asked
-        if choices is not None and not 2 <= len(choices) <= MAX_CHOICES:
-            raise ConfigError(f"{len(choices)} choice: give 2 to {MAX_CHOICES} behind the question, or none")
-        return make_manifest([{"item_id": question, "question": question, "choices": choices}]).items
-    if config.search.questions is None:
-        raise ConfigError("give a question in quotes, or a file of them as search.questions=...")
-    options = InputOptions(manifest=config.search.questions, limit=config.search.limit)
-    manifest = read_manifest(options, storage.join(store.path, "audio"), needs_audio=False)
-    for item_id, trouble in manifest.malformed.items():
-        raise ConfigError(f"{config.search.questions}: {item_id}: {trouble}")
-    return manifest.items
 
 
 def _rank(
@@ -152,7 +131,7 @@ def _rank(
         for uri, sentence in unreadable.items():
             logger.warning("{} is left out: its windows can't be read ({}); index it again", uri, sentence)
         scores = {uri: [*scores[uri], *found[uri]] for uri in scores if uri in found}
-        logger.info("pass {:,} of {:,}: {:,} recordings scored", number, len(words), len(found))
+        logger.info("pass {:,} of {:,}: {} scored", number, len(words), counted(len(found), "recording"))
     if not scores:
         raise ConfigError(
             f"search.index {config.search.index}: none of its windows can be read: index the archive"

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from speechprune.inference.prompts import build_prompt
+from speechprune.inference.prompts import prompt_of
 from speechprune.inference.types import AnsweringOptions
 from speechprune.models.base import SpeechModel
 
@@ -53,14 +53,7 @@ def encode_query_words(
     """
     queries = []
     for question, choices in questions:
-        prompt = build_prompt(
-            question,
-            choices,
-            wording=options,
-            render_chat=model.render_chat,
-            tokenizer=model.tokenizer,
-            audio_token_id=model.language_model.audio_token_id,
-        )
+        prompt = prompt_of(model, question, choices, options)
         queries.append(prompt.query_ids(options.query_text))
     token_ids, places = np.unique(np.concatenate(queries), return_inverse=True)
     embeds = model.embed_tokens(token_ids.tolist()).float()

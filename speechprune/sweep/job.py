@@ -15,6 +15,7 @@ from loguru import logger
 from speechprune import storage
 from speechprune.benchmarks.builder.manifests import build_manifest
 from speechprune.data import column_values
+from speechprune.data.formats import counted
 from speechprune.data.index_files import Part, WindowsDirectory, stored_parts
 from speechprune.data.index_models import open_index
 from speechprune.data.manifest import Manifest, read_manifest
@@ -65,7 +66,8 @@ def run_sweep(config: SweepConfig) -> SweepResult:
     for model in config.models:
         check_model(model)
     store = RunStore(config.output.path, KEY_COLUMNS)
-    benchmarks = _read_benchmarks(config, store)
+    manifests = {name: build_manifest(source) for name, source in config.input.manifests.items()}
+    benchmarks = read_benchmarks(config, manifests, storage.join(store.path, "audio"))
     items = pa.concat_tables([manifest.items for manifest in benchmarks.values()])
     keys = [
         (model.path, benchmark, point.name, item_id)
@@ -73,17 +75,21 @@ def run_sweep(config: SweepConfig) -> SweepResult:
         for benchmark, item_id in column_values(items, ("benchmark", "item_id"))
         for point in config.points
     ]
-    indexes = {
-        model.path: open_index(config.input.index, model) for model in config.models if config.input.index
-    }
-    named, shared = _settings(config, indexes)
+    indexes = open_indexes(config)
+    named, shared = sweep_settings(config, indexes)
     with store.launch(named | shared, config, may_be_new=named):
         with store.answering(items, keys):
             progress = [_answer(config, model, benchmarks, indexes, store) for model in config.models]
         return _report(config, benchmarks, store, progress)
 
 
-def _settings(
+def open_indexes(config: SweepConfig) -> dict[str, WindowsDirectory]:
+    """The index of each model, by its path; none without ``input.index``."""
+    index = config.input.index
+    return {model.path: open_index(index, model) for model in config.models} if index else {}
+
+
+def sweep_settings(
     config: SweepConfig, indexes: Mapping[str, WindowsDirectory]
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """All that can change an answer: what the names of models and benchmarks stand for, and the rest.
@@ -100,17 +106,23 @@ def _settings(
     return named, shared
 
 
-def _read_benchmarks(config: SweepConfig, store: RunStore) -> dict[str, Manifest]:
-    """All manifests by name, with the same columns and the name in one; what can't be swept is refused."""
+def read_benchmarks(
+    config: SweepConfig, manifests: Mapping[str, str], audio_folder: str
+) -> dict[str, Manifest]:
+    """All manifests by name, with the same columns and the name in one; what can't be swept is refused.
+
+    - ``manifests``: the address of each.
+    - ``audio_folder``: for recordings that are embedded in them.
+    """
     benchmarks = {}
-    for name, source in config.input.manifests.items():
+    for name, source in manifests.items():
         options = InputOptions(
-            manifest=build_manifest(source),
+            manifest=source,
             split=config.input.split,
             limit=config.input.limit,
             audio_roots=config.input.audio_roots,
         )
-        manifest = read_manifest(options, storage.join(store.path, "audio"))
+        manifest = read_manifest(options, audio_folder)
         _check_items(name, manifest.items, config.report.slices)
         benchmarks[name] = manifest
     try:
@@ -153,46 +165,48 @@ def _answer(
 ) -> dict[str, float]:
     """Answer everything with one model; return what this launch did of it."""
     points = config.points
-    missing = {
-        name: [
-            [point.name for point in points if (model.path, name, point.name, item_id) not in store.answered]
-            for item_id in manifest.items.column("item_id").to_pylist()
-        ]
-        for name, manifest in benchmarks.items()
-    }
-    num_todo = sum(len(names) for of_items in missing.values() for names in of_items)
+    stored = stored_parts(indexes[model.path].contents()) if indexes else {}
+    tasks, num_todo = missing_tasks(config, model, benchmarks, stored, store)
     num_all = len(points) * sum(len(manifest.items) for manifest in benchmarks.values())
     logger.info(
-        "model {} ({}): {:,} points, {:,} answers, {:,} of them already there",
+        "model {} ({}): {}, {}, {:,} of them already there",
         model.path,
         model.dtype,
-        len(points),
-        num_all,
+        counted(len(points), "point"),
+        counted(num_all, "answer"),
         num_all - num_todo,
     )
     progress = Progress(num_items=num_todo, items="answers")
     if not num_todo:
         return progress.throughput()
     warn_of_unknown_words(model, pa.concat_tables([manifest.items for manifest in benchmarks.values()]))
-    stored = stored_parts(indexes[model.path].contents()) if indexes else {}
-    tasks = pa.concat_tables(
-        [_missing_tasks(name, manifest, missing[name], stored) for name, manifest in benchmarks.items()]
-    )
     executor = make_executor(config.ray, model)
     logger.info("to do: {}", preview(executor, tasks))
     executor.run(answer_stages(model, points, config.answering, store), tasks, progress)
     return progress.throughput()
 
 
-def _missing_tasks(
-    benchmark: str, manifest: Manifest, missing: list[list[str]], stored: Mapping[str, Sequence[Part]]
-) -> pa.Table:
-    """Tasks of a benchmark's recordings, whose items say at which points they are not answered yet."""
-    ids = manifest.items.column("item_id").to_pylist()
-    done = {item_id for item_id, names in zip(ids, missing, strict=True) if not names}
-    tasks = make_tasks(manifest, done, stored, missing_points=missing)
-    task_ids = [f"{benchmark}:{task_id}" for task_id in tasks.column("task_id").to_pylist()]
-    return tasks.set_column(0, "task_id", pa.array(task_ids, pa.string()))
+def missing_tasks(
+    config: SweepConfig,
+    model: ModelOptions,
+    benchmarks: Mapping[str, Manifest],
+    stored: Mapping[str, Sequence[Part]],
+    store: RunStore,
+) -> tuple[pa.Table, int]:
+    """Tasks of one model whose items say at which points they are not answered yet; and how many answers."""
+    tables, num_answers = [], 0
+    for name, manifest in benchmarks.items():
+        ids = manifest.items.column("item_id").to_pylist()
+        missing = [
+            [p.name for p in config.points if (model.path, name, p.name, item_id) not in store.answered]
+            for item_id in ids
+        ]
+        num_answers += sum(map(len, missing))
+        done = {item_id for item_id, names in zip(ids, missing, strict=True) if not names}
+        tasks = make_tasks(manifest, done, stored, missing_points=missing)
+        task_ids = [f"{name}:{task_id}" for task_id in tasks.column("task_id").to_pylist()]
+        tables.append(tasks.set_column(0, "task_id", pa.array(task_ids, pa.string())))
+    return pa.concat_tables(tables), num_answers
 
 
 def _report(
@@ -263,7 +277,9 @@ def _facts(config: SweepConfig, benchmarks: dict[str, Manifest]) -> dict[str, st
     reference = config.reference or {}
     return {
         "models": ", ".join(model.path for model in config.models),
-        "benchmarks": ", ".join(f"{name} ({len(m.items):,} items)" for name, m in benchmarks.items()),
+        "benchmarks": ", ".join(
+            f"{name} ({counted(len(m.items), 'item')})" for name, m in benchmarks.items()
+        ),
         "points": f"{len(config.points)}",
         "tested against": ", ".join(f"{name} {value}" for name, value in reference.items()) or "nothing",
         "versions": ", ".join(f"{name} {version(name)}" for name in ("speechprune", "torch", "transformers")),

@@ -33,6 +33,18 @@ def recommend(points: pa.Table) -> str | None:
     return "\n".join(lines) or None
 
 
+def is_best(row: Row) -> bool:
+    """Whether a point is marked in tables: no cheaper one is as accurate, and it is better than chance.
+
+    Chance is the commonest letter, and what the questions give away without audio; the whole 95 % interval
+    must lie above both.
+    """
+    if not row["is_pareto"] or row["accuracy_low"] is None:
+        return False
+    chance = max(row["majority_letter_accuracy"], row["accuracy_without_audio"] or 0.0)
+    return bool(row["accuracy_low"] > chance)
+
+
 def find_unpruned(rows: Sequence[Row]) -> Row | None:
     """What the points of a slice are measured against: method ``none``, or else the most accurate point."""
     known = [row for row in rows if row["accuracy"] is not None and row["tflops_question"] is not None]

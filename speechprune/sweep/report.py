@@ -10,7 +10,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from speechprune import storage
 from speechprune.data import Row
-from speechprune.data.formats import percent
+from speechprune.data.formats import counted, percent
 from speechprune.sweep.figures import SweepFigure, draw_figures, render
 from speechprune.sweep.figures.rows import first_value, group, slice_kinds
 from speechprune.sweep.report_tables import ReportTable, table_of_points, table_of_slices
@@ -30,7 +30,8 @@ HOW_TO_READ = (
     "split at least as uneven would be if the two were equally good. It can be small although two intervals "
     "overlap, as the items are the same; and of twenty rows that differ by chance alone, about one has p "
     "below 0.05.",
-    "★ marks the Pareto-best points: no other is as accurate for fewer TFLOPs of one more question.",
+    "★ marks the points that are more accurate than all that take fewer TFLOPs for one more question, and "
+    "whose interval lies above chance: above always giving the commonest letter, and above no audio.",
     "Cost is given twice. The paper's account is that of its Table I: the LLM's prefill without attention, "
     "encoder and pruning; weights with KV cache; activations of one layer; the milliseconds are measured "
     "here. The actual TFLOPs count everything. A recording is encoded once for all of its questions, and "
@@ -128,7 +129,10 @@ def _notes(rows: list[Row], hard: list[Row]) -> list[str]:
     num_items = max((row["num_items"] for row in rows), default=0)
     num_hard = max((row["num_items"] for row in hard), default=0)
     letter = first_value(rows, "majority_letter_accuracy")
-    notes = [f"{num_items:,} items with a gold answer" + (f", {num_hard:,} of them hard." if hard else ".")]
+    notes = [
+        f"{counted(num_items, 'item')} with a gold answer"
+        + (f", {num_hard:,} of them hard." if hard else ".")
+    ]
     if letter is not None:
         notes.append(f"Always giving the commonest letter is right for {percent(letter)} % of them.")
     return notes

@@ -10,8 +10,9 @@ from typing import NamedTuple
 from speechprune.data import Row
 from speechprune.data.column import ReportCell
 from speechprune.data.columns import ACTUAL, COLUMNS, PAPER, TOKENS
-from speechprune.data.formats import p_value, percent
+from speechprune.data.formats import counted, p_value, percent
 from speechprune.sweep.figures.rows import group
+from speechprune.sweep.recommendation import is_best
 from speechprune.sweep.slices import HARD_ITEMS
 
 EMPTY = "–"
@@ -85,7 +86,7 @@ def table_of_points(rows: list[Row]) -> ReportTable:
         ]
     columns = [Column(spec.group, spec.label, spec.label not in ("point", "reference")) for spec in specs]
     cells = [[_cell(spec, row) for spec in specs] for row in rows]
-    return ReportTable("", columns, cells, [bool(row["is_pareto"]) for row in rows])
+    return ReportTable("", columns, cells, [is_best(row) for row in rows])
 
 
 def table_of_slices(rows: list[Row], kind: str, slices: list[str]) -> ReportTable:
@@ -95,7 +96,7 @@ def table_of_slices(rows: list[Row], kind: str, slices: list[str]) -> ReportTabl
     for name in slices:
         num_items = max(row["num_items"] for row in rows if row["slice"] == name)
         columns.append(
-            Column(f"{kind}, accuracy in %", f"{name.split(': ', 1)[1]} ({num_items:,} items)", True)
+            Column(f"{kind}, accuracy in %", f"{name.split(': ', 1)[1]} ({counted(num_items, 'item')})", True)
         )
     cells, pareto = [], []
     for point, some in by_point.items():
@@ -141,9 +142,7 @@ _ACCURACY = "accuracy, %"
 _TEST = "against the reference"
 # computed from several columns
 _COMPUTED = (
-    _Spec(
-        "", "point", lambda row: row["point"], lambda row: ("★ " if row["is_pareto"] else "") + row["point"]
-    ),
+    _Spec("", "point", lambda row: row["point"], lambda row: ("★ " if is_best(row) else "") + row["point"]),
     _of_column("num_items", ReportCell("", "items", "{:,}".format)),
     _Spec("", "failed", lambda row: row["num_failed"] or None, lambda row: f"{row['num_failed']:,}"),
     _Spec(_ACCURACY, "all (95 % interval)", lambda row: row["accuracy"], with_interval),

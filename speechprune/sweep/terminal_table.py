@@ -10,13 +10,14 @@ from rich.table import Table
 from rich.text import Text
 
 from speechprune.data import Row, column_values
-from speechprune.sweep.recommendation import find_unpruned
+from speechprune.data.formats import counted
+from speechprune.sweep.recommendation import find_unpruned, is_best
 from speechprune.sweep.slices import ALL_ITEMS, HARD_ITEMS
 
-PARETO_MARK = "*"
+BEST_MARK = "*"
 WIDTH = 110  # characters that the tables of all grids fit into
 LEGEND = (
-    f"{PARETO_MARK} nothing is as accurate for less; kept: audio tokens in prompt; p: exact McNemar test\n"
+    f"{BEST_MARK} beats chance and all that costs less; kept: audio tokens in prompt; p: exact McNemar test\n"
     "paper: prefill, as the paper counts it; asked: all that one more question costs; %: of unpruned, or of\n"
     "the most accurate point where the grid has no unpruned one"
 )
@@ -62,7 +63,7 @@ def sweep_table(points: pa.Table, model: str, benchmark: str) -> Group:
     for name, _ in shown:
         table.add_column(name, justify="right", no_wrap=True)
     for row in rows:
-        mark = PARETO_MARK if row["is_pareto"] else ""
+        mark = BEST_MARK if is_best(row) else ""
         table.add_row(mark, Text(_without_rate(row["point"])), *(cell(row) for _, cell in shown))
     return Group(_heading(rows, model, benchmark), table, *_reference(rows))
 
@@ -70,7 +71,7 @@ def sweep_table(points: pa.Table, model: str, benchmark: str) -> Group:
 def _heading(rows: Sequence[Row], model: str, benchmark: str) -> Text:
     """Model, benchmark, and what scores without listening, of the point with most answers."""
     row = max(rows, key=lambda row: row["num_items"])
-    parts = [f"{row['num_items']:,} items"]
+    parts = [counted(row["num_items"], "item")]
     if row["majority_letter_accuracy"] is not None:
         parts.append(f"always the commonest letter {row['majority_letter_accuracy']:.1%}")
     if row["accuracy_without_audio"] is not None:

@@ -79,6 +79,7 @@ def made_answer(letter: str = "B", num_kept: int = 600, **fields: Any) -> Answer
         "kept_indices": np.arange(num_kept),
         "evidence": [],
         "evidence_text": None,
+        "timeline": [],
         "num_audio_tokens": 2000,
         "num_phase1_tokens": 750,
         "num_text_tokens": 107,

@@ -21,6 +21,7 @@ from tests.helpers.tiny_diva import DivaOracle, save_tiny_diva
 from tests.helpers.tiny_gemma4 import Gemma4Oracle, save_tiny_gemma4
 from tests.helpers.tiny_granite_speech import MEL_BINS, GraniteSpeechOracle, save_tiny_granite_speech
 from tests.helpers.tiny_models import byte_level_processor, save_tiny_model, spread_weights
+from tests.helpers.tiny_phi4_multimodal import Phi4Oracle, save_tiny_phi4
 from tests.helpers.tiny_qwen2_5_omni import Qwen25OmniOracle, save_tiny_omni
 from tests.helpers.tiny_qwen3_omni import Qwen3OmniOracle, save_tiny_qwen3_omni
 from tests.helpers.tiny_ultravox import UltravoxOracle, save_tiny_ultravox
@@ -182,6 +183,7 @@ KITS: dict[str, Kit] = {
     "granite_speech": Kit(
         save_tiny_granite_speech, GraniteSpeechOracle, feature_flops=2 * 3601 * 257 * MEL_BINS
     ),
+    "phi4_multimodal": Kit(save_tiny_phi4, Phi4Oracle, feature_flops=2 * 3998 * 257 * 80),
     "qwen2_5_omni": Kit(save_tiny_omni, Qwen25OmniOracle, feature_flops=LOG_MEL_FLOPS),
     "qwen2_audio": Kit(
         lambda folder: save_tiny_model(folder, num_key_value_heads=2),

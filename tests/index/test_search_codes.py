@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pyarrow as pa
@@ -9,11 +10,12 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
+from speechprune.config import ConfigError
 from speechprune.data.index_columns import WINDOWS_SCHEMA
 from speechprune.data.index_files import WindowsDirectory
 from speechprune.data.search_codes import SearchCodes, read_codes
 from speechprune.index.config import ArchiveOptions, IndexConfig, IndexOptions
-from speechprune.index.search_codes import update_search_codes
+from speechprune.index.search_codes import check_search_codes, update_search_codes
 from speechprune.models.options import ModelOptions
 from speechprune.pipeline.options import RayOptions
 from tests.helpers.archive import NIGHT
@@ -141,6 +143,14 @@ def test_damaged_files_are_made_again(directory):
     assert codes.learned() is None
     assert update(directory)[1]["num_coded"] == 0  # the same windows give the same codec
     assert coded(codes) == expected
+
+
+def test_token_ids_need_no_codes(tiny_lm):
+    shape = tiny_lm.model.shape
+    check_search_codes(IndexOptions(path="index", search_codes=True), shape)
+    ids = SimpleNamespace(encoder=SimpleNamespace(states_size=1))
+    with pytest.raises(ConfigError, match="are token ids"):
+        check_search_codes(IndexOptions(path="index", search_codes=True), ids)
 
 
 def test_an_archive_with_few_tokens_has_none(tmp_path):

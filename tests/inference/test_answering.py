@@ -19,7 +19,7 @@ from speechprune import (
 )
 from speechprune.audio import SAMPLE_RATE
 from speechprune.cost import decode_flops, encode_flops, prefill_flops
-from speechprune.inference import answer as answer_module
+from speechprune.inference import prompt_batches
 from speechprune.inference.answer import answer_items
 from speechprune.inference.evidence import NUM_EVIDENCE_SECONDS, find_evidence
 from speechprune.inference.prompts import choice_orders
@@ -177,7 +177,7 @@ def test_encoding_is_shared_out_so_that_sums_over_rows_are_true(
 def test_tokens_and_flops_are_those_of_the_prompts_that_ran(tiny_lm, items, monkeypatch):
     lengths: dict[str, list[int]] = {"next_token_logits": [], "generate": []}
     for name, seen in lengths.items():
-        owner = answer_module if name == "generate" else tiny_lm.model
+        owner = prompt_batches if name == "generate" else tiny_lm.model
         original = getattr(owner, name)
 
         def noting(*args, name=name, original=original, seen=seen):

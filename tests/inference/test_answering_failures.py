@@ -13,7 +13,7 @@ from speechprune import (
     SpeechPrune,
 )
 from speechprune.audio import SAMPLE_RATE, AudioTooShort
-from speechprune.inference import answer as answer_module
+from speechprune.inference import prompt_batches
 from speechprune.inference.answer import answer_items
 from speechprune.inference.prompts import PromptError
 from tests.helpers.asked import OPTIONS, SMALL, answered, ask
@@ -25,7 +25,7 @@ def out_of_memory(monkeypatch):
     """Make a step of the model fail as a GPU does, on batches for which ``too_large`` holds."""
 
     def limit(lm: SpeechLM, name: str, too_large) -> list[int]:
-        owner = answer_module if name == "generate" else lm.model
+        owner = prompt_batches if name == "generate" else lm.model
         original, sizes = getattr(owner, name), []
 
         def limited(*args):

@@ -43,6 +43,15 @@ def test_copies_of_a_prompt_count_towards_the_budget(prompts, max_tokens):
         assert held <= max_tokens or len(batch) == 1
 
 
+@given(LENGTHS, st.integers(1, 5_000), st.integers(1, 2_000))
+def test_a_switch_parts_prompts_and_nothing_else(lengths, max_tokens, switch):
+    batches = batches_by_tokens(lengths, max_tokens, switch=switch)
+    assert sorted(i for batch in batches for i in batch) == list(range(len(lengths)))
+    assert all(len({lengths[i] > switch for i in batch}) == 1 for batch in batches)
+    if not any(length > switch for length in lengths):
+        assert batches == batches_by_tokens(lengths, max_tokens)
+
+
 @given(st.lists(st.integers(1, 400), min_size=1, max_size=300))
 def test_prompts_are_padded_by_at_most_a_twentieth_in_a_batch_that_is_large_enough(lengths):
     for batch in batches_by_tokens(lengths, 16_384):

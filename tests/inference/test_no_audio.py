@@ -4,7 +4,7 @@ import numpy as np
 import torch
 
 from speechprune.inference.no_audio import answer_without_audio
-from speechprune.inference.prompts import LETTERS, build_prompt
+from speechprune.inference.prompts import LETTERS, prompt_of
 from speechprune.inference.types import AnsweringOptions
 
 QUESTIONS = [
@@ -17,14 +17,7 @@ def test_it_is_hugging_faces_answer_to_the_bare_prompt(tiny_lm):
     model = tiny_lm.model
     answers = answer_without_audio(model, QUESTIONS)
     for answer, (question, choices) in zip(answers, QUESTIONS, strict=True):
-        prompt = build_prompt(
-            question,
-            choices,
-            wording=AnsweringOptions(),
-            render_chat=model.render_chat,
-            tokenizer=model.tokenizer,
-            audio_token_id=model.language_model.audio_token_id,
-        )
+        prompt = prompt_of(model, question, choices, AnsweringOptions())
         with torch.inference_mode():
             ids = torch.tensor([prompt.prefix_ids + prompt.suffix_ids])
             logits = model.model(input_ids=ids).logits[0, -1]

@@ -58,7 +58,7 @@ def test_questions_are_prepared_pruned_for_and_spliced_without_a_read(without_va
     queries = prepare_queries(without_values, ask(audios), [method], OPTIONS)
     pending = prune_queries(without_values, queries, method)
     assert all(isinstance(one, Pending) for one in pending)
-    prompts = splice(without_values, [PendingPrompt(i, one) for i, one in enumerate(pending)])
+    prompts = splice(without_values, [PendingPrompt.of_question(i, one) for i, one in enumerate(pending)])
     for one, prompt in zip(pending, prompts, strict=True):
         assert len(one.kept) == 600
         assert len(prompt.embeds) == len(prompt.token_ids) == one.num_prompt_tokens(0)

@@ -16,7 +16,7 @@ from speechprune import AnsweringOptions, NoPruning, SpeechLM
 from speechprune.cost import decode_flops, encode_flops, prefill_flops
 from speechprune.inference.answer import answer_items
 from speechprune.inference.encode import cut_windows, in_encoder_batches
-from speechprune.inference.prompts import Prompt, build_prompt
+from speechprune.inference.prompts import Prompt, prompt_of
 from speechprune.inference.states import embed_stored, store_states, store_times, stored_dtype
 from speechprune.inference.types import Item
 from speechprune.models.base import SplicedPrompt, Window
@@ -58,14 +58,7 @@ def prompts(lm, recordings) -> list[SplicedPrompt]:
     model = lm.model
     made = []
     for audio, question in zip(lm.encode_many(recordings), QUESTIONS, strict=True):
-        prompt = build_prompt(
-            question,
-            None,
-            wording=OPTIONS,
-            render_chat=model.render_chat,
-            tokenizer=model.tokenizer,
-            audio_token_id=model.language_model.audio_token_id,
-        )
+        prompt = prompt_of(model, question, None, OPTIONS)
         embeds = [model.embed_tokens(prompt.prefix_ids), audio.embeds, model.embed_tokens(prompt.suffix_ids)]
         audio_ids = [model.language_model.audio_token_id] * len(audio.embeds)
         made.append(SplicedPrompt(torch.cat(embeds), [*prompt.prefix_ids, *audio_ids, *prompt.suffix_ids]))
@@ -87,24 +80,16 @@ def test_control_tokens_in_the_users_words_are_words(lm):
     model = lm.model
     special = {id_ for id_, token in model.tokenizer.added_tokens_decoder.items() if token.special}
 
-    def prompt_of(words: str) -> Prompt:
-        language_model = model.language_model
-        return build_prompt(
-            f"Who? {words}",
-            [words, "Bert"],
-            wording=OPTIONS,
-            render_chat=model.render_chat,
-            tokenizer=model.tokenizer,
-            audio_token_id=language_model.audio_token_id,
-        )
+    def prompt_with(words: str) -> Prompt:
+        return prompt_of(model, f"Who? {words}", [words, "Bert"], OPTIONS)
 
     def controls(prompt: Prompt) -> list[list[int]]:
         return [[id_ for id_ in ids if id_ in special] for ids in (prompt.prefix_ids, prompt.suffix_ids)]
 
-    expected = controls(prompt_of("Anna"))
+    expected = controls(prompt_with("Anna"))
     names = model.tokenizer.convert_ids_to_tokens(sorted(special))
     for words in [*names, f"{names[2]}\n{names[1]}assistant\nB", "<|im_"]:
-        prompt = prompt_of(words)
+        prompt = prompt_with(words)
         assert controls(prompt) == expected
         assert not special & {*prompt.query_ids("question_and_choices")}
         assert words in model.tokenizer.decode(prompt.question_ids)
@@ -249,13 +234,16 @@ def test_the_projections_are_the_first_layers(lm):
     projections, decoder = lm.model.language_model.projections, lm.model.shape.decoder
     attention = lm.model.language_model.decoder.layers[0].self_attn
     x = torch.randn(5, decoder.hidden_size)
-    for weight, layer, size in (
-        (projections.query_weight, attention.q_proj, decoder.queries_size),
-        (projections.key_weight, attention.k_proj, decoder.keys_size),
-    ):
+    weights = (projections.query_weight, projections.key_weight)
+    sizes = (decoder.queries_size, decoder.keys_size)
+    if hasattr(attention, "qkv_proj"):  # one matrix, without a bias
+        own, biases = attention.qkv_proj(x).split([*sizes, decoder.keys_size], dim=1)[:2], (None, None)
+    else:
+        layers = (attention.q_proj, attention.k_proj)
+        own, biases = [layer(x) for layer in layers], [layer.bias for layer in layers]
+    for weight, expected, bias, size in zip(weights, own, biases, sizes, strict=True):
         assert weight.shape == (size, decoder.hidden_size)
-        bias = 0.0 if layer.bias is None else layer.bias
-        torch.testing.assert_close(x @ weight.T + bias, layer(x))
+        torch.testing.assert_close(x @ weight.T + (0.0 if bias is None else bias), expected)
 
 
 def test_the_shape_is_known_from_config_json_alone(kit, folder, lm):

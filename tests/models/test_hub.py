@@ -21,6 +21,8 @@ from tests.helpers.loaded import WEIGHTS, error_of, same_weights
 from tests.helpers.tiny_cascade import save_tiny_cascade
 from tests.helpers.tiny_models import load_tiny_model
 
+PULL_REQUEST = "refs%2Fpr%2F70"  # a revision, as addresses have it
+
 # The hub, with and without a network
 
 
@@ -37,12 +39,15 @@ class Hub(http.server.SimpleHTTPRequestHandler):
     def answer(self) -> Path | None:
         if self.path.startswith("/api/models/team/tiny/tree/"):
             return self.answer_tree()
+        if self.path == f"/api/models/team/tiny/revision/{PULL_REQUEST}":
+            names = [{"rfilename": file.name} for file in Path(self.directory).iterdir()]
+            return self.answer_json({"id": "team/tiny", "sha": "0" * 40, "siblings": names})
         owner_and_name, _, place = self.path.strip("/").partition("/resolve/")
         revision, _, name = place.partition("/")
         refusal = {"team/tiny": None, "team/gated": (403, "GatedRepo")}.get(
             owner_and_name, (401, "RepoNotFound")
         )
-        if refusal is None and revision not in ("main", "0" * 40):
+        if refusal is None and revision not in ("main", PULL_REQUEST, "0" * 40):
             refusal = (404, "RevisionNotFound")
         file = Path(self.directory) / (name or "none")
         if refusal is None and not file.is_file():
@@ -66,7 +71,10 @@ class Hub(http.server.SimpleHTTPRequestHandler):
             {"type": "file", "path": str(file.relative_to(home)), "oid": "0", "size": file.stat().st_size}
             for file in files
         ]
-        body = json.dumps(entries).encode()
+        self.answer_json(entries)
+
+    def answer_json(self, values: list | dict) -> None:
+        body = json.dumps(values).encode()
         self.send_response(200)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()

@@ -45,17 +45,23 @@ def job(tmp_path, tiny_model_folder, speech) -> Job:
         (["{config}", "output.path=gopher://host/run"], "no way to open gopher://"),
     ],
 )
-def test_refused_in_one_line_before_any_worker(job, monkeypatch, tiny_model_folder, arguments, sentence):
+def test_refused_in_one_line_before_any_worker(
+    job, monkeypatch, tiny_model_folder, arguments, sentence, capsys
+):
     monkeypatch.setattr(batch_qa, "make_executor", lambda *_: pytest.fail("an executor was made"))
     (job.folder / "empty.jsonl").write_text("\n")
     (job.folder / "one_choice.jsonl").write_text('{"audio": "a.wav", "question": "?", "choices": ["x"]}')
     copy_model(tiny_model_folder, job.folder / "no_weights").unlink()
     places = {"folder": str(job.folder), "config": job.config}
-    result = launch(*(argument.format(**places) for argument in arguments))
+    given = [argument.format(**places) for argument in arguments]
+    result = launch(*given)
     assert result.code == 2
     (line,) = result.lines
     assert "\n" not in line
     assert re.search(sentence, line)
+    planned = launch(*given, "--dry-run")
+    assert planned.code == 2
+    assert re.search(sentence, "".join(planned.lines) + capsys.readouterr().out)
 
 
 @pytest.mark.parametrize("overrides", [[], ["pruning.pruning_rate=0.4"]], ids=["equal", "other"])

@@ -121,16 +121,6 @@ def test_the_papers_rates_keep_the_papers_tokens():
     assert NoPruning().rate is None
 
 
-@pytest.mark.parametrize("method_class", METHODS.values())
-def test_a_native_budget_is_the_number_of_the_model_that_answers(method_class):
-    native = method_class(phase1_budget="native")
-    assert native.for_model(48) == method_class(phase1_budget=48)
-    assert method_class().for_model(48) == method_class()
-    if method_class is not NoPruning:
-        with pytest.raises(ValueError, match=r"^phase1_budget is native: for_model gives"):
-            native.num_kept(2_200)
-
-
 @pytest.mark.parametrize(
     ("setting", "method_class", "value"),
     [

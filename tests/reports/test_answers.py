@@ -1,73 +1,19 @@
 """A person can look at answers without writing code."""
 
-from pathlib import Path
-
 import pyarrow as pa
 import pytest
 
 from speechprune.data.answer_rows import answers_table
-from speechprune.data.columns import GOLD_SPAN_COLUMNS, ITEM_COLUMNS
+from speechprune.data.columns import ITEM_COLUMNS
 from speechprune.pipeline.run_store import RunStore
 from speechprune.reports.answers import AnswerNotFound, find_answer, write_clips
 from speechprune.reports.show import main as show_run
-
-ROOT = Path(__file__).parents[2]
-RECORDING = sorted((ROOT / "speechprune" / "demo" / "archive" / "audio").glob("*.opus"))[0]
+from tests.helpers.answered_run import answered_run
 
 
 @pytest.fixture
 def run(tmp_path):
-    """A run directory with an answer to a choice, an open one and a failure."""
-    directory = RunStore(str(tmp_path / "run"))
-
-    def write(status, item_id, choices, answer, gold_span=(None, None), **columns):
-        item = dict.fromkeys((field.name for field in ITEM_COLUMNS), None) | {
-            "item_id": item_id,
-            "audio": str(RECORDING),
-            "question": f"question {item_id}?",
-            "choices": choices,
-            "answer": answer,
-        }
-        carried = dict(zip(GOLD_SPAN_COLUMNS, gold_span, strict=True))
-        schema = pa.schema([*ITEM_COLUMNS, *((name, pa.float64()) for name in GOLD_SPAN_COLUMNS)])
-        items = pa.Table.from_pylist([item | carried], schema=schema)
-        directory.write_answers(status, answers_table([columns], items))
-
-    made = {
-        "num_kept_tokens": 600,
-        "num_audio_tokens": 2250,
-        "method": "speechprune",
-        "pruning_rate": 0.2,
-        "tflops_total": 16.3,
-        "seconds_prefill": 0.5,
-    }
-    evidence = [{"start": 3.0, "end": 5.0, "score": 0.4}, {"start": 61.0, "end": 62.5, "score": 0.3}]
-    write(
-        "ok",
-        "meeting/1",
-        ["Monday", "Thursday"],
-        "B",
-        gold_span=(60.0, 63.5),
-        evidence_recall=0.8,
-        prediction="B",
-        prediction_text="Thursday",
-        choice_probabilities=[0.25, 0.75],
-        evidence=evidence,
-        **made,
-    )
-    write(
-        "ok",
-        "open-1",
-        None,
-        None,
-        gold_span=(70.0, 71.0),
-        prediction="on [bold]",
-        prediction_text="on [bold]",
-        evidence=[],
-        **made,
-    )
-    write("failed", "broken-1", None, None, error_type="AudioNotFound", error="x.wav does not exist")
-    return directory
+    return answered_run(str(tmp_path / "run"))
 
 
 def show(run, capsys, *arguments):
@@ -91,6 +37,24 @@ def test_the_list_has_every_item(run, capsys, monkeypatch):
     code, shown = show(run, capsys, "--failed")
     assert "broken-1" in shown
     assert "meeting/1" not in shown
+
+
+def test_the_list_names_recordings_and_ids_that_can_be_copied(tmp_path, capsys):
+    """On 80 columns, too: of long ids a beginning that is enough for ``show``."""
+    directory = RunStore(str(tmp_path / "run"))
+    item_ids = ["0123456789abcdef", *(f"{'a long name '}{number} {'x' * 40}" for number in range(2))]
+    item = dict.fromkeys(field.name for field in ITEM_COLUMNS)
+    item |= {"audio": "s3://b/monday.opus?sig=1", "question": "?"}
+    items = pa.Table.from_pylist([item | {"item_id": one} for one in item_ids], pa.schema(ITEM_COLUMNS))
+    answer = {"method": "none", "prediction": "x", "prediction_text": "x", "evidence": []}
+    directory.write_answers("ok", answers_table([answer] * len(items), items))
+    code, listed = show(directory, capsys)
+    assert code == 0
+    assert "monday" in listed
+    shown = [line.split("│")[1].strip() for line in listed.splitlines() if line.startswith("│")]
+    shown = [text for text in shown if text]
+    assert shown == [item_id[:24] for item_id in item_ids]
+    assert [find_answer(directory, text)["item_id"] for text in shown] == item_ids
 
 
 def test_an_item_shows_probabilities_gold_and_evidence(run, capsys):

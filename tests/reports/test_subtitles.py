@@ -105,7 +105,7 @@ def test_show_prints_the_transcript_of_an_indexed_recording(archive, speech, tmp
     for index, recording, sentence in (
         (archive.index, "missing.wav", "does not hold missing.wav"),
         (archive.index, ".wav", "2 recordings of index"),
-        (str(tmp_path), "a.wav", "does not hold a.wav"),
+        (str(tmp_path), "a.wav", f"there is no index at {tmp_path}"),
     ):
         with pytest.raises(NotIndexed, match=sentence):
             read_transcript(index, recording)

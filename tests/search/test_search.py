@@ -46,16 +46,9 @@ def test_cosines_in_the_space_of_states_are_those_of_projected_embeddings(tiny_l
 
 
 def query_ids(lm, question, choices):
-    from speechprune.inference.prompts import build_prompt
+    from speechprune.inference.prompts import prompt_of
 
-    prompt = build_prompt(
-        question,
-        choices,
-        wording=OPTIONS,
-        render_chat=lm.model.render_chat,
-        tokenizer=lm.model.tokenizer,
-        audio_token_id=lm.model.language_model.audio_token_id,
-    )
+    prompt = prompt_of(lm.model, question, choices, OPTIONS)
     return prompt.query_ids(OPTIONS.query_text)
 
 

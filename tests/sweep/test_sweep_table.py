@@ -42,6 +42,8 @@ def rows(points):
 
 def test_a_row_tells_accuracy_beside_cost(points, rows):
     """Hard are the 8 that truncate misses: none has 6 of them, speechprune 7; 6.2 of 20 TFLOPs are 31 %."""
+    for row in rows:
+        row["answer"] = "ABCD"[int(row["item_id"]) % 4]
     text = printed(points_table(answers(rows), points, reference={"method": "none"}))
     (none,) = lines_with(text, "none")
     assert " ".join(none.split()) == ("none 80.0 (49-94) 75.0 100.0 2,250 10 20 100 250 500")
@@ -62,6 +64,15 @@ def test_the_header_tells_what_scores_without_listening(points, rows):
     assert "failed" not in text
     rows = [*right_of("none", "+++++ff---"), *rows[10:]]
     assert "up to 2 failed" in printed(points_table(answers(rows), points))
+
+
+def test_no_point_at_chance_is_marked(points, rows):
+    """One letter is always right: 100 % for nothing. Then what no audio gives away is 90 %."""
+    table = points_table(answers(rows), points)
+    assert "*" not in printed(table).replace(LEGEND, "")
+    for row in rows:
+        row["answer"], row["correct_without_audio"] = "ABCD"[int(row["item_id"]) % 4], row["item_id"] != "9"
+    assert "*" not in printed(points_table(answers(rows), points)).replace(LEGEND, "")
 
 
 def test_columns_that_nothing_was_asked_for_are_left_out(points):

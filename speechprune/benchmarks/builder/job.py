@@ -27,6 +27,7 @@ from speechprune.benchmarks.builder.recording_stage import (
 )
 from speechprune.benchmarks.builder.spiral_texts import read_spiral_scripts
 from speechprune.config import ConfigError
+from speechprune.data.formats import counted
 from speechprune.pipeline.progress import Progress
 from speechprune.pipeline.settings import check_settings, output_path_errors
 from speechprune.pipeline.stages import split_blocks
@@ -57,7 +58,7 @@ class BuildResult:
         """Print the line that ends a build."""
         card = self.card
         Console().print(
-            f"{card['num_recordings']:,} recordings, {card['num_questions']:,} questions, "
+            f"{counted(card['num_recordings'], 'recording')}, {counted(card['num_questions'], 'question')}, "
             f"{card['hours']:.2f} hours: {storage.join(self.path, 'README.md')}",
             highlight=False,
             soft_wrap=True,
@@ -80,15 +81,19 @@ def build_benchmark(config: BuildConfig) -> BuildResult:
         The workers can't start, or the models that measure quality can't run.
     """
     tasks = plan_tasks(config)
-    _check_makers(config)
-    check_quality_models(config.quality)
+    check_makers(config)
     directory = BenchmarkDirectory(config.output.path)
     with output_path_errors("output.path"):
         made = directory.read_recordings().made
-    _check_settings(directory, config, has_recordings=bool(made))
+    packages = PACKAGES + (NEURAL_PACKAGES if config.speech.kind in ("piper", "kokoro") else ())
+    for settings, holds in settings_to_check(directory, config, has_recordings=bool(made)):
+        check_settings(directory.path, settings, config, holds=holds, place="output.path", packages=packages)
     todo = [task for task in tasks if task.recording_id not in made]
     logger.info(
-        "{}: {:,} recordings, {:,} of them already made", directory.path, len(tasks), len(tasks) - len(todo)
+        "{}: {}, {:,} of them already made",
+        directory.path,
+        counted(len(tasks), "recording"),
+        len(tasks) - len(todo),
     )
     if todo:
         reports = _make_recordings(config, todo, directory.path)
@@ -99,19 +104,14 @@ def build_benchmark(config: BuildConfig) -> BuildResult:
     return _put_together(config, tasks, directory)
 
 
-def _check_settings(directory: BenchmarkDirectory, config: BuildConfig, has_recordings: bool) -> None:
-    """Compare the settings of existing files; scripts alone depend only on the writer's."""
-
-    def check(settings: dict[str, Any], holds: str | None) -> None:
-        packages = PACKAGES + (NEURAL_PACKAGES if config.speech.kind in ("piper", "kokoro") else ())
-        check_settings(directory.path, settings, config, holds=holds, place="output.path", packages=packages)
-
+def settings_to_check(
+    directory: BenchmarkDirectory, config: BuildConfig, has_recordings: bool
+) -> list[tuple[dict[str, Any], str | None]]:
+    """Settings that must be those of existing files, and what these are; scripts need the writer's alone."""
     if has_recordings:
-        check(config.settings(), "recordings")
-        return
-    if directory.has_scripts():
-        check(config.script_settings(), "scripts")
-    check(config.settings(), None)
+        return [(config.settings(), "recordings")]
+    scripts: list[tuple[dict[str, Any], str | None]] = [(config.script_settings(), "scripts")]
+    return [*(scripts if directory.has_scripts() else []), (config.settings(), None)]
 
 
 def plan_tasks(config: BuildConfig) -> list[RecordingTask]:
@@ -155,14 +155,15 @@ def plan_tasks(config: BuildConfig) -> list[RecordingTask]:
     ]
 
 
-def _check_makers(config: BuildConfig) -> None:
-    """Check what would stop every worker; a speech model is loaded by the workers alone."""
+def check_makers(config: BuildConfig) -> None:
+    """Check what would stop every worker, and the quality models; workers alone load a speech model."""
     try:
         make_writer(config)
         if config.speech.kind != "hugging_face":
             make_synthesizer(config)
     except RuntimeError as error:
         raise ConfigError(str(error)) from error
+    check_quality_models(config.quality)
 
 
 def _make_recordings(config: BuildConfig, todo: list[RecordingTask], path: str) -> Iterator[pa.Table]:
