@@ -16,9 +16,8 @@ import pyarrow as pa
 from loguru import logger
 
 from speechprune import storage
-from speechprune.data import Row
 from speechprune.data.column import arrow_field
-from speechprune.data.index_columns import SHARD_COLUMNS, STATE_COLUMNS, WINDOWS_SCHEMA
+from speechprune.data.index_columns import SHARD_COLUMNS, WINDOWS_SCHEMA
 from speechprune.data.index_files import Shard
 from speechprune.data.parquet_files import DamagedFileError, as_parquet, open_parquet, read_parquet
 from speechprune.data.token_codec import TokenCodec
@@ -49,13 +48,9 @@ class LearnedCodec:
     num_shards: int  # number of shards in the index then
     sample: bytes  # a Parquet file of windows, which the statistics of words are measured on
 
-    def sampled_shards(self) -> list[list[Row]]:
-        """Read the sample: rows of ``STATE_COLUMNS``, those of one shard together."""
-        columns = [*STATE_COLUMNS, "shard"]
-        shards: dict[tuple[str, int], list[Row]] = {}
-        for row in open_parquet(io.BytesIO(self.sample)).read(columns).to_pylist():
-            shards.setdefault((row["recording"], row["shard"]), []).append(row)
-        return list(shards.values())
+    def sampled_windows(self) -> pa.Table:
+        """Read the sample: windows of the index, no two of them of one shard."""
+        return open_parquet(io.BytesIO(self.sample)).read()
 
 
 class SearchCodes:
@@ -82,7 +77,7 @@ class SearchCodes:
         return LearnedCodec(TokenCodec(row["quantiser"]), row["num_shards"], row["sample"])
 
     def publish(self, learned: LearnedCodec) -> None:
-        """Make a codec the current one, in one step, and remove the codes of earlier ones."""
+        """Make a codec the current one, in one step."""
         row = {
             "format": CODES_FORMAT,
             "num_shards": learned.num_shards,
@@ -90,8 +85,13 @@ class SearchCodes:
             "sample": learned.sample,
         }
         storage.write_bytes(self._codec_uri, as_parquet(pa.Table.from_pylist([row], _CODEC_SCHEMA)))
+
+    def remove_all_but(self, codec: TokenCodec | None) -> None:
+        """Remove the codes of all other codecs; without one, the search index."""
+        if codec is None:
+            storage.remove(self._codec_uri)
         for folder in storage.folders_in(self.path):
-            if not folder.endswith(f"/{learned.codec.name}"):
+            if codec is None or not folder.endswith(f"/{codec.name}"):
                 for file in storage.files_in(folder, ".parquet"):
                     storage.remove(file)
 
@@ -105,7 +105,7 @@ class SearchCodes:
 
     def write(self, codec: TokenCodec, rows: pa.Table) -> None:
         """Publish codes of some shards as one file, named by the shards in it, in one step."""
-        names = "\n".join(map(repr, _shards(rows)))
+        names = "\n".join(map(repr, shards_of(rows)))
         name = hashlib.sha256(names.encode()).hexdigest()[:24]
         uri = storage.join(self.path, codec.name, f"{name}.parquet")
         storage.write_bytes(uri, as_parquet(rows, use_dictionary=["recording", "version"]))
@@ -115,7 +115,7 @@ class SearchCodes:
         coded: set[Shard] = set()
         for file in self.files(codec):
             try:
-                shards = _shards(
+                shards = shards_of(
                     read_parquet(file, lambda parquet: parquet.read(list(SHARD_COLUMNS)), in_parts=True)
                 )
                 kept = [shard in current and shard not in coded for shard in shards]
@@ -142,11 +142,12 @@ def read_codes(files: Sequence[str]) -> tuple[list[Shard], list[bytes]]:
         except (FileNotFoundError, DamagedFileError) as error:  # rewritten meanwhile, or damaged
             logger.warning("{} is passed over: {}", file, error)
             continue
-        shards += _shards(rows)
+        shards += shards_of(rows)
         codes += rows.column("codes").to_pylist()
     return shards, codes
 
 
-def _shards(rows: pa.Table) -> list[Shard]:
+def shards_of(rows: pa.Table) -> list[Shard]:
+    """Return the shard of each row."""
     columns = [rows.column(name).to_pylist() for name in SHARD_COLUMNS]
     return list(zip(*columns, strict=True))

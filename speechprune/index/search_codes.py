@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
@@ -14,7 +15,7 @@ from speechprune.config import ConfigError
 from speechprune.cost import ModelShape
 from speechprune.data.index_columns import STATE_COLUMNS
 from speechprune.data.index_files import Contents, Part, Shard, as_windows_file, read_parts
-from speechprune.data.search_codes import CODES_SCHEMA, LearnedCodec, SearchCodes
+from speechprune.data.search_codes import CODES_SCHEMA, LearnedCodec, SearchCodes, shards_of
 from speechprune.data.token_codec import (
     MIN_TOKENS,
     TokenCodec,
@@ -25,8 +26,11 @@ from speechprune.data.token_codec import (
 )
 from speechprune.index.config import IndexConfig, IndexOptions
 from speechprune.pipeline.executor import make_executor
+from speechprune.pipeline.failures import code_error, failure_sentence
 
-GROWTH = 4  # a codec is learned again when the index has this many times the shards that it had then
+# a codec is learned again when the index has this many times the shards that it had then, or when less than
+# half of its sample is still there
+GROWTH = 4
 SAMPLED_SHARDS = 256  # at most: the middle window of each is sampled
 SHARDS_PER_FILE = 64
 
@@ -59,13 +63,15 @@ def update_search_codes(
         for (uri, version), there in sorted(contents.items())
         for shard, part in sorted(there.parts.items())
     }
-    learned = codes.learned()
+    earlier = codes.learned()
+    learned = _still_good(earlier, parts.keys())
     executor = None
-    if learned is None or len(parts) >= GROWTH * learned.num_shards:
+    if learned is None:
         executor = make_executor(config.ray, config.model)
         learned = executor.get(executor.submit(learn, list(parts.values())))
         if learned is None:
             logger.info("no search index: the archive has too few tokens for one, and is searched without")
+            codes.remove_all_but(None)
             return None
     coded = codes.keep_only(learned.codec, parts.keys())
     missing = [(shard, part) for shard, part in parts.items() if shard not in coded]
@@ -76,7 +82,9 @@ def update_search_codes(
         blocks = [missing[i : i + SHARDS_PER_FILE] for i in range(0, len(missing), SHARDS_PER_FILE)]
         for handle in [executor.submit(code_shards, block, codec, codes) for block in blocks]:
             executor.get(handle)
-    codes.publish(learned)
+    if learned != earlier:
+        codes.publish(learned)
+    codes.remove_all_but(learned.codec)
     return {
         "num_coded": len(missing),
         "num_shards": len(parts),
@@ -85,12 +93,25 @@ def update_search_codes(
     }
 
 
+def _still_good(learned: LearnedCodec | None, current: Collection[Shard]) -> LearnedCodec | None:
+    """Return a codec without sampled windows of recordings that are gone; None if one is to be learned."""
+    if learned is None or len(current) >= GROWTH * learned.num_shards:
+        return None
+    windows = learned.sampled_windows()
+    kept = windows.filter(pa.array([shard in current for shard in shards_of(windows)]))
+    if len(kept) < min(learned.num_shards, SAMPLED_SHARDS) / 2:
+        return None
+    return learned if len(kept) == len(windows) else replace(learned, sample=as_windows_file(kept))
+
+
 def learn(parts: Sequence[Part]) -> LearnedCodec | None:
     """Learn a codec from shards spread evenly over an archive; None where they have too few tokens."""
     places = np.linspace(0, len(parts) - 1, min(len(parts), SAMPLED_SHARDS)).round().astype(int)
     samples, num_tokens = [], 0
     for place in places:
-        windows = read_parts([parts[place]])
+        windows = _read(parts[place], None)
+        if windows is None:
+            continue
         num_tokens += pc.sum(windows.column("num_tokens")).as_py()
         samples.append(windows.take([len(windows) // 2]))  # a copy: the shard itself is large
     vectors = [token_vectors(row) for some in samples for row in some.to_pylist() if row["num_tokens"]]
@@ -103,7 +124,22 @@ def learn(parts: Sequence[Part]) -> LearnedCodec | None:
 def code_shards(shards: Sequence[tuple[Shard, Part]], codec: TokenCodec, codes: SearchCodes) -> None:
     """Code the tokens of some shards, and write them as one file."""
     index = empty_index(codec)
-    coded = [encode_tokens(index, read_parts([part], STATE_COLUMNS).to_pylist()) for _, part in shards]
-    keys = [pa.array(column) for column in zip(*(shard for shard, _ in shards), strict=True)]
-    rows = pa.Table.from_arrays([*keys, pa.array(coded, pa.large_binary())], CODES_SCHEMA.names)
-    codes.write(codec, rows.cast(CODES_SCHEMA))
+    rows = []
+    for shard, part in shards:
+        windows = _read(part, STATE_COLUMNS)
+        if windows is not None:
+            rows.append((*shard, encode_tokens(index, windows.to_pylist())))
+    if rows:
+        named = [dict(zip(CODES_SCHEMA.names, row, strict=True)) for row in rows]
+        codes.write(codec, pa.Table.from_pylist(named, CODES_SCHEMA))
+
+
+def _read(part: Part, columns: Sequence[str] | None) -> pa.Table | None:
+    """Read the windows of a shard; None, with a warning, where they are damaged."""
+    try:
+        return read_parts([part], columns)
+    except Exception as error:
+        if code_error(error) is not None:
+            raise
+        logger.warning("a part of a recording in {} gets no codes: {}", part.file, failure_sentence(error))
+        return None

@@ -87,7 +87,8 @@ def approximate_pass(
 
 def sample_statistics(learned: LearnedCodec, words: QueryWords, token_rate: float) -> WordStatistics:
     """Measure the word statistics of the archive on the sample of its windows."""
-    scans = [scan(windows, words, block_tokens(token_rate)) for windows in learned.sampled_shards()]
+    windows = learned.sampled_windows().to_pylist()
+    scans = [scan([window], words, block_tokens(token_rate)) for window in windows]
     return functools.reduce(operator.add, [WordStatistics.of(one.maxima) for one in scans])
 
 

@@ -12,7 +12,8 @@ import yaml
 
 from speechprune.config import ConfigError
 from speechprune.data.index_columns import WINDOWS_SCHEMA
-from speechprune.data.index_files import WindowsDirectory
+from speechprune.data.index_files import WindowsDirectory, read_parts
+from speechprune.data.parquet_files import DamagedFileError
 from speechprune.data.search_codes import SearchCodes, read_codes
 from speechprune.index.config import ArchiveOptions, IndexConfig, IndexOptions
 from speechprune.index.search_codes import check_search_codes, update_search_codes
@@ -93,9 +94,11 @@ def test_a_run_codes_what_is_new_and_removes_what_is_gone(directory):
     assert set(after) == {("a", "2", 0), ("b", "1", 0), ("b", "1", 1), ("d", "1", 0), ("e", "1", 0)}
     kept = before.keys() & after.keys()
     assert {shard: before[shard] for shard in kept} == {shard: after[shard] for shard in kept}
-    files = codes.files(codes.learned().codec)
+    sampled = codes.learned().sampled_windows()
+    assert set(sampled.column("recording").to_pylist()) == {"b", "d"}  # of a and c nothing is left
+    files = {path: path.stat().st_mtime_ns for path in Path(codes.path).rglob("*.parquet")}
     assert update(directory)[1]["num_coded"] == 0
-    assert codes.files(codes.learned().codec) == files
+    assert {path: path.stat().st_mtime_ns for path in Path(codes.path).rglob("*.parquet")} == files
 
 
 @pytest.mark.parametrize("num_written", [0, 1, 2])
@@ -130,6 +133,14 @@ def test_a_grown_archive_gets_a_new_codec(directory):
     assert codes.files(earlier) == []
 
 
+def test_an_archive_that_lost_most_recordings_gets_a_new_codec(directory):
+    update(directory)
+    directory.settle({"b": "1"})
+    codes, counts = update(directory)
+    assert counts["num_coded"] == 2
+    assert set(coded(codes)) == {("b", "1", 0), ("b", "1", 1)}
+
+
 def test_damaged_files_are_made_again(directory):
     codes, _ = update(directory)
     expected = coded(codes)
@@ -158,6 +169,24 @@ def test_an_archive_with_few_tokens_has_none(tmp_path):
     assert update(directory)[1] is None
     directory.write(windows_of("a", "1", num_tokens=200))
     assert update(directory)[1] is None
+    directory.write(windows_of("b", "1", num_shards=2))
+    assert update(directory)[1] is not None
+    directory.settle({"a": "1"})
+    codes, counts = update(directory)
+    assert (counts, codes.learned()) == (None, None)
+    assert list(Path(codes.path).rglob("*.parquet")) == []
+
+
+def test_a_damaged_part_gets_no_codes_and_the_others_do(directory, monkeypatch):
+    def read(parts, columns=None):
+        table = read_parts(parts, columns)
+        if table.column("recording")[0].as_py() == "c":
+            raise DamagedFileError("its bytes are not those that were written")
+        return table
+
+    monkeypatch.setattr("speechprune.index.search_codes.read_parts", read)
+    codes, _ = update(directory)
+    assert {recording for recording, _, _ in coded(codes)} == {"a", "b", "d"}
 
 
 def test_a_search_uses_the_codes_unless_exact_is_asked_for(archive, speech):
