@@ -95,7 +95,8 @@ class FaultyStore:
             }[kind]
             body = f"<Error><Code>{code}</Code><Message>{message}</Message></Error>".encode()
             respond(status, [("Content-Type", "application/xml"), ("Content-Length", str(len(body)))])
-            return [body]
+            # the answer to HEAD has no body: on a connection that is kept it would pass for the next answer
+            return [] if environ["REQUEST_METHOD"] == "HEAD" else [body]
         if kind is StoreFault.STALL:
             self._closed.wait(STALL_SECONDS)
         environ["werkzeug.socket"].setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
