@@ -173,14 +173,17 @@ class SpeechModel(ABC):
     def encode_windows(self, windows: Sequence[Window]) -> EncodedWindows:
         """Encode a batch of windows, all full or all short, up to the states."""
 
-    @abstractmethod
-    def project(self, states: torch.Tensor) -> torch.Tensor:
-        """Project states to audio embeddings, S = x Pᵀ + b: ``(..., d)`` to ``(..., D)``, on ``device``."""
-
     @property
     @abstractmethod
     def projector(self) -> tuple[torch.Tensor, torch.Tensor | None]:
         """P, ``(D, d)``, and b, ``(D,)`` or None. Where states are ids, d is the size of the vocabulary."""
+
+    @torch.inference_mode()
+    def project(self, states: torch.Tensor) -> torch.Tensor:
+        """Project states to audio embeddings, S = x Pᵀ + b: ``(..., d)`` to ``(..., D)``, on ``device``."""
+        weight, bias = self.projector
+        embeds = torch.nn.functional.linear(states.to(weight.device, weight.dtype), weight, bias)
+        return embeds.to(self.device)
 
     @property
     def layers(self) -> list[torch.nn.Module]:

@@ -142,13 +142,6 @@ class Diva(SpeechModel):
         start, seconds = window.start_seconds, len(window.samples) / SAMPLE_RATE
         return np.tile([start, start + seconds], (self.shape.encoder.window_tokens, 1))
 
-    @torch.inference_mode()
-    def project(self, states: torch.Tensor) -> torch.Tensor:
-        """Apply the linear projector."""
-        like = self.connector.projection.weight
-        embeds: torch.Tensor = self.connector.projection(states.to(like.device, like.dtype))
-        return embeds.to(self.device)
-
     @property
     def projector(self) -> tuple[torch.Tensor, torch.Tensor | None]:
         """P and b of the linear projector."""

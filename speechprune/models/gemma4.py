@@ -154,13 +154,6 @@ class Gemma4(SpeechModel):
         states = self.model.model.embed_audio.embedding_pre_projection_norm(positions)
         return EncodedWindows(states, [token_times(window) for window in windows])
 
-    @torch.inference_mode()
-    def project(self, states: torch.Tensor) -> torch.Tensor:
-        """Apply the projector."""
-        layer = self.model.model.embed_audio.embedding_projection
-        embeds: torch.Tensor = layer(states.to(layer.weight.device, layer.weight.dtype))
-        return embeds.to(self.device)
-
     @property
     def projector(self) -> tuple[torch.Tensor, torch.Tensor | None]:
         """P; there is no b."""

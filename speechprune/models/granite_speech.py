@@ -164,13 +164,6 @@ class GraniteSpeech(SpeechModel):
         blocks = window.start_seconds + np.stack([starts, ends], axis=1)
         return blocks.repeat(config.window_size // config.downsample_rate, axis=0)
 
-    @torch.inference_mode()
-    def project(self, states: torch.Tensor) -> torch.Tensor:
-        """Apply the projector's linear layer."""
-        layer = self.model.model.projector.linear
-        embeds: torch.Tensor = layer(states.to(layer.weight.device, layer.weight.dtype))
-        return embeds.to(self.device)
-
     @property
     def projector(self) -> tuple[torch.Tensor, torch.Tensor | None]:
         """P and b of the projector's linear layer."""

@@ -165,13 +165,6 @@ class Phi4Multimodal(SpeechModel):
         )
         return features
 
-    @torch.inference_mode()
-    def project(self, states: torch.Tensor) -> torch.Tensor:
-        """Apply the projector's second layer."""
-        layer = self._audio_embed.down_proj_for_speech
-        embeds: torch.Tensor = layer(states.to(layer.weight.device, layer.weight.dtype))
-        return embeds.to(self.device)
-
     @property
     def projector(self) -> tuple[torch.Tensor, torch.Tensor | None]:
         """P and b of the projector's second layer."""

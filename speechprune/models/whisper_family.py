@@ -116,13 +116,6 @@ class WhisperFamily(SpeechModel):
         starts = window.start_seconds + np.arange(num_tokens) / rate
         return np.stack([starts, starts + 1 / rate], axis=1)
 
-    @torch.inference_mode()
-    def project(self, states: torch.Tensor) -> torch.Tensor:
-        """Apply the projector's last linear layer."""
-        like = self.last_layer.weight
-        embeds: torch.Tensor = self.last_layer(states.to(like.device, like.dtype))
-        return embeds.to(self.device)
-
     @property
     def projector(self) -> tuple[torch.Tensor, torch.Tensor | None]:
         """P and b of the projector's last linear layer."""

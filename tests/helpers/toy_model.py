@@ -165,12 +165,6 @@ class ToyModel(SpeechModel):
         states = self.model.states(torch.from_numpy(padded).to(self.device, self.dtype))
         return EncodedWindows(states, [_times(window) for window in windows])
 
-    @torch.inference_mode()
-    def project(self, states: torch.Tensor) -> torch.Tensor:
-        like = self.model.down.weight
-        embeds: torch.Tensor = self.model.down(states.to(like.device, like.dtype))
-        return embeds
-
     @property
     def projector(self) -> tuple[torch.Tensor, torch.Tensor | None]:
         return self.model.down.weight, None
