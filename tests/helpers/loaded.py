@@ -1,4 +1,7 @@
-"""What comes of loading a model: its weights, or an error of one line."""
+"""What comes of loading a model, edited or not: its weights, or an error of one line."""
+
+import json
+from pathlib import Path
 
 import pytest
 import torch
@@ -6,6 +9,11 @@ import torch
 from speechprune.models.hub import ModelError
 
 WEIGHTS = "model.safetensors"
+
+
+def edit(file: Path, **values) -> None:
+    """Set values of a JSON file."""
+    file.write_text(json.dumps(json.loads(file.read_text()) | values))
 
 
 def error_of(call, *args, **kwargs) -> str:

@@ -1,6 +1,5 @@
 """A cascade of Whisper and a language model: config.json, what is refused, text with times, the index."""
 
-import json
 import os
 import shutil
 from pathlib import Path
@@ -24,7 +23,7 @@ from speechprune.models.loading import check_model, load_model
 from speechprune.models.options import ModelOptions
 from speechprune.models.whisper_text import Segment
 from speechprune.search.words import encode_query_words
-from tests.helpers.loaded import WEIGHTS, error_of
+from tests.helpers.loaded import WEIGHTS, edit, error_of
 from tests.helpers.stored_windows import stored_windows
 from tests.helpers.tiny_cascade import save_tiny_cascade
 from tests.helpers.tiny_models import byte_level_processor, load_tiny_model
@@ -48,10 +47,6 @@ def lm(saved):
 @pytest.fixture
 def folder(saved, tmp_path) -> Path:
     return Path(shutil.copytree(saved, tmp_path / "copy"))
-
-
-def edit(file: Path, **values) -> None:
-    file.write_text(json.dumps(json.loads(file.read_text()) | values))
 
 
 def save_phi3(folder: Path) -> None:

@@ -1,6 +1,5 @@
 """What is DiVA's own and not in the conformance suite: its parts, its prompt, tokens without times."""
 
-import json
 import shutil
 from pathlib import Path
 
@@ -14,7 +13,7 @@ from speechprune.models.config_files import read_config
 from speechprune.models.diva_config import PINNED
 from speechprune.models.loading import check_model, load_model, model_shape
 from speechprune.models.options import ModelOptions
-from tests.helpers.loaded import WEIGHTS, error_of
+from tests.helpers.loaded import WEIGHTS, edit, error_of
 from tests.helpers.tiny_diva import HIDDEN, QUERIES, save_tiny_diva
 from tests.helpers.tiny_models import load_tiny_model
 
@@ -35,10 +34,6 @@ def lm(saved):
 @pytest.fixture
 def folder(saved, tmp_path) -> Path:
     return Path(shutil.copytree(saved, tmp_path / "copy"))
-
-
-def edit(file: Path, **values) -> None:
-    file.write_text(json.dumps(json.loads(file.read_text()) | values))
 
 
 # Its parts

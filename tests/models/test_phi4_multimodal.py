@@ -18,7 +18,7 @@ from speechprune.models.likelihood import text_log_probabilities
 from speechprune.models.loading import check_model, load_model, model_shape
 from speechprune.models.options import ModelOptions
 from speechprune.models.phi4_multimodal import Phi4Multimodal, num_mel_frames
-from tests.helpers.loaded import error_of, same_weights
+from tests.helpers.loaded import edit, error_of, same_weights
 from tests.helpers.tiny_models import load_tiny_model
 from tests.helpers.tiny_phi4_multimodal import ALPHA, RANK, save_tiny_phi4
 from tests.models.test_hub import hub_of, set_endpoint
@@ -42,10 +42,6 @@ def lm(saved) -> SpeechLM:
 @pytest.fixture
 def folder(saved, tmp_path) -> Path:
     return Path(shutil.copytree(saved, tmp_path / "copy"))
-
-
-def edit(file: Path, **values) -> None:
-    file.write_text(json.dumps(json.loads(file.read_text()) | values))
 
 
 def prompt_of(model: SpeechModel, length: int) -> SplicedPrompt:

@@ -15,7 +15,7 @@ from speechprune.models.config_files import read_config
 from speechprune.models.loading import check_model, load_model, model_shape
 from speechprune.models.options import ModelOptions
 from speechprune.models.ultravox_config import PINNED
-from tests.helpers.loaded import WEIGHTS, error_of, same_weights
+from tests.helpers.loaded import WEIGHTS, edit, error_of, same_weights
 from tests.helpers.tiny_models import load_tiny_model
 from tests.helpers.tiny_ultravox import TOWER, save_tiny_ultravox
 from tests.models.test_hub import hub_of, set_endpoint
@@ -37,10 +37,6 @@ def lm(saved):
 @pytest.fixture
 def folder(saved, tmp_path) -> Path:
     return Path(shutil.copytree(saved, tmp_path / "copy"))
-
-
-def edit(file: Path, **values) -> None:
-    file.write_text(json.dumps(json.loads(file.read_text()) | values))
 
 
 def split_weights(folder: Path, into: list[dict[str, torch.Tensor]]) -> None:
