@@ -209,22 +209,23 @@ def _refuse_unknown_keys(sections: dict[str, dict[str, Any]], values: dict[str, 
     for section, settings in ((str(name), value) for name, value in values.items()):
         if section not in sections:
             owners = [owner for owner, keys in sections.items() if section in keys]
-            nearest = f"did you mean {owners[0]}.{section}?" if owners else _nearest(section, list(sections))
-            raise ConfigError(f"unknown section {section}: {nearest}")
+            hint = f"did you mean {owners[0]}.{section}?" if owners else nearest(section, list(sections))
+            raise ConfigError(f"unknown section {section}: {hint}")
         if not isinstance(settings, dict):
             raise ConfigError(f"section {section} must hold keys and values, not {settings!r}")
         for key in map(str, settings):
             if key not in sections[section]:
                 owners = [owner for owner, keys in sections.items() if key in keys]
-                nearest = (
+                hint = (
                     f"did you mean {owners[0]}.{key}?"
                     if owners
-                    else _nearest(key, list(sections[section]), f"{section}.")
+                    else nearest(key, list(sections[section]), f"{section}.")
                 )
-                raise ConfigError(f"unknown key {section}.{key}: {nearest}")
+                raise ConfigError(f"unknown key {section}.{key}: {hint}")
 
 
-def _nearest(name: str, valid: Sequence[str], prefix: str = "") -> str:
+def nearest(name: str, valid: Sequence[str], prefix: str = "") -> str:
+    """Return the end of a sentence about an unknown name: the valid one that is like it, or all of them."""
     close = difflib.get_close_matches(name, valid, n=1) or [word for word in valid if name in word]
     return f"did you mean {prefix}{close[0]}?" if close else f"valid here: {', '.join(valid)}"
 

@@ -16,11 +16,12 @@ from speechprune.data.formats import counted
 from speechprune.data.index_columns import INDEX_FORMAT
 from speechprune.data.index_files import Contents, WindowsDirectory
 from speechprune.data.index_models import index_dir
+from speechprune.data.recording_columns import write_columns
 from speechprune.data.search_codes import SearchCodes
 from speechprune.index.compaction import compact
 from speechprune.index.config import IndexConfig
 from speechprune.index.encode_stage import EncodeStage
-from speechprune.index.listing import Recording, list_archive
+from speechprune.index.listing import Recording, archive_manifest, list_archive
 from speechprune.index.plan import Plan, make_plan, missing_shards
 from speechprune.index.search_codes import check_search_codes, update_search_codes
 from speechprune.index.standing_questions import ask_standing_questions, read_questions
@@ -76,6 +77,7 @@ def run_index(config: IndexConfig) -> dict[str, Any]:
             contents = directory.settle() if num_gone else contents
         complete = {uri: version for (uri, version), there in contents.items() if there.is_complete}
         failures = [part for report in reports for part in report["failed_parts"]]
+        write_columns(directory.path, archive_manifest(config.archive.path))
         summary = summarise_index(directory, plan, num_copied, complete, failures, progress.throughput())
         lease.check()
         if config.index.search_codes:

@@ -17,7 +17,7 @@ import fsspec
 from loguru import logger
 
 from speechprune import storage
-from speechprune.data.row_files import READERS
+from speechprune.data.row_files import READERS, Source
 from speechprune.data.sources import InputOptions, read_source
 
 # endings of the names of recordings
@@ -64,8 +64,8 @@ def list_archive(path: str, audio_roots: Sequence[str] | None = None) -> list[Re
     ArchiveError
         No such address, no access, or no audio file.
     """
-    if path.rstrip("/").endswith(tuple(READERS)):
-        uris = _within(_addresses_in(path), audio_roots)
+    if (manifest := archive_manifest(path)) is not None:
+        uris = _within(_addresses_in(manifest, path), audio_roots)
         with ThreadPoolExecutor(NUM_READERS) as pool:
             return list(pool.map(_look_up, uris))
     found = {recording.uri: recording for recording in _of_folder(path)}
@@ -126,12 +126,24 @@ def _kind(name: str, info: Mapping[str, Any], root: str) -> str:
     return Path(name).suffix.lower() or "without ending"
 
 
-def _addresses_in(path: str) -> list[str]:
-    """Return the addresses in a manifest, each once."""
+def archive_manifest(path: str) -> Source | None:
+    """Read the manifest that an archive is; None where it is a folder or a glob.
+
+    Raises
+    ------
+    ArchiveError
+        The manifest can't be read.
+    """
+    if not path.rstrip("/").endswith(tuple(READERS)):
+        return None
     try:
-        source = read_source(InputOptions(manifest=path))
+        return read_source(InputOptions(manifest=path))
     except ValueError as error:
         raise ArchiveError(str(error).replace("input.manifest", "archive.path")) from error
+
+
+def _addresses_in(source: Source, path: str) -> list[str]:
+    """Return the addresses in a manifest, each once."""
     if not source.rows or "audio" not in source.rows[0]:
         raise ArchiveError(f"archive.path {path} has no column audio, or no row")
     return sorted({storage.resolve(str(row["audio"]), source.base) for row in source.rows if row["audio"]})

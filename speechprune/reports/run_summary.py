@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 NUM_FAILURES_SHOWN = 5
 NUM_HITS_SHOWN = 10  # of one question
+NUM_QUESTIONS_SHOWN = 10
 
 Values = dict[str, Any]
 
@@ -35,9 +36,13 @@ def show_index(summary: Values) -> None:
 
 
 def show_search(result: SearchResult) -> None:
-    """Print the hits of one question, or how often the recording was found for many."""
+    """Print the hits of each question; of many with recordings to find, how often these were found."""
     console, values = Console(), result.summary
-    console.print(_hits_table(result.hits) if values["num_questions"] == 1 else _recall_table(values))
+    if values["num_questions"] > 1 and values.get("found"):
+        console.print(_recall_table(values))
+    else:
+        for hits in _of_questions(result.hits)[:NUM_QUESTIONS_SHOWN]:
+            console.print(_hits_table(hits))
     seconds = values["seconds_search_per_question"]
     searched = f"{counted(values['num_recordings'], 'recording')} searched in {seconds:.3g} s a question"
     console.print(Text(f"{searched} ({values['search']}); hits: {result.path}/hits.parquet"))
@@ -133,6 +138,13 @@ def _index_facts(values: Values) -> Iterator[tuple[str, str]]:
     yield "windows", values["windows"]
 
 
+def _of_questions(hits: pa.Table) -> list[pa.Table]:
+    """Hits of each question, in their order; without any hits they are one empty table."""
+    firsts = [i for i, rank in enumerate(hits.column("rank").to_pylist()) if rank == 1] or [0]
+    ends = [*firsts[1:], len(hits)]
+    return [hits.slice(first, end - first) for first, end in zip(firsts, ends, strict=True)]
+
+
 def _hits_table(hits: pa.Table) -> Table:
     rows = hits.slice(0, NUM_HITS_SHOWN).to_pylist()
     title = printable(rows[0]["question"]) if rows else "no recordings"
@@ -147,7 +159,7 @@ def _hits_table(hits: pa.Table) -> Table:
         table.add_row(
             str(row["rank"]),
             Text(printable(PurePosixPath(row["recording"]).name)),
-            f"{row['start']:.0f} to {row['end']:.0f}",
+            ", ".join(f"{match['start']:.0f} to {match['end']:.0f}" for match in row["matches"]),
             f"{row['score']:.1f}",
             Text("" if row["prediction_text"] is None else printable(f"{row['prediction_text']}{certainty}")),
             ", ".join(f"{span['start']:.0f} to {span['end']:.0f} s" for span in spans),

@@ -31,18 +31,18 @@ class SearchIndex:
     learned: LearnedCodec
     files: list[str]  # of codes
     num_bytes: int  # of the codes and all that is read with them
-    parts: dict[Shard, Part]  # of all complete recordings
+    parts: dict[Shard, Part]  # of the complete recordings that are searched
 
     @classmethod
-    def open(cls, codes: SearchCodes, contents: Contents) -> SearchIndex | None:
-        """Open it; None where there is none."""
+    def open(cls, codes: SearchCodes, contents: Contents, kept: Collection[str]) -> SearchIndex | None:
+        """Open it for some recordings; None where there is none."""
         learned = codes.learned()
         if learned is None:
             return None
         parts = {
             (uri, version, shard): part
             for (uri, version), there in sorted(contents.items())
-            if there.is_complete
+            if there.is_complete and uri in kept
             for shard, part in sorted(there.parts.items())
         }
         return cls(learned, codes.files(learned.codec), codes.num_bytes(learned), parts)
@@ -57,11 +57,12 @@ def approximate_pass(
     that can't be read a sentence each; and the number of shards whose states were read.
     """
     shared, codec = executor.put(words), executor.put(index.learned.codec)
+    searched = executor.put(frozenset(index.parts))
     statistics = executor.submit(sample_statistics, index.learned, shared, token_rate)
     groups = [index.files[i : i + FILES_PER_TASK] for i in range(0, len(index.files), FILES_PER_TASK)]
     size = block_tokens(token_rate)
     finding = [
-        executor.submit(find_candidates, group, codec, shared, statistics, size, num_candidates)
+        executor.submit(find_candidates, group, searched, codec, shared, statistics, size, num_candidates)
         for group in groups
     ]
     found = [executor.get(handle) for handle in finding]
@@ -81,7 +82,7 @@ def approximate_pass(
         scored, not_read = executor.get(handle)
         unreadable |= {uri: sentence for (uri, _, _), sentence in not_read.items()}
         for uri, number, one in scored:
-            scores[uri][number] = max(scores[uri][number], one, key=lambda some: some.late_interaction)
+            scores[uri][number] |= one
     return {uri: some for uri, some in scores.items() if uri not in unreadable}, unreadable, len(shards)
 
 

@@ -6,7 +6,7 @@ matches of a word.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -31,6 +31,7 @@ class Candidates:
 
 def find_candidates(
     files: Sequence[str],
+    searched: Collection[Shard],
     codec: TokenCodec,
     words: QueryWords,
     statistics: WordStatistics,
@@ -43,6 +44,8 @@ def find_candidates(
     ----------
     files
         Of codes that ``codec`` made.
+    searched
+        Shards that may be found; what the files hold of others is left out.
     statistics
         Word statistics of the archive.
     block_tokens
@@ -51,7 +54,8 @@ def find_candidates(
         Number of recordings that the shards of a query may belong to.
     """
     index = empty_index(codec)
-    shards, codes = read_codes(files)
+    there = [(shard, own) for shard, own in zip(*read_codes(files), strict=True) if shard in searched]
+    shards, codes = [shard for shard, _ in there], [own for _, own in there]
     rows = [np.frombuffer(own, np.uint8).reshape(-1, index.sa_code_size()) for own in codes]
     # blocks, and the windows that begin with them, are numbered through all shards
     num_blocks = np.array([max(1, -(-len(own) // block_tokens)) for own in rows], np.int64)

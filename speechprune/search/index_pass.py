@@ -10,14 +10,14 @@ import functools
 import operator
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from speechprune.data.index_columns import STATE_COLUMNS
 from speechprune.data.index_files import Part, read_parts
 from speechprune.pipeline.executor import Executor
 from speechprune.pipeline.failures import code_error, failure_sentence
 from speechprune.pruning.late_interaction import block_tokens
-from speechprune.search.scan import Scan, Score, WordStatistics, scan, score
+from speechprune.search.scan import WHOLE, Scan, Score, Span, WordStatistics, scan, score
 from speechprune.search.words import QueryWords
 
 RECORDINGS_PER_BLOCK = 8
@@ -35,11 +35,16 @@ class ScannedBlock(Generic[Key]):
 
 
 def search_pass(
-    executor: Executor, stored: Mapping[str, Sequence[Part]], words: QueryWords, token_rate: float
+    executor: Executor,
+    stored: Mapping[str, Sequence[Part]],
+    words: QueryWords,
+    token_rate: float,
+    span: Span = WHOLE,
 ) -> tuple[dict[str, list[Score]], dict[str, str]]:
     """Score every recording for every question of a pass.
 
-    Returns the scores by recording, one a question; and of recordings that can't be read a sentence each.
+    Only what is spoken in ``span`` counts. Returns the scores by recording, one a question; and of recordings
+    that can't be read a sentence each.
     """
     uris = list(stored)
     blocks = [
@@ -47,7 +52,7 @@ def search_pass(
         for i in range(0, len(uris), RECORDINGS_PER_BLOCK)
     ]
     shared_words = executor.put(words)
-    scans = [executor.submit(scan_block, block, shared_words, token_rate) for block in blocks]
+    scans = [executor.submit(scan_block, block, shared_words, token_rate, span) for block in blocks]
     read = [executor.submit(statistics_of, scanned) for scanned in scans]
     by_recording: dict[str, WordStatistics] = {}
     unreadable: dict[str, str] = {}
@@ -66,20 +71,30 @@ def search_pass(
 
 
 def scan_block(
-    block: Mapping[Key, Sequence[Part]], words: QueryWords, token_rate: float
+    block: Mapping[Key, Sequence[Part]], words: QueryWords, token_rate: float, span: Span = WHOLE
 ) -> ScannedBlock[Key]:
     """Scan the recordings of a block, a shard in memory at a time."""
     scans: dict[Key, Scan] = {}
     unreadable: dict[Key, str] = {}
     for uri, parts in block.items():
-        windows = (window for part in parts for window in read_parts([part], STATE_COLUMNS).to_pylist())
+        windows = (window for part in parts for window in _windows_of(part, span))
         try:
-            scans[uri] = scan(windows, words, block_tokens(token_rate))
+            scans[uri] = scan(windows, words, block_tokens(token_rate), span)
         except Exception as error:
             if code_error(error) is not None:
                 raise
             unreadable[uri] = failure_sentence(error)
     return ScannedBlock(scans, unreadable)
+
+
+def _windows_of(part: Part, span: Span) -> list[dict[str, Any]]:
+    """Read the windows of a part that overlap a span; the states only where one does."""
+    if span != WHOLE:
+        times = read_parts([part], ["start_seconds", "end_seconds"]).to_pylist()
+        if not any(row["start_seconds"] < span[1] and row["end_seconds"] > span[0] for row in times):
+            return []
+    rows: list[dict[str, Any]] = read_parts([part], STATE_COLUMNS).to_pylist()
+    return rows
 
 
 def statistics_of(scanned: ScannedBlock[str]) -> tuple[dict[str, WordStatistics], dict[str, str]]:

@@ -9,14 +9,18 @@ from typing import Any
 import pyarrow as pa
 
 from speechprune.config import ConfigError
+from speechprune.data.formats import counted
 from speechprune.data.index_files import Contents, Part, WindowsDirectory, stored_parts
 from speechprune.data.index_models import open_index
 from speechprune.data.manifest import make_manifest, read_manifest
+from speechprune.data.recording_columns import read_columns
+from speechprune.data.row_files import ManifestError
 from speechprune.data.sources import InputOptions
 from speechprune.inference.prompts import MAX_CHOICES
 from speechprune.pipeline.settings import answer_settings
 from speechprune.search.config import SearchConfig
 from speechprune.search.recall import read_transcripts
+from speechprune.search.where import recordings_where
 
 
 @dataclass(frozen=True)
@@ -34,17 +38,39 @@ class Inputs:
 
     @cached_property
     def contents(self) -> Contents:
-        """What the index holds."""
+        """All that the index holds."""
         return self.directory.contents()
 
     @cached_property
     def stored(self) -> dict[str, list[Part]]:
-        """Where the windows of every whole recording are."""
+        """Where the windows of every whole recording are that ``search.where`` keeps."""
+        search = self.config.search
         stored = dict(sorted(stored_parts(self.contents).items()))
         if not stored:
-            index = self.config.search.index
-            raise ConfigError(f"search.index {index} holds no whole recording yet: index the archive")
-        return stored
+            raise ConfigError(f"search.index {search.index} holds no whole recording yet: index the archive")
+        if not search.where:
+            return stored
+        try:
+            rows = read_columns(self.directory.path, search.columns)
+        except ManifestError as error:
+            raise ConfigError(str(error).replace("input.manifest", "search.columns")) from error
+        if not rows:
+            raise ConfigError(
+                "search.where: the archive was indexed without a manifest, so recordings have no columns: "
+                "give search.columns=MANIFEST with audio and these columns"
+            )
+        kept = recordings_where(rows, search.where)
+        if not (found := {uri: parts for uri, parts in stored.items() if uri in kept}):
+            raise ConfigError(
+                f"search.where keeps none of the {counted(len(stored), 'recording')} in search.index "
+                f"{search.index} ({counted(len(kept), 'recording')} of the manifest meet it)"
+            )
+        return found
+
+    @cached_property
+    def part_bytes(self) -> float:
+        """Mean size of a part of a recording in the index."""
+        return sum(self.directory.sizes().values()) / sum(len(one.parts) for one in self.contents.values())
 
     @cached_property
     def questions(self) -> pa.Table:

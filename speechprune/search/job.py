@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -14,48 +12,41 @@ import pyarrow as pa
 from loguru import logger
 
 from speechprune import storage
-from speechprune.config import ConfigError
 from speechprune.data.formats import counted
-from speechprune.data.index_files import Part, WindowsDirectory
+from speechprune.data.index_files import Part
 from speechprune.data.manifest import make_manifest
 from speechprune.data.parquet_files import as_parquet
 from speechprune.data.search_codes import SearchCodes
 from speechprune.inference.point import Point
-from speechprune.inference.types import AnsweringOptions
 from speechprune.models.loading import check_model
-from speechprune.models.options import ModelOptions
-from speechprune.pipeline.answer_stage import answer_stages, load_in_worker
+from speechprune.pipeline.answer_stage import answer_stages
 from speechprune.pipeline.executor import Executor, make_executor
 from speechprune.pipeline.preview import warn_of_unknown_words
 from speechprune.pipeline.progress import Progress
 from speechprune.pipeline.run_store import RunStore
 from speechprune.pipeline.stages import make_tasks
-from speechprune.search.approximate import SearchIndex, approximate_pass
+from speechprune.search.approximate import SearchIndex
 from speechprune.search.config import SearchConfig
-from speechprune.search.index_pass import search_pass
 from speechprune.search.inputs import Inputs
+from speechprune.search.ranking import Ranking, rank_recordings
 from speechprune.search.recall import bag_of_words_scores, found_by, ranks_of
-from speechprune.search.scan import NOT_SCORED, Score
+from speechprune.search.scan import NOT_SCORED, WHOLE
 from speechprune.search.summary import SearchResult, search_summary
-from speechprune.search.words import QueryWords, encode_query_words
 
+SECONDS = pa.struct([("start", pa.float64()), ("end", pa.float64()), ("score", pa.float64())])
+HITS_SCHEMA = pa.schema(
+    [
+        ("question_id", pa.string()),
+        ("question", pa.string()),
+        ("rank", pa.int64()),
+        ("recording", pa.string()),
+        *SECONDS,  # of the best match
+        ("similarity", pa.float64()),
+        ("matches", pa.list_(SECONDS)),  # those that score nearly as high as the best, best first
+        ("item_id", pa.string()),
+    ]
+)
 ANSWER_COLUMNS = ("item_id", "prediction", "prediction_text", "choice_probabilities", "correct", "evidence")
-
-
-@dataclass(frozen=True)
-class Ranking:
-    """All scores of a search."""
-
-    recordings: list[str]  # addresses, in order
-    scores: list[list[Score]]  # of each recording, one a question
-    # seconds, num_bytes: what the search took and read, over all of its passes
-    seconds: float
-    num_bytes: int
-    is_exact: bool  # whether all states were read: else what is no candidate has ``NOT_SCORED``
-
-    def matrix(self, name: str) -> np.ndarray:
-        """One kind of score, ``(questions, recordings)``."""
-        return np.array([[getattr(one, name) for one in scores] for scores in self.scores]).T
 
 
 def run_search(config: SearchConfig, asked: tuple[str, list[str] | None] | None = None) -> SearchResult:
@@ -75,12 +66,12 @@ def run_search(config: SearchConfig, asked: tuple[str, list[str] | None] | None 
         logger.info("{} to {}", counted(len(questions), "question"), counted(len(stored), "recording"))
         warn_of_unknown_words(config.model, questions)
         executor = make_executor(config.ray, config.model)
-        codes = (
-            None
-            if config.search.exact
-            else SearchIndex.open(SearchCodes(inputs.directory.path), inputs.contents)
+        codes = None
+        if not config.search.exact and config.search.span == WHOLE:
+            codes = SearchIndex.open(SearchCodes(inputs.directory.path), inputs.contents, stored)
+        ranking = rank_recordings(
+            executor, config.search, config.answering, stored, codes, questions, inputs.part_bytes
         )
-        ranking = _rank(executor, config, inputs.directory, stored, codes, questions)
         hits = _hits(config, ranking, questions, versions)
         _answer(executor, config, store, hits, questions, stored)
         hits = _with_answers(hits, store)
@@ -97,57 +88,6 @@ def run_search(config: SearchConfig, asked: tuple[str, list[str] | None] | None 
         storage.write_bytes(storage.join(store.path, "hits.parquet"), as_parquet(hits))
         store.finish(summary | {"finished_at": datetime.now(UTC).isoformat(timespec="seconds")})
     return SearchResult(hits, summary, store.path)
-
-
-def _rank(
-    executor: Executor,
-    config: SearchConfig,
-    directory: WindowsDirectory,
-    stored: Mapping[str, Sequence[Part]],
-    codes: SearchIndex | None,
-    questions: pa.Table,
-) -> Ranking:
-    """Score every recording for every question, in as many passes over the index as the config says."""
-    rows = questions.select(["question", "choices"]).to_pylist()
-    size = config.search.questions_per_pass
-    passes = [
-        [(row["question"], row["choices"]) for row in rows[i : i + size]] for i in range(0, len(rows), size)
-    ]
-    reading = executor.submit(_words_of_passes, executor.model, passes, config.answering, with_model=True)
-    words, token_rate = executor.get(reading)
-    start_seconds = time.perf_counter()
-    index_bytes = sum(directory.sizes().values())
-    num_bytes = 0
-    scores: dict[str, list[Score]] = {uri: [] for uri in stored}
-    for number, some in enumerate(words, start=1):
-        if codes is None:
-            found, unreadable = search_pass(executor, stored, some, token_rate)
-            num_bytes += index_bytes
-        else:
-            num_candidates = max(config.search.num_candidates, config.search.num_listed)
-            found, unreadable, num_read = approximate_pass(executor, codes, some, token_rate, num_candidates)
-            # of the shards that were read as many as they have on average
-            num_bytes += codes.num_bytes + index_bytes * num_read // len(codes.parts)
-        for uri, sentence in unreadable.items():
-            logger.warning("{} is left out: its windows can't be read ({}); index it again", uri, sentence)
-        scores = {uri: [*scores[uri], *found[uri]] for uri in scores if uri in found}
-        logger.info("pass {:,} of {:,}: {} scored", number, len(words), counted(len(found), "recording"))
-    if not scores:
-        raise ConfigError(
-            f"search.index {config.search.index}: none of its windows can be read: index the archive"
-        )
-    seconds = time.perf_counter() - start_seconds
-    return Ranking(list(scores), list(scores.values()), seconds, num_bytes, is_exact=codes is None)
-
-
-def _words_of_passes(
-    model: ModelOptions,
-    passes: list[list[tuple[str, list[str] | None]]],
-    options: AnsweringOptions,
-) -> tuple[list[QueryWords], float]:
-    """On a worker, as only they need a model: the words of each pass, and f."""
-    lm = load_in_worker(model, num_threads=None)
-    return [encode_query_words(lm, questions, options) for questions in passes], lm.shape.token_rate
 
 
 def _hits(
@@ -170,14 +110,15 @@ def _hits(
                     "question": question["question"],
                     "rank": rank,
                     "recording": uri,
-                    "start": one.start,
-                    "end": one.end,
+                    "start": one.matches[0].start,
+                    "end": one.matches[0].end,
                     "score": one.late_interaction,
                     "similarity": one.similarity,
+                    "matches": [match._asdict() for match in one.matches],
                     "item_id": hashlib.sha256(key.encode()).hexdigest()[:16],
                 }
             )
-    return pa.Table.from_pylist(rows)
+    return pa.Table.from_pylist(rows, HITS_SCHEMA)
 
 
 def _answer(

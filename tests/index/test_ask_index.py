@@ -157,6 +157,18 @@ def test_a_search_ranks_every_recording_and_asks_the_best(archive, asked):
     assert summary["num_questions"] == 6
     assert summary["found"]["late_interaction"]["recall_at_5"] == 1.0
     assert summary["found"]["chance"]["recall_at_1"] == pytest.approx(1 / 3)
+    where = "search.where={project: b}"
+    refused = launch("Which day?", str(config), where, job=SEARCH)
+    assert refused.code == 2
+    assert "give search.columns=" in refused.lines[-1]
+    columns = archive.folder / "columns.csv"
+    columns.write_text("audio,project\nsounds/0.wav,a\nsounds/1.wav,b\nsounds/2.wav,b\n")
+    assert launch(archive.config, f"archive.path={columns}", job=NIGHT).code == 0
+    assert launch("Which day?", str(config), where, "search.seconds=[30, 45.5]", job=SEARCH).code == 0
+    hits = pq.read_table(archive.folder / "found/hits.parquet").to_pylist()
+    assert sorted(Path(hit["recording"]).name for hit in hits) == ["1.wav", "2.wav"]
+    matches = [match for hit in hits for match in hit["matches"]]
+    assert all(29.9 < match["start"] < match["end"] < 45.6 for match in matches)
     refused = launch("Which day?", "Monday", str(config), job=SEARCH)
     assert refused.code == 2
     assert refused.lines[-1].startswith("1 choice: give 2 to 26")

@@ -60,9 +60,8 @@ def hits(num_questions: int) -> pa.Table:
         "rank": 1,
         "question": f"who {MARKUP}?",
         "recording": f"a/{MARKUP.replace('/', '')}.wav",
-        "start": 30.0,
-        "end": 60.0,
         "score": 4.2,
+        "matches": [{"start": 30.0, "end": 35.0}, {"start": 70.0, "end": 75.0}],
         "prediction_text": f"Anna {MARKUP}",
         "choice_probabilities": [0.75, 0.25],
         "evidence": [{"start": 31.0, "end": 33.0}],
@@ -77,9 +76,21 @@ def test_the_hits_of_one_question_are_listed(capsys):
         SearchResult(found, search_summary(found, found, 7, 0.5, 100, is_exact=True), f"runs/{MARKUP}")
     )
     shown = capsys.readouterr().out
-    for text in (f"who {MARKUP}?", "meeting [x].wav", f"Anna {MARKUP} (75%)", "31 to 33 s"):
+    for text in (
+        f"who {MARKUP}?",
+        "meeting [x].wav",
+        f"Anna {MARKUP} (75%)",
+        "31 to 33 s",
+        "30 to 35, 70 to 75",
+    ):
         assert text in shown
     assert f"7 recordings searched in 0.5 s a question (exact); hits: runs/{MARKUP}/hits.parquet" in shown
+
+
+def test_several_questions_have_their_own_hits(capsys):
+    found = hits(2)
+    show_search(SearchResult(found, search_summary(found, found, 7, 1.0, 100, is_exact=True), "runs/x"))
+    assert capsys.readouterr().out.count(f"who {MARKUP}?") == 2
 
 
 def test_of_many_questions_the_recall_of_each_method_is_shown(capsys):

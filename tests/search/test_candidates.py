@@ -53,16 +53,21 @@ def test_the_product_of_two_vectors_is_the_cosine():
     assert not vectors[:, 11:].any()
 
 
-@pytest.mark.parametrize("num_recordings", [1, 3])
-def test_candidates_are_those_of_a_loop_over_decoded_tokens(tmp_path, codec, num_recordings):
-    codes = SearchCodes(str(tmp_path))
+def write(codes, codec):
     index = empty_index(codec)
     rows = [
         dict(zip(CODES_SCHEMA.names, (*shard, encode_tokens(index, [own])), strict=True))
         for shard, own in zip(SHARDS, WINDOWS, strict=True)
     ]
     codes.write(codec, pa.Table.from_pylist(rows, CODES_SCHEMA))
-    found = find_candidates(codes.files(codec), codec, WORDS, STATISTICS, BLOCK, num_recordings)
+    return index
+
+
+@pytest.mark.parametrize("num_recordings", [1, 3])
+def test_candidates_are_those_of_a_loop_over_decoded_tokens(tmp_path, codec, num_recordings):
+    codes = SearchCodes(str(tmp_path))
+    index = write(codes, codec)
+    found = find_candidates(codes.files(codec), SHARDS, codec, WORDS, STATISTICS, BLOCK, num_recordings)
     assert found.coded == SHARDS
     words = np.column_stack([WORDS.directions, WORDS.offsets])
     for query, hits in zip(WORDS.of_query, found.of_query, strict=True):
@@ -82,6 +87,14 @@ def test_candidates_are_those_of_a_loop_over_decoded_tokens(tmp_path, codec, num
         assert [shard for _, shard in hits] == ranked[: len(hits)]
         assert all(shard[0] not in recordings for shard in ranked[len(hits) : len(hits) + 1])
         assert [score for score, _ in hits] == pytest.approx([expected[shard] for _, shard in hits], rel=1e-4)
+
+
+def test_candidates_are_taken_from_the_searched_shards_alone(tmp_path, codec):
+    codes = SearchCodes(str(tmp_path))
+    write(codes, codec)
+    found = find_candidates(codes.files(codec), SHARDS[3:], codec, WORDS, STATISTICS, BLOCK, 1)
+    assert found.coded == SHARDS[3:]
+    assert all(shard in SHARDS[3:] for [(_, shard)] in found.of_query)
 
 
 def test_shards_are_scanned_for_the_questions_that_they_may_answer():

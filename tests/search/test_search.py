@@ -18,7 +18,7 @@ from speechprune.search.recall import (
     recall,
     recall_of_chance,
 )
-from speechprune.search.scan import Scan, WordStatistics, scan, score
+from speechprune.search.scan import NOT_SCORED, Scan, WordStatistics, scan, score
 from speechprune.search.words import encode_query_words
 from tests.helpers.stored_windows import stored_windows
 
@@ -103,14 +103,14 @@ def test_scores_are_those_of_a_loop_over_the_whole_archive(archive, size, token_
         result = score(one, words, statistics)
         assert result.late_interaction == pytest.approx(max(expected), rel=1e-6, abs=1e-9)
         best = int(np.argmax(expected))
-        assert result.start == best * size / token_rate
-        assert result.end == one.times[min(best + 1, len(one.times) - 1), 1]
+        assert result.matches[0].start == best * size / token_rate
+        assert result.matches[0].end == one.times[min(best + 1, len(one.times) - 1), 1]
 
 
 def test_a_recording_without_sound_is_last():
     empty = Scan(np.zeros((0, 2), np.float32), np.zeros((0, 2), np.float32), np.zeros((0, 2)))
     one = WordStatistics(1, np.zeros(2), np.zeros(2))
-    assert score(empty, np.array([0, 1]), one).late_interaction == 0.0
+    assert score(empty, np.array([0, 1]), one) is NOT_SCORED
 
 
 @given(st.integers(1, 6), st.integers(1, 9), st.integers(0, 2**32 - 1))

@@ -1,0 +1,96 @@
+"""Ranking of the recordings of an index for each question, in passes over its search index or its states."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+from loguru import logger
+
+from speechprune.config import ConfigError
+from speechprune.data.formats import counted
+from speechprune.data.index_files import Part
+from speechprune.inference.types import AnsweringOptions
+from speechprune.models.options import ModelOptions
+from speechprune.pipeline.answer_stage import load_in_worker
+from speechprune.pipeline.executor import Executor
+from speechprune.search.approximate import SearchIndex, approximate_pass
+from speechprune.search.config import SearchOptions
+from speechprune.search.index_pass import search_pass
+from speechprune.search.scan import Score
+from speechprune.search.words import QueryWords, encode_query_words
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """All scores of a search."""
+
+    recordings: list[str]  # addresses, in order
+    scores: list[list[Score]]  # of each recording, one a question
+    seconds: float  # of all passes
+    num_bytes: int  # that all passes read
+    is_exact: bool  # whether all states were read: else what is no candidate has ``NOT_SCORED``
+
+    def matrix(self, name: str) -> np.ndarray:
+        """One kind of score, ``(questions, recordings)``."""
+        return np.array([[getattr(one, name) for one in scores] for scores in self.scores]).T
+
+
+def rank_recordings(
+    executor: Executor,
+    search: SearchOptions,
+    answering: AnsweringOptions,
+    stored: Mapping[str, Sequence[Part]],
+    codes: SearchIndex | None,
+    questions: pa.Table,
+    part_bytes: float,
+) -> Ranking:
+    """Score every recording for every question, in as many passes over the index as the config says.
+
+    - ``part_bytes``: mean size of a part of a recording.
+
+    Raises
+    ------
+    ConfigError
+        No recording can be read, or none of those that can has tokens in ``search.seconds``.
+    """
+    rows = questions.select(["question", "choices"]).to_pylist()
+    size = search.questions_per_pass
+    passes = [
+        [(row["question"], row["choices"]) for row in rows[i : i + size]] for i in range(0, len(rows), size)
+    ]
+    reading = executor.submit(_words_of_passes, executor.model, passes, answering, with_model=True)
+    words, token_rate = executor.get(reading)
+    start_seconds = time.perf_counter()
+    num_parts = sum(map(len, stored.values()))
+    num_bytes = 0.0
+    scores: dict[str, list[Score]] = {uri: [] for uri in stored}
+    for number, some in enumerate(words, start=1):
+        if codes is None:
+            found, unreadable = search_pass(executor, stored, some, token_rate, search.span)
+            num_bytes += part_bytes * num_parts
+        else:
+            num_candidates = max(search.num_candidates, search.num_listed)
+            found, unreadable, num_read = approximate_pass(executor, codes, some, token_rate, num_candidates)
+            num_bytes += codes.num_bytes + part_bytes * num_read
+        for uri, sentence in unreadable.items():
+            logger.warning("{} is left out: its windows can't be read ({}); index it again", uri, sentence)
+        scores = {uri: [*scores[uri], *found[uri]] for uri in scores if uri in found}
+        logger.info("pass {:,} of {:,}: {} scored", number, len(words), counted(len(found), "recording"))
+    if not scores:
+        raise ConfigError(f"search.index {search.index}: none of its windows can be read: index the archive")
+    seconds = time.perf_counter() - start_seconds
+    return Ranking(list(scores), list(scores.values()), seconds, round(num_bytes), is_exact=codes is None)
+
+
+def _words_of_passes(
+    model: ModelOptions,
+    passes: list[list[tuple[str, list[str] | None]]],
+    options: AnsweringOptions,
+) -> tuple[list[QueryWords], float]:
+    """On a worker, as only they need a model: the words of each pass, and f."""
+    lm = load_in_worker(model, num_threads=None)
+    return [encode_query_words(lm, questions, options) for questions in passes], lm.shape.token_rate
