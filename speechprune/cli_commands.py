@@ -30,6 +30,7 @@ EXTRAS = {
     "piper": "voices",
     "librosa": "quality",
     "speechmos": "quality",
+    "bm25s": "search",
     "faiss": "search",
     "moto": "lab",
     "sklearn": "lab",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from typing import Literal
 
 from speechprune.inference.types import AnsweringOptions
 from speechprune.models.options import ModelOptions
@@ -35,6 +36,9 @@ class SearchOptions:
     seconds
         Only what is spoken between these seconds of each recording; null is its end. With it all states of
         these seconds are read.
+    words
+        Whether the question's words are searched for in the transcripts of a cascade's index too: ``off``;
+        ``hybrid``, fused with late interaction by their ranks; ``only``, and nothing else.
     num_listed
         Number of best recordings in the output, per question.
     num_answered
@@ -57,6 +61,7 @@ class SearchOptions:
     where: dict[str, Scalar | tuple[Scalar, ...]] = field(default_factory=dict)
     columns: str | None = None
     seconds: tuple[float, float | None] | None = None
+    words: Literal["off", "hybrid", "only"] = "off"
     num_listed: int = 20
     num_answered: int = 3
     questions_per_pass: int = 64

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from functools import partial
 
 from speechprune.pipeline.dry_run import (
     EMBEDDED_AUDIO,
@@ -17,7 +18,7 @@ from speechprune.pipeline.dry_run import (
 from speechprune.pipeline.run_store import RunStore
 from speechprune.pipeline.sampling import Sample, Stored, pick
 from speechprune.search.config import SearchConfig
-from speechprune.search.inputs import Inputs
+from speechprune.search.inputs import Inputs, check_words
 
 
 def dry_run_search(config: SearchConfig, asked: tuple[str, list[str] | None] | None = None) -> DryRun:
@@ -30,6 +31,8 @@ def dry_run_search(config: SearchConfig, asked: tuple[str, list[str] | None] | N
     refusals = Refusals(config.ray.executor)
     inputs = Inputs(config, asked, EMBEDDED_AUDIO)
     shape = planned_shape(refusals, config.model)
+    if shape is not None:
+        refusals.attempt(partial(check_words, config.search, shape))
     stored = refusals.attempt(lambda: inputs.stored)
     questions = refusals.attempt(lambda: inputs.questions)
     refusals.attempt(lambda: inputs.transcripts)

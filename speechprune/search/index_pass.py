@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import operator
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -24,6 +24,7 @@ RECORDINGS_PER_BLOCK = 8
 
 
 Key = TypeVar("Key")  # of a recording or of a shard of one
+Value = TypeVar("Value")
 
 
 @dataclass(frozen=True)
@@ -46,13 +47,10 @@ def search_pass(
     Only what is spoken in ``span`` counts. Returns the scores by recording, one a question; and of recordings
     that can't be read a sentence each.
     """
-    uris = list(stored)
-    blocks = [
-        {uri: stored[uri] for uri in uris[i : i + RECORDINGS_PER_BLOCK]}
-        for i in range(0, len(uris), RECORDINGS_PER_BLOCK)
-    ]
     shared_words = executor.put(words)
-    scans = [executor.submit(scan_block, block, shared_words, token_rate, span) for block in blocks]
+    scans = [
+        executor.submit(scan_block, block, shared_words, token_rate, span) for block in in_blocks(stored)
+    ]
     read = [executor.submit(statistics_of, scanned) for scanned in scans]
     by_recording: dict[str, WordStatistics] = {}
     unreadable: dict[str, str] = {}
@@ -70,21 +68,38 @@ def search_pass(
     return scores, unreadable
 
 
+def in_blocks(stored: Mapping[str, Sequence[Part]]) -> list[dict[str, Sequence[Part]]]:
+    """Divide recordings into blocks that are read as one."""
+    uris = list(stored)
+    size = RECORDINGS_PER_BLOCK
+    return [{uri: stored[uri] for uri in uris[i : i + size]} for i in range(0, len(uris), size)]
+
+
 def scan_block(
     block: Mapping[Key, Sequence[Part]], words: QueryWords, token_rate: float, span: Span = WHOLE
 ) -> ScannedBlock[Key]:
     """Scan the recordings of a block, a shard in memory at a time."""
-    scans: dict[Key, Scan] = {}
+    size = block_tokens(token_rate)
+    return ScannedBlock(*read_block(block, lambda windows: scan(windows, words, size, span), span))
+
+
+def read_block(
+    block: Mapping[Key, Sequence[Part]], read: Callable[[Iterator[dict[str, Any]]], Value], span: Span
+) -> tuple[dict[Key, Value], dict[Key, str]]:
+    """Read the windows of some recordings that overlap a span; also a sentence for each that can't be read.
+
+    - ``read``: called with the windows of each recording, in order; a shard of them is in memory at a time.
+    """
+    values: dict[Key, Value] = {}
     unreadable: dict[Key, str] = {}
     for uri, parts in block.items():
-        windows = (window for part in parts for window in _windows_of(part, span))
         try:
-            scans[uri] = scan(windows, words, block_tokens(token_rate), span)
+            values[uri] = read(window for part in parts for window in _windows_of(part, span))
         except Exception as error:
             if code_error(error) is not None:
                 raise
             unreadable[uri] = failure_sentence(error)
-    return ScannedBlock(scans, unreadable)
+    return values, unreadable
 
 
 def _windows_of(part: Part, span: Span) -> list[dict[str, Any]]:

@@ -9,6 +9,7 @@ from typing import Any
 import pyarrow as pa
 
 from speechprune.config import ConfigError
+from speechprune.cost import ModelShape
 from speechprune.data.formats import counted
 from speechprune.data.index_files import Contents, Part, WindowsDirectory, stored_parts
 from speechprune.data.index_models import open_index
@@ -18,7 +19,7 @@ from speechprune.data.row_files import ManifestError
 from speechprune.data.sources import InputOptions
 from speechprune.inference.prompts import MAX_CHOICES
 from speechprune.pipeline.settings import answer_settings
-from speechprune.search.config import SearchConfig
+from speechprune.search.config import SearchConfig, SearchOptions
 from speechprune.search.recall import read_transcripts
 from speechprune.search.where import recordings_where
 
@@ -101,3 +102,15 @@ class Inputs:
     def settings(self) -> dict[str, Any]:
         """All that can change an answer."""
         return answer_settings(self.config, self.directory.states())
+
+
+def check_words(search: SearchOptions, shape: ModelShape) -> None:
+    """Refuse ``search.words`` where there are no transcripts, before anything is read."""
+    if search.words == "off":
+        return
+    if shape.encoder.states_size != 1:
+        raise ConfigError(
+            f"search.words is {search.words}, but this model writes no transcripts into an index, a cascade "
+            "does: set it to off"
+        )
+    import bm25s  # noqa: F401  an extra, which is named where it is missing

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -27,10 +26,10 @@ from speechprune.pipeline.run_store import RunStore
 from speechprune.pipeline.stages import make_tasks
 from speechprune.search.approximate import SearchIndex
 from speechprune.search.config import SearchConfig
-from speechprune.search.inputs import Inputs
-from speechprune.search.ranking import Ranking, rank_recordings
+from speechprune.search.inputs import Inputs, check_words
+from speechprune.search.ranking import Ranking, query_text, rank_recordings
 from speechprune.search.recall import bag_of_words_scores, found_by, ranks_of
-from speechprune.search.scan import NOT_SCORED, WHOLE
+from speechprune.search.scan import WHOLE
 from speechprune.search.summary import SearchResult, search_summary
 
 SECONDS = pa.struct([("start", pa.float64()), ("end", pa.float64()), ("score", pa.float64())])
@@ -42,6 +41,7 @@ HITS_SCHEMA = pa.schema(
         ("recording", pa.string()),
         *SECONDS,  # of the best match
         ("similarity", pa.float64()),
+        ("words", pa.float64()),  # BM25 of the best window; -inf where it has none of the words
         ("matches", pa.list_(SECONDS)),  # those that score nearly as high as the best, best first
         ("item_id", pa.string()),
     ]
@@ -57,7 +57,8 @@ def run_search(config: SearchConfig, asked: tuple[str, list[str] | None] | None 
     """
     store = RunStore(config.output.path)
     inputs = Inputs(config, asked, storage.join(store.path, "audio"))
-    check_model(config.model)
+    shape = check_model(config.model)
+    check_words(config.search, shape)
     stored, questions, transcripts = inputs.stored, inputs.questions, inputs.transcripts
     versions = {
         uri: version for (uri, version), there in sorted(inputs.contents.items()) if there.is_complete
@@ -95,11 +96,11 @@ def _hits(
 ) -> pa.Table:
     """The best recordings of each question, in order."""
     rows = []
-    scores = ranking.matrix("late_interaction")
+    words = ranking.kinds.get("words")
     for number, question in enumerate(questions.to_pylist()):
-        best = np.argsort(-scores[number], kind="stable")[: config.search.num_listed]
-        scored = best[scores[number][best] > NOT_SCORED.late_interaction]
-        for rank, place in enumerate(scored.tolist(), start=1):
+        best = np.argsort(-ranking.best[number], kind="stable")[: config.search.num_listed]
+        matching = [place for place in best.tolist() if ranking.scores[place][number].matches]
+        for rank, place in enumerate(matching, start=1):
             uri, one = ranking.recordings[place], ranking.scores[place][number]
             key = repr((question["question"], question["choices"], uri, versions[uri]))
             if question["answer"] is not None:  # what decides whether the prediction is correct
@@ -114,6 +115,7 @@ def _hits(
                     "end": one.matches[0].end,
                     "score": one.late_interaction,
                     "similarity": one.similarity,
+                    "words": None if words is None else words[number, place],
                     "matches": [match._asdict() for match in one.matches],
                     "item_id": hashlib.sha256(key.encode()).hexdigest()[:16],
                 }
@@ -179,17 +181,10 @@ def _found(
     if not asked:
         return None
     numbers, gold = (np.array(part) for part in zip(*asked, strict=True))
-    # of candidates alone phase 1's similarity would be that of recordings that late interaction found
-    names = ("late_interaction", "similarity") if ranking.is_exact else ("late_interaction",)
-    scores = {name: ranking.matrix(name)[numbers] for name in names}
+    scores = {name: some[numbers] for name, some in ranking.kinds.items()}
     if transcripts:
-        queries = [_query(config, row) for row in questions.to_pylist()]
+        queries = [query_text(row, config.answering) for row in questions.to_pylist()]
         scores["words_of_transcripts"] = bag_of_words_scores(
             [queries[number] for number in numbers], [transcripts[uri] for uri in ranking.recordings]
         )
     return found_by({name: ranks_of(some, gold) for name, some in scores.items()}, len(ranking.recordings))
-
-
-def _query(config: SearchConfig, row: dict[str, Any]) -> str:
-    choices = row["choices"] if config.answering.query_text == "question_and_choices" else None
-    return " ".join([row["question"], *(choices or [])])

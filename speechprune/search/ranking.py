@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -21,6 +22,7 @@ from speechprune.search.approximate import SearchIndex, approximate_pass
 from speechprune.search.config import SearchOptions
 from speechprune.search.index_pass import search_pass
 from speechprune.search.scan import Score
+from speechprune.search.transcripts import fuse, search_transcripts
 from speechprune.search.words import QueryWords, encode_query_words
 
 
@@ -33,10 +35,12 @@ class Ranking:
     seconds: float  # of all passes
     num_bytes: int  # that all passes read
     is_exact: bool  # whether all states were read: else what is no candidate has ``NOT_SCORED``
+    kinds: dict[str, np.ndarray]  # scores by name, ``(questions, recordings)``: the last ones rank
 
-    def matrix(self, name: str) -> np.ndarray:
-        """One kind of score, ``(questions, recordings)``."""
-        return np.array([[getattr(one, name) for one in scores] for scores in self.scores]).T
+    @property
+    def best(self) -> np.ndarray:
+        """Scores that rank."""
+        return list(self.kinds.values())[-1]
 
 
 def rank_recordings(
@@ -48,23 +52,72 @@ def rank_recordings(
     questions: pa.Table,
     part_bytes: float,
 ) -> Ranking:
-    """Score every recording for every question, in as many passes over the index as the config says.
+    """Score every recording for every question: by late interaction, by its words in transcripts, or by both.
 
     - ``part_bytes``: mean size of a part of a recording.
 
     Raises
     ------
     ConfigError
-        No recording can be read, or none of those that can has tokens in ``search.seconds``.
+        No recording can be read.
     """
     rows = questions.select(["question", "choices"]).to_pylist()
-    size = search.questions_per_pass
-    passes = [
-        [(row["question"], row["choices"]) for row in rows[i : i + size]] for i in range(0, len(rows), size)
-    ]
-    reading = executor.submit(_words_of_passes, executor.model, passes, answering, with_model=True)
-    words, token_rate = executor.get(reading)
-    start_seconds = time.perf_counter()
+    kinds: dict[str, np.ndarray] = {}
+    seconds, num_bytes, is_exact = 0.0, 0.0, True
+    scores: dict[str, list[Score]] = {uri: [] for uri in stored}
+    if search.words != "only":
+        pairs = [(row["question"], row["choices"]) for row in rows]
+        size = search.questions_per_pass
+        passes = [pairs[i : i + size] for i in range(0, len(pairs), size)]
+        reading = executor.submit(_words_of_passes, executor.model, passes, answering, with_model=True)
+        words, token_rate = executor.get(reading)
+        start = time.perf_counter()
+        scores, num_bytes = _late_interaction(executor, search, stored, codes, words, token_rate, part_bytes)
+        seconds, is_exact = time.perf_counter() - start, codes is None
+        if is_exact:  # of candidates alone it would be that of recordings that late interaction found
+            kinds["similarity"] = _matrix(scores, "similarity")
+        kinds["late_interaction"] = _matrix(scores, "late_interaction")
+    if search.words != "off":
+        start = time.perf_counter()
+        queries = [query_text(row, answering) for row in rows]
+        read = {uri: stored[uri] for uri in scores}
+        kinds["words"], matches = search_transcripts(executor, read, queries, search.span)
+        seconds += time.perf_counter() - start
+        num_bytes += part_bytes * sum(map(len, read.values()))
+        if search.words == "hybrid":
+            kinds["fused"] = fuse(kinds["late_interaction"], kinds["words"])
+        else:
+            scores = {
+                uri: [
+                    Score(one, np.nan, own)
+                    for one, own in zip(kinds["words"][:, place], matches[uri], strict=True)
+                ]
+                for place, uri in enumerate(scores)
+            }
+    return Ranking(list(scores), list(scores.values()), seconds, round(num_bytes), is_exact, kinds)
+
+
+def query_text(row: Mapping[str, Any], answering: AnsweringOptions) -> str:
+    """Return a question, with its choices where ``answering.query_text`` includes them."""
+    choices = row["choices"] if answering.query_text == "question_and_choices" else None
+    return " ".join([row["question"], *(choices or [])])
+
+
+def _matrix(scores: Mapping[str, Sequence[Score]], name: str) -> np.ndarray:
+    """One kind of score, ``(questions, recordings)``."""
+    return np.array([[getattr(one, name) for one in some] for some in scores.values()]).T
+
+
+def _late_interaction(
+    executor: Executor,
+    search: SearchOptions,
+    stored: Mapping[str, Sequence[Part]],
+    codes: SearchIndex | None,
+    words: Sequence[QueryWords],
+    token_rate: float,
+    part_bytes: float,
+) -> tuple[dict[str, list[Score]], float]:
+    """Score recordings in one pass over the index per element of ``words``; returns also the bytes read."""
     num_parts = sum(map(len, stored.values()))
     num_bytes = 0.0
     scores: dict[str, list[Score]] = {uri: [] for uri in stored}
@@ -82,8 +135,7 @@ def rank_recordings(
         logger.info("pass {:,} of {:,}: {} scored", number, len(words), counted(len(found), "recording"))
     if not scores:
         raise ConfigError(f"search.index {search.index}: none of its windows can be read: index the archive")
-    seconds = time.perf_counter() - start_seconds
-    return Ranking(list(scores), list(scores.values()), seconds, round(num_bytes), is_exact=codes is None)
+    return scores, num_bytes
 
 
 def _words_of_passes(
