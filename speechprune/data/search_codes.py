@@ -1,38 +1,31 @@
 """Files of a search index, in the folder ``search`` of a model's folder in an index.
 
-``codec.parquet`` holds the codec and a sample of windows, ``CODEC/*.parquet`` the codes of tokens, one row
-per shard of a recording; CODEC is the codec's name. A search reads the states of shards that have no codes,
-and leaves out codes of shards that are no longer in the index.
+``manifest.json`` names the codec and the segments that searches use, and is replaced in one step. A codec
+has a folder: ``codec.parquet``, with a sample of windows, and the segments that it made. Files that the
+manifest no longer names stay for a while, for searches that have read an earlier one.
 """
 
 from __future__ import annotations
 
-import hashlib
 import io
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 import pyarrow as pa
 from loguru import logger
 
 from speechprune import storage
 from speechprune.data.column import arrow_field
-from speechprune.data.index_columns import SHARD_COLUMNS, WINDOWS_SCHEMA
 from speechprune.data.index_files import Shard
+from speechprune.data.inverted_lists import Segment
 from speechprune.data.parquet_files import DamagedFileError, as_parquet, open_parquet, read_parquet
 from speechprune.data.token_codec import TokenCodec
 
-CODES_FORMAT = 1
+SEARCH_FORMAT = 2  # 1 had no inverted lists
 
-CODES_SCHEMA = pa.schema(
-    [
-        *(WINDOWS_SCHEMA.field(name) for name in SHARD_COLUMNS),
-        arrow_field("codes", pa.large_binary(), "of all tokens of the shard, in order"),
-    ]
-)
 _CODEC_SCHEMA = pa.schema(
     [
-        arrow_field("format", pa.int32(), "version of these files"),
         arrow_field("num_shards", pa.int64(), "shards in the index when the codec was learned"),
         arrow_field("quantiser", pa.large_binary(), "an IndexIVFPQ of FAISS without tokens"),
         arrow_field("sample", pa.large_binary(), "a Parquet file of windows from all over the archive"),
@@ -61,93 +54,92 @@ class SearchCodes:
 
     def __init__(self, path: str) -> None:
         self.path = storage.join(path, "search")
-        self._codec_uri = storage.join(self.path, "codec.parquet")
+        self._manifest_uri = storage.join(self.path, "manifest.json")
 
-    def learned(self) -> LearnedCodec | None:
-        """Read the codec; None where there is none, or one that can't be read or is of another version."""
+    def folder(self, codec: str) -> str:
+        """Return the folder of a codec's segments."""
+        return storage.join(self.path, codec)
+
+    def published(self) -> tuple[LearnedCodec, list[str]] | None:
+        """Read the codec and the names of the segments; None where there are none that can be read."""
         try:
-            row = read_parquet(self._codec_uri, lambda parquet: parquet.read().to_pylist()[0])
+            manifest = storage.read_json(self._manifest_uri)
+            if manifest.get("format") != SEARCH_FORMAT:
+                return None
+            uri = storage.join(self.folder(manifest["codec"]), "codec.parquet")
+            row = read_parquet(uri, lambda parquet: parquet.read().to_pylist()[0])
         except FileNotFoundError:
             return None
-        except DamagedFileError as error:
+        except (DamagedFileError, storage.StorageError) as error:
             logger.warning("no search index: {}; the next run of the index job makes it again", error)
             return None
-        if row["format"] != CODES_FORMAT:
-            return None
-        return LearnedCodec(TokenCodec(row["quantiser"]), row["num_shards"], row["sample"])
+        learned = LearnedCodec(TokenCodec(row["quantiser"]), row["num_shards"], row["sample"])
+        return learned, manifest["segments"]
 
-    def publish(self, learned: LearnedCodec) -> None:
-        """Make a codec the current one, in one step."""
+    def segments(self, codec: TokenCodec, names: Sequence[str]) -> list[Segment]:
+        """Open segments of a codec, without those that can't be read."""
+        num_lists, opened = codec.empty_index().nlist, []
+        for name in names:
+            try:
+                opened.append(Segment.open(self.folder(codec.name), name, num_lists))
+            except (FileNotFoundError, DamagedFileError) as error:
+                logger.warning("a segment of the search index is passed over: {}", error)
+        return opened
+
+    def written(self, codec: TokenCodec) -> list[str]:
+        """List the segments of a codec that are there, in the manifest or not, as after a kill."""
+        files = storage.files_in(self.folder(codec.name), ".parquet")
+        names = [file.rpartition("/")[2].removesuffix(".parquet") for file in files]
+        return [name for name in names if name != "codec"]
+
+    def publish(self, learned: LearnedCodec, segments: Sequence[Segment]) -> None:
+        """Make a codec and its segments those that searches use, in one step."""
         row = {
-            "format": CODES_FORMAT,
             "num_shards": learned.num_shards,
             "quantiser": learned.codec.quantiser,
             "sample": learned.sample,
         }
-        storage.write_bytes(self._codec_uri, as_parquet(pa.Table.from_pylist([row], _CODEC_SCHEMA)))
+        uri = storage.join(self.folder(learned.codec.name), "codec.parquet")
+        storage.write_bytes(uri, as_parquet(pa.Table.from_pylist([row], _CODEC_SCHEMA)))
+        manifest = {
+            "format": SEARCH_FORMAT,
+            "codec": learned.codec.name,
+            "segments": [segment.name for segment in segments],
+        }
+        storage.write_json(self._manifest_uri, manifest)
 
-    def remove_all_but(self, codec: TokenCodec | None) -> None:
-        """Remove the codes of all other codecs; without one, the search index."""
-        if codec is None:
-            storage.remove(self._codec_uri)
+    def withdraw(self) -> None:
+        """Remove the search index."""
+        storage.remove(self._manifest_uri)
+        self.clean(None, [], kept_seconds=0.0)
+
+    def clean(self, codec: TokenCodec | None, segments: Sequence[Segment], kept_seconds: float) -> None:
+        """Remove the files that are not in use and older than that; samples of other codecs at once."""
+        used = {f"{segment.name}{ending}" for segment in segments for ending in (".lists", ".parquet")}
         for folder in storage.folders_in(self.path):
-            if codec is None or not folder.endswith(f"/{codec.name}"):
-                for file in storage.files_in(folder, ".parquet"):
+            is_current = codec is not None and folder.endswith(f"/{codec.name}")
+            for file in storage.files_in(folder, ""):
+                name = file.rpartition("/")[2]
+                if is_current and name in used | {"codec.parquet"}:
+                    continue
+                if name == "codec.parquet" or _age_seconds(file) >= kept_seconds:
                     storage.remove(file)
 
-    def files(self, codec: TokenCodec) -> list[str]:
-        """List the files with codes of a codec."""
-        return storage.files_in(storage.join(self.path, codec.name), ".parquet")
 
-    def num_bytes(self, learned: LearnedCodec) -> int:
-        """Return the bytes of the search index."""
-        return sum(map(storage.num_bytes, [self._codec_uri, *self.files(learned.codec)]))
-
-    def write(self, codec: TokenCodec, rows: pa.Table) -> None:
-        """Publish codes of some shards as one file, named by the shards in it, in one step."""
-        names = "\n".join(map(repr, shards_of(rows)))
-        name = hashlib.sha256(names.encode()).hexdigest()[:24]
-        uri = storage.join(self.path, codec.name, f"{name}.parquet")
-        storage.write_bytes(uri, as_parquet(rows, use_dictionary=["recording", "version"]))
-
-    def keep_only(self, codec: TokenCodec, current: Collection[Shard]) -> set[Shard]:
-        """Remove the codes of shards that are no longer in the index; returns the shards with codes."""
-        coded: set[Shard] = set()
-        for file in self.files(codec):
-            try:
-                shards = shards_of(
-                    read_parquet(file, lambda parquet: parquet.read(list(SHARD_COLUMNS)), in_parts=True)
-                )
-                kept = [shard in current and shard not in coded for shard in shards]
-                if not all(kept):
-                    if any(kept):
-                        rows = read_parquet(file, lambda parquet: parquet.read())
-                        self.write(codec, rows.filter(pa.array(kept)))
-                    storage.remove(file)
-            except DamagedFileError as error:
-                logger.warning("{}: its recordings are coded again", error)
-                storage.remove(file)
-                continue
-            coded.update(shard for shard, is_kept in zip(shards, kept, strict=True) if is_kept)
-        return coded
+def _age_seconds(uri: str) -> float:
+    fs, path = storage.filesystem(uri)
+    with storage.storage_errors(uri):
+        written: datetime = fs.modified(path)
+    return (datetime.now(UTC) - written).total_seconds()
 
 
-def read_codes(files: Sequence[str]) -> tuple[list[Shard], list[bytes]]:
-    """Read shards and their codes; a file that can't be read is passed over."""
-    shards: list[Shard] = []
-    codes: list[bytes] = []
-    for file in files:
-        try:
-            rows = read_parquet(file, lambda parquet: parquet.read())
-        except (FileNotFoundError, DamagedFileError) as error:  # rewritten meanwhile, or damaged
-            logger.warning("{} is passed over: {}", file, error)
-            continue
-        shards += shards_of(rows)
-        codes += rows.column("codes").to_pylist()
-    return shards, codes
-
-
-def shards_of(rows: pa.Table) -> list[Shard]:
-    """Return the shard of each row."""
-    columns = [rows.column(name).to_pylist() for name in SHARD_COLUMNS]
-    return list(zip(*columns, strict=True))
+def adopt(segments: Sequence[Segment], current: Collection[Shard]) -> list[Segment]:
+    """Return the segments that hold shards of the index, no two of them the same one; the first ones stay."""
+    coded: set[Shard] = set()
+    adopted = []
+    for segment in segments:
+        own = {shard for shard in segment.shards if shard in current}
+        if own and not own & coded:
+            coded |= own
+            adopted.append(segment)
+    return adopted

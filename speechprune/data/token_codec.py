@@ -1,8 +1,9 @@
-"""Coding of audio tokens in a few bytes, and the search among them: an inverted file of FAISS.
+"""Coding of audio tokens in a few bytes, and the search among them: inverted lists of FAISS.
 
 The vector of token i is (x_i, 1) / ‖S_i‖, with x_i its state, and that of word v is (Pᵀt_v, b · t_v), so that
 their product is cos(S_i, T_v), as in ``search.words``. A token is coded as the number of its nearest centroid
-and a product code of the difference, https://doi.org/10.1109/TPAMI.2010.57.
+and a product code of the difference, https://doi.org/10.1109/TPAMI.2010.57. Centroids are a tree of two
+levels: the nearest one is looked for in the branch whose mean is nearest.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -17,12 +19,13 @@ import numpy as np
 from speechprune.inference.states import load_states
 
 FaissIndex = Any  # an IndexIVFPQ: the package is an extra
-CODE_BYTES = 64  # product code of a token: one byte for each of 64 parts of its vector
-NUM_PROBES = 16  # centroids whose tokens a word is compared with
-MAX_CENTROIDS = 4096
+CODE_BYTES = 56  # product code of a token: one byte for each of 56 parts of its vector
+NUM_PROBES = 16  # centroids whose tokens a word is compared with, at most
+TOKENS_PER_WORD = 1 << 18  # tokens that a word is compared with, but for one centroid's, at most
+MAX_CENTROIDS = 1 << 16
 # tokens that a codebook is learned from: at least one for each of a byte's values
 MIN_TOKENS = 256
-_TOKENS_PER_CENTROID = 39  # fewer make poor centroids, as FAISS says
+TOKENS_PER_CENTROID = 10  # of a sample, at least
 _ITERATIONS = 10
 _SMALLEST = 1e-12
 
@@ -47,10 +50,21 @@ class TokenCodec:
 
     quantiser: bytes  # an IndexIVFPQ of FAISS without tokens
 
-    @property
+    @cached_property
     def name(self) -> str:
         """Hash of all that decides what a code means."""
         return hashlib.sha256(self.quantiser).hexdigest()[:16]
+
+    def empty_index(self) -> FaissIndex:
+        """Make an index of FAISS without tokens."""
+        import faiss  # an extra
+
+        return faiss.deserialize_index(np.frombuffer(self.quantiser, np.uint8))
+
+
+def num_centroids(num_tokens: int) -> int:
+    """Number of centroids for an archive: about 4 √num_tokens, a power of two."""
+    return int(min(MAX_CENTROIDS, 2 ** max(2, round(np.log2(4 * np.sqrt(num_tokens))))))
 
 
 def learn_codec(vectors: np.ndarray, num_tokens: int) -> TokenCodec:
@@ -61,62 +75,145 @@ def learn_codec(vectors: np.ndarray, num_tokens: int) -> TokenCodec:
     vectors
         Of a sample of tokens, at least ``MIN_TOKENS`` of them.
     num_tokens
-        Number of tokens that are to be coded: there are about √num_tokens centroids.
+        Number of tokens that are to be coded.
     """
-    import faiss  # an extra
+    import faiss
 
-    most = min(MAX_CENTROIDS, len(vectors) // _TOKENS_PER_CENTROID)
-    num_centroids = 2 ** int(min(np.log2(most), round(np.log2(num_tokens) / 2)))
+    most = 2 ** int(np.log2(len(vectors) // TOKENS_PER_CENTROID))
+    number = min(most, num_centroids(num_tokens))
+    branches = _means(vectors, _num_branches(number))
+    _, own = faiss.knn(vectors, branches, 1)
+    size = number // len(branches)
+    leaves = []
+    for branch in range(len(branches)):
+        some = vectors[own[:, 0] == branch]
+        some = some if len(some) else branches[[branch]]
+        leaves.append(_means(np.resize(some, (max(size, len(some)), vectors.shape[1])), size))
+    centroids = np.concatenate(leaves)
     width = vectors.shape[1]
-    index = faiss.IndexIVFPQ(
-        faiss.IndexFlatL2(width), width, num_centroids, CODE_BYTES, 8, faiss.METRIC_INNER_PRODUCT
-    )
-    index.cp.niter = _ITERATIONS
+    quantiser = faiss.IndexFlatL2(width)
+    quantiser.add(centroids)
+    index = faiss.IndexIVFPQ(quantiser, width, number, CODE_BYTES, 8, faiss.METRIC_INNER_PRODUCT)
     index.pq.cp.min_points_per_centroid = 1  # else a small archive makes it print warnings
-    index.train(vectors)
+    index.pq.train(vectors - centroids[nearest_centroids(centroids, vectors)])
+    index.is_trained = True
     return TokenCodec(faiss.serialize_index(index).tobytes())
 
 
-def empty_index(codec: TokenCodec) -> FaissIndex:
-    """Make an index of FAISS without tokens."""
+def _means(vectors: np.ndarray, number: int) -> np.ndarray:
+    """k-means; float32, ``(number, d)``."""
     import faiss
 
-    return faiss.deserialize_index(np.frombuffer(codec.quantiser, np.uint8))
+    kmeans = faiss.Kmeans(vectors.shape[1], number, niter=_ITERATIONS, min_points_per_centroid=1)
+    kmeans.train(vectors)
+    means: np.ndarray = kmeans.centroids
+    return means
 
 
-def encode_tokens(index: FaissIndex, windows: Iterable[dict[str, Any]]) -> bytes:
-    """Code the tokens of some windows, one after the other, all with the same number of bytes.
+def _num_branches(number: int) -> int:
+    return 2 ** (int(np.log2(number)) // 2)
 
-    ``index``: of ``empty_index``.
+
+def nearest_centroids(centroids: np.ndarray, vectors: np.ndarray) -> np.ndarray:
+    """Number of the nearest centroid of each vector in the branch whose mean is nearest, int64."""
+    import faiss
+
+    branches = centroids.reshape(_num_branches(len(centroids)), -1, centroids.shape[1])
+    _, found = faiss.knn(vectors, np.ascontiguousarray(branches.mean(axis=1)), 1)
+    numbers = np.empty(len(vectors), np.int64)
+    for branch in np.unique(found):
+        own = np.flatnonzero(found[:, 0] == branch)
+        _, leaves = faiss.knn(vectors[own], branches[branch], 1)
+        numbers[own] = branch * branches.shape[1] + leaves[:, 0]
+    return numbers
+
+
+def centroids_of(index: FaissIndex) -> np.ndarray:
+    """Return the centroids of a codec's index, float32, ``(C, d)``."""
+    centroids: np.ndarray = index.quantizer.reconstruct_n(0, index.nlist)
+    return centroids
+
+
+def encode_tokens(
+    index: FaissIndex, centroids: np.ndarray, windows: Iterable[dict[str, Any]]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Code the tokens of some windows, one after the other.
+
+    - ``index``, ``centroids``: of ``TokenCodec.empty_index`` and ``centroids_of``.
+
+    Returns
+    -------
+    tuple of ndarray
+        Numbers of centroids, int64, ``(N,)``, and product codes, uint8, ``(N, CODE_BYTES)``.
     """
     vectors = [token_vectors(window) for window in windows if window["num_tokens"]]
-    return b"".join(index.sa_encode(some).tobytes() for some in vectors)
+    if not vectors:
+        return np.zeros(0, np.int64), np.zeros((0, CODE_BYTES), np.uint8)
+    every = np.concatenate(vectors)
+    numbers = nearest_centroids(centroids, every)
+    return numbers, index.pq.compute_codes(every - centroids[numbers])
 
 
-def search_words(index: FaissIndex, words: np.ndarray, num_matches: int) -> tuple[np.ndarray, np.ndarray]:
-    """Find the tokens nearest to each word among those of its ``NUM_PROBES`` best centroids.
+def choose_lists(
+    centroids: np.ndarray, words: np.ndarray, lengths: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Choose the lists that each word is looked for in: those of the centroids of largest product.
+
+    Parameters
+    ----------
+    centroids
+        ``(C, d)``.
+    words
+        Vectors of V words, float32, ``(V, d + 1)``.
+    lengths
+        Tokens of each centroid, ``(C,)``. A word that has ``TOKENS_PER_WORD`` gets no more lists.
+
+    Returns
+    -------
+    tuple of ndarray
+        Numbers of the lists, best first and then -1, int64, ``(V, NUM_PROBES)``, and the products.
+    """
+    import faiss
+
+    words = np.ascontiguousarray(_padded(words), np.float32)
+    num_probes = min(NUM_PROBES, len(centroids))
+    # of largest product, where FAISS's own search would take those of least distance
+    products, lists = faiss.knn(words, centroids, num_probes, metric=faiss.METRIC_INNER_PRODUCT)
+    before = np.cumsum(lengths[lists], axis=1) - lengths[lists]
+    return np.where(before < TOKENS_PER_WORD, lists, -1), products
+
+
+def add_tokens(index: FaissIndex, number: int, ids: np.ndarray, codes: np.ndarray) -> None:
+    """Put tokens into a list of an index: ids, int64, ``(n,)``, and product codes."""
+    import faiss
+
+    codes = np.ascontiguousarray(codes)
+    index.invlists.add_entries(number, len(ids), faiss.swig_ptr(ids), faiss.swig_ptr(codes))
+
+
+def search_lists(
+    index: FaissIndex, words: np.ndarray, probes: tuple[np.ndarray, np.ndarray], num_matches: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Find the tokens nearest to each word in its lists.
 
     Parameters
     ----------
     index
-        Of ``empty_index``, with codes of tokens.
+        Of ``TokenCodec.empty_index``, with the tokens of these lists.
     words
         Vectors of V words, float32, ``(V, d + 1)``.
+    probes
+        Of ``choose_lists``.
     num_matches
         Number of tokens k a word.
 
     Returns
     -------
     tuple of ndarray
-        Approximate cosines, best first, and the ids that their tokens were added under, both ``(V, k)``.
-        Where there are fewer than k tokens, the last ids are -1.
+        Approximate cosines, best first, and ids, both ``(V, k)``; of fewer than k tokens the last ids are -1.
     """
-    import faiss
-
-    words = np.ascontiguousarray(_padded(words))
-    centroids = index.quantizer.reconstruct_n(0, index.nlist)
-    index.nprobe = min(NUM_PROBES, index.nlist)
-    # the centroids of largest product, where index.search would take those of least distance
-    products, probes = faiss.knn(words, centroids, index.nprobe, metric=faiss.METRIC_INNER_PRODUCT)
-    cosines, ids = index.search_preassigned(words, num_matches, probes, products)
+    lists, products = probes
+    index.nprobe = lists.shape[1]
+    words = np.ascontiguousarray(_padded(words), np.float32)
+    cosines, ids = index.search_preassigned(words, num_matches, lists, products)
     return cosines, ids

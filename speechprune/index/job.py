@@ -35,6 +35,7 @@ from speechprune.pipeline.preview import recording_lengths
 from speechprune.pipeline.progress import Progress
 from speechprune.pipeline.settings import check_settings, model_settings, output_path_errors
 from speechprune.pipeline.stages import TASK_SCHEMA, decode_recording, pack_items
+from speechprune.pruning.late_interaction import block_tokens
 
 
 def run_index(config: IndexConfig) -> dict[str, Any]:
@@ -81,7 +82,9 @@ def run_index(config: IndexConfig) -> dict[str, Any]:
         summary = summarise_index(directory, plan, num_copied, complete, failures, progress.throughput())
         lease.check()
         if config.index.search_codes:
-            summary["search_codes"] = update_search_codes(config, SearchCodes(directory.path), contents)
+            summary["search_codes"] = update_search_codes(
+                config, SearchCodes(directory.path), contents, block_tokens(shape.token_rate)
+            )
             lease.check()
         storage.write_json(storage.join(directory.path, "summary.json"), summary)
         if questions:

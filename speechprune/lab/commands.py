@@ -67,6 +67,10 @@ COMMANDS: dict[str, Command] = {
     "bench_index": Tool(
         description="Measure what an index saves.", main="speechprune.lab.speed.bench_index:main"
     ),
+    "bench_search": Tool(
+        description="Make a large archive of copies with noise, and measure its search index.",
+        main="speechprune.lab.speed.search:main",
+    ),
     "bench_recorders": Tool(
         description="Compare answers from an index with direct ones, for recordings of different recorders.",
         main="speechprune.lab.speed.bench_recorders:main",

@@ -6,22 +6,22 @@ Of a recording only its candidate shards are scanned, each by itself, and the sh
 from __future__ import annotations
 
 import functools
-import heapq
 import operator
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
 
 from speechprune.data.index_files import Contents, Part, Shard
 from speechprune.data.search_codes import LearnedCodec, SearchCodes
 from speechprune.pipeline.executor import Executor
 from speechprune.pruning.late_interaction import block_tokens
-from speechprune.search.candidates import Candidates, down_to, find_candidates
+from speechprune.search.candidates import WORDS_PER_READ, CodedBlocks, find_candidates, find_matches
 from speechprune.search.index_pass import RECORDINGS_PER_BLOCK, ScannedBlock, scan_block
 from speechprune.search.scan import NOT_SCORED, Score, WordStatistics, scan, score
 from speechprune.search.words import QueryWords
-
-FILES_PER_TASK = 16  # of codes: at most 85 hours at the usual 5 minutes a shard
 
 
 @dataclass(frozen=True)
@@ -29,44 +29,52 @@ class SearchIndex:
     """The search index as it is at the start of a search, and where the states of each shard are."""
 
     learned: LearnedCodec
-    files: list[str]  # of codes
-    num_bytes: int  # of the codes and all that is read with them
+    coded: CodedBlocks
     parts: dict[Shard, Part]  # of the complete recordings that are searched
 
     @classmethod
     def open(cls, codes: SearchCodes, contents: Contents, kept: Collection[str]) -> SearchIndex | None:
         """Open it for some recordings; None where there is none."""
-        learned = codes.learned()
-        if learned is None:
+        if (published := codes.published()) is None:
             return None
+        learned, names = published
         parts = {
             (uri, version, shard): part
             for (uri, version), there in sorted(contents.items())
             if there.is_complete and uri in kept
             for shard, part in sorted(there.parts.items())
         }
-        return cls(learned, codes.files(learned.codec), codes.num_bytes(learned), parts)
+        segments = codes.segments(learned.codec, names)
+        return cls(learned, CodedBlocks.of(segments, parts.keys()), parts) if segments else None
+
+
+class Reading(NamedTuple):
+    """What a pass reads."""
+
+    num_shards: int  # whose states were read
+    num_bytes: int  # of the inverted lists
+    num_requests: int  # for the inverted lists
 
 
 def approximate_pass(
     executor: Executor, index: SearchIndex, words: QueryWords, token_rate: float, num_candidates: int
-) -> tuple[dict[str, list[Score]], dict[str, str], int]:
+) -> tuple[dict[str, list[Score]], dict[str, str], Reading]:
     """Score the candidates of every question of a pass.
 
     Returns the scores by recording, one a question, ``NOT_SCORED`` where it is no candidate; of recordings
-    that can't be read a sentence each; and the number of shards whose states were read.
+    that can't be read a sentence each; and what was read.
     """
-    shared, codec = executor.put(words), executor.put(index.learned.codec)
-    searched = executor.put(frozenset(index.parts))
-    statistics = executor.submit(sample_statistics, index.learned, shared, token_rate)
-    groups = [index.files[i : i + FILES_PER_TASK] for i in range(0, len(index.files), FILES_PER_TASK)]
-    size = block_tokens(token_rate)
+    shared, codec, coded = map(executor.put, (words, index.learned.codec, index.coded))
+    measuring = executor.submit(sample_statistics, index.learned, shared, token_rate)
+    vectors = np.column_stack([words.directions, words.offsets])
     finding = [
-        executor.submit(find_candidates, group, searched, codec, shared, statistics, size, num_candidates)
-        for group in groups
+        executor.submit(find_matches, coded, codec, vectors[i : i + WORDS_PER_READ])
+        for i in range(0, len(vectors), WORDS_PER_READ)
     ]
-    found = [executor.get(handle) for handle in finding]
-    asked = questions_of_shards(found, index.parts, len(words.of_query), num_candidates)
+    matches = [executor.get(handle) for handle in finding]
+    statistics = executor.get(measuring)
+    found = find_candidates(index.coded, matches, words, statistics, num_candidates)
+    asked = questions_of_shards(found, set(index.coded.shards), index.parts)
     shards = sorted(asked)
     scores = {uri: [NOT_SCORED] * len(words.of_query) for uri, _, _ in index.parts}
     unreadable: dict[str, str] = {}
@@ -83,7 +91,10 @@ def approximate_pass(
         unreadable |= {uri: sentence for (uri, _, _), sentence in not_read.items()}
         for uri, number, one in scored:
             scores[uri][number] |= one
-    return {uri: some for uri, some in scores.items() if uri not in unreadable}, unreadable, len(shards)
+    reading = Reading(
+        len(shards), sum(some.num_bytes for some in matches), sum(some.num_requests for some in matches)
+    )
+    return {uri: some for uri, some in scores.items() if uri not in unreadable}, unreadable, reading
 
 
 def sample_statistics(learned: LearnedCodec, words: QueryWords, token_rate: float) -> WordStatistics:
@@ -94,19 +105,16 @@ def sample_statistics(learned: LearnedCodec, words: QueryWords, token_rate: floa
 
 
 def questions_of_shards(
-    found: Sequence[Candidates], indexed: Collection[Shard], num_questions: int, num_candidates: int
+    found: Sequence[Sequence[tuple[float, Shard]]], coded: Collection[Shard], indexed: Collection[Shard]
 ) -> dict[Shard, list[int]]:
     """Shards to be scanned, each with the questions that it is scanned for.
 
-    These are the shards of each question's ``num_candidates`` best recordings, and for all questions those
-    without codes; shards that are no longer in the index are left out.
+    These are the candidates of each question, and for all questions the shards without codes.
     """
-    coded = {shard for group in found for shard in group.coded}
-    asked = defaultdict(list, {shard: list(range(num_questions)) for shard in indexed if shard not in coded})
-    for number in range(num_questions):
-        hits = heapq.merge(*(group.of_query[number] for group in found), key=lambda hit: -hit[0])
-        current = (hit for hit in hits if hit[1] in indexed)
-        for _, shard in down_to(num_candidates, current):
+    every = list(range(len(found)))
+    asked = defaultdict(list, {shard: list(every) for shard in indexed if shard not in coded})
+    for number in every:
+        for _, shard in found[number]:
             asked[shard].append(number)
     return dict(asked)
 

@@ -8,78 +8,113 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
 from speechprune.data.index_files import Shard
-from speechprune.data.search_codes import read_codes
-from speechprune.data.token_codec import TokenCodec, empty_index, search_words
+from speechprune.data.inverted_lists import Segment
+from speechprune.data.token_codec import TokenCodec, add_tokens, centroids_of, choose_lists, search_lists
 from speechprune.search.scan import WordStatistics
 from speechprune.search.words import QueryWords
 
-MATCHES_PER_WORD = 1024  # tokens in each group of files
+MATCHES_PER_WORD = 4096  # tokens
+WORDS_PER_READ = 64  # words whose lists are in memory together
 _SMALLEST = 1e-12
 
 
 @dataclass(frozen=True)
-class Candidates:
-    """What some files of codes hold for the queries of a pass."""
+class CodedBlocks:
+    """Blocks of all segments, numbered through, and the windows that begin with them."""
 
-    coded: list[Shard]  # all shards that have codes there
-    of_query: list[list[tuple[float, Shard]]]  # of each query the best shards with M, best first
+    segments: Sequence[Segment]
+    shards: list[Shard]
+    # firsts, lasts: first and last window of each shard
+    firsts: np.ndarray
+    lasts: np.ndarray
+    is_searched: np.ndarray  # of each block, whether it may be found
+
+    @classmethod
+    def of(cls, segments: Sequence[Segment], searched: Collection[Shard]) -> CodedBlocks:
+        """Number the blocks of segments; those of shards that are not searched can't be found."""
+        shards = [shard for segment in segments for shard in segment.shards]
+        num_blocks = np.concatenate([np.zeros(0, np.int64), *(segment.num_blocks for segment in segments)])
+        firsts = np.cumsum(num_blocks) - num_blocks
+        is_searched = np.repeat(np.array([shard in searched for shard in shards], bool), num_blocks)
+        return cls(segments, shards, firsts, firsts + np.maximum(num_blocks - 2, 0), is_searched)
+
+
+class Matches(NamedTuple):
+    """The tokens nearest to some words."""
+
+    cosines: np.ndarray  # approximate, float32, ``(V, k)``
+    blocks: np.ndarray  # int64, ``(V, k)``, -1 where there are fewer tokens
+    # num_bytes, num_requests: what was read
+    num_bytes: int
+    num_requests: int
+
+
+def find_matches(coded: CodedBlocks, codec: TokenCodec, vectors: np.ndarray) -> Matches:
+    """Find the tokens nearest to some words in the lists of their nearest centroids, and read no others.
+
+    - ``vectors``: of the words, float32, ``(V, d + 1)``.
+    """
+    index = codec.empty_index()
+    lengths = np.sum([np.diff(segment.offsets) for segment in coded.segments], axis=0)
+    lists, products = choose_lists(centroids_of(index), vectors, lengths)
+    wanted = np.unique(lists[lists >= 0])
+    num_bytes = num_requests = first = 0
+    for segment in coded.segments:
+        entries, own_bytes, own_requests = segment.read(wanted)
+        for number, (blocks, codes) in entries.items():
+            ids = first + blocks.astype(np.int64)
+            kept = coded.is_searched[ids]
+            add_tokens(index, number, ids[kept], codes[kept])
+        num_bytes += own_bytes
+        num_requests += own_requests
+        first += int(segment.num_blocks.sum())
+    cosines, blocks = search_lists(index, vectors, (lists, products), MATCHES_PER_WORD)
+    return Matches(cosines, blocks, num_bytes, num_requests)
 
 
 def find_candidates(
-    files: Sequence[str],
-    searched: Collection[Shard],
-    codec: TokenCodec,
+    coded: CodedBlocks,
+    matches: Sequence[Matches],
     words: QueryWords,
     statistics: WordStatistics,
-    block_tokens: int,
     num_recordings: int,
-) -> Candidates:
-    """Find the shards with the best windows of each query.
+) -> list[list[tuple[float, Shard]]]:
+    """Return the shards with the best windows of each query, with M, best first.
 
     Parameters
     ----------
-    files
-        Of codes that ``codec`` made.
-    searched
-        Shards that may be found; what the files hold of others is left out.
+    coded
+        Blocks of the search index.
+    matches
+        Of the words, some after the other.
+    words
+        Words of the queries.
     statistics
         Word statistics of the archive.
-    block_tokens
-        Number of tokens in a block, half a window.
     num_recordings
         Number of recordings that the shards of a query may belong to.
     """
-    index = empty_index(codec)
-    there = [(shard, own) for shard, own in zip(*read_codes(files), strict=True) if shard in searched]
-    shards, codes = [shard for shard, _ in there], [own for _, own in there]
-    rows = [np.frombuffer(own, np.uint8).reshape(-1, index.sa_code_size()) for own in codes]
-    # blocks, and the windows that begin with them, are numbered through all shards
-    num_blocks = np.array([max(1, -(-len(own) // block_tokens)) for own in rows], np.int64)
-    firsts = np.cumsum(num_blocks) - num_blocks
-    lasts = firsts + np.maximum(num_blocks - 2, 0)
-    for first, own in zip(firsts.tolist(), rows, strict=True):
-        index.add_sa_codes(own, first + np.arange(len(own)) // block_tokens)
-    vectors = np.column_stack([words.directions, words.offsets])
-    cosines, blocks = search_words(index, vectors, min(MATCHES_PER_WORD, max(1, index.ntotal)))
+    cosines, blocks = (np.concatenate([some[place] for some in matches]) for place in (0, 1))
     z = (cosines - statistics.mean[:, None]) / np.maximum(statistics.deviation, _SMALLEST)[:, None]
     squares = np.maximum(z, 0.0) ** 2
-    matches = [
-        _best_of_windows(own[own >= 0], some[own >= 0], firsts, lasts)
+    best = [
+        _best_of_windows(own[own >= 0], some[own >= 0], coded.firsts, coded.lasts)
         for own, some in zip(blocks, squares, strict=True)
     ]
     of_query = []
     for query in words.of_query:
-        windows, which = np.unique(np.concatenate([matches[v][0] for v in query]), return_inverse=True)
-        scores = np.bincount(which, np.concatenate([matches[v][1] for v in query]), len(windows))
+        windows, which = np.unique(np.concatenate([best[v][0] for v in query]), return_inverse=True)
+        scores = np.bincount(which, np.concatenate([best[v][1] for v in query]), len(windows))
         order = np.argsort(-scores, kind="stable")
-        places = np.searchsorted(firsts, windows[order], side="right") - 1
-        hits = zip(scores[order].tolist(), (shards[place] for place in places), strict=True)
+        places = np.searchsorted(coded.firsts, windows[order], side="right") - 1
+        hits = zip(scores[order].tolist(), (coded.shards[place] for place in places), strict=True)
         of_query.append(down_to(num_recordings, hits))
-    return Candidates(shards, of_query)
+    return of_query
 
 
 def _best_of_windows(

@@ -83,7 +83,7 @@ def run_search(config: SearchConfig, asked: tuple[str, list[str] | None] | None 
             ranking.seconds,
             ranking.num_bytes,
             is_exact=ranking.is_exact,
-        )
+        ) | {"search_index_requests": ranking.num_requests}
         if (found := _found(config, ranking, questions, transcripts)) is not None:
             summary["found"] = found
         storage.write_bytes(storage.join(store.path, "hits.parquet"), as_parquet(hits))

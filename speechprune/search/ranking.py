@@ -34,6 +34,7 @@ class Ranking:
     scores: list[list[Score]]  # of each recording, one a question
     seconds: float  # of all passes
     num_bytes: int  # that all passes read
+    num_requests: int  # for lists of the search index
     is_exact: bool  # whether all states were read: else what is no candidate has ``NOT_SCORED``
     kinds: dict[str, np.ndarray]  # scores by name, ``(questions, recordings)``: the last ones rank
 
@@ -63,7 +64,7 @@ def rank_recordings(
     """
     rows = questions.select(["question", "choices"]).to_pylist()
     kinds: dict[str, np.ndarray] = {}
-    seconds, num_bytes, is_exact = 0.0, 0.0, True
+    seconds, num_bytes, num_requests, is_exact = 0.0, 0.0, 0, True
     scores: dict[str, list[Score]] = {uri: [] for uri in stored}
     if search.words != "only":
         pairs = [(row["question"], row["choices"]) for row in rows]
@@ -72,7 +73,9 @@ def rank_recordings(
         reading = executor.submit(_words_of_passes, executor.model, passes, answering, with_model=True)
         words, token_rate = executor.get(reading)
         start = time.perf_counter()
-        scores, num_bytes = _late_interaction(executor, search, stored, codes, words, token_rate, part_bytes)
+        scores, num_bytes, num_requests = _late_interaction(
+            executor, search, stored, codes, words, token_rate, part_bytes
+        )
         seconds, is_exact = time.perf_counter() - start, codes is None
         if is_exact:  # of candidates alone it would be that of recordings that late interaction found
             kinds["similarity"] = _matrix(scores, "similarity")
@@ -94,7 +97,9 @@ def rank_recordings(
                 ]
                 for place, uri in enumerate(scores)
             }
-    return Ranking(list(scores), list(scores.values()), seconds, round(num_bytes), is_exact, kinds)
+    return Ranking(
+        list(scores), list(scores.values()), seconds, round(num_bytes), num_requests, is_exact, kinds
+    )
 
 
 def query_text(row: Mapping[str, Any], answering: AnsweringOptions) -> str:
@@ -116,10 +121,12 @@ def _late_interaction(
     words: Sequence[QueryWords],
     token_rate: float,
     part_bytes: float,
-) -> tuple[dict[str, list[Score]], float]:
-    """Score recordings in one pass over the index per element of ``words``; returns also the bytes read."""
+) -> tuple[dict[str, list[Score]], float, int]:
+    """Score recordings in one pass over the index per element of ``words``; returns also the bytes read,
+    and the number of requests for lists of the search index.
+    """
     num_parts = sum(map(len, stored.values()))
-    num_bytes = 0.0
+    num_bytes, num_requests = 0.0, 0
     scores: dict[str, list[Score]] = {uri: [] for uri in stored}
     for number, some in enumerate(words, start=1):
         if codes is None:
@@ -127,15 +134,16 @@ def _late_interaction(
             num_bytes += part_bytes * num_parts
         else:
             num_candidates = max(search.num_candidates, search.num_listed)
-            found, unreadable, num_read = approximate_pass(executor, codes, some, token_rate, num_candidates)
-            num_bytes += codes.num_bytes + part_bytes * num_read
+            found, unreadable, read = approximate_pass(executor, codes, some, token_rate, num_candidates)
+            num_bytes += read.num_bytes + part_bytes * read.num_shards
+            num_requests += read.num_requests
         for uri, sentence in unreadable.items():
             logger.warning("{} is left out: its windows can't be read ({}); index it again", uri, sentence)
         scores = {uri: [*scores[uri], *found[uri]] for uri in scores if uri in found}
         logger.info("pass {:,} of {:,}: {} scored", number, len(words), counted(len(found), "recording"))
     if not scores:
         raise ConfigError(f"search.index {search.index}: none of its windows can be read: index the archive")
-    return scores, num_bytes
+    return scores, num_bytes, num_requests
 
 
 def _words_of_passes(

@@ -1,6 +1,7 @@
 """The search index: what is new is coded once, what is gone is removed, and a kill leaves the earlier one."""
 
 import json
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -10,11 +11,12 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
+from speechprune import storage
 from speechprune.config import ConfigError
 from speechprune.data.index_columns import WINDOWS_SCHEMA
 from speechprune.data.index_files import WindowsDirectory, read_parts
 from speechprune.data.parquet_files import DamagedFileError
-from speechprune.data.search_codes import SearchCodes, read_codes
+from speechprune.data.search_codes import SearchCodes
 from speechprune.index.config import ArchiveOptions, IndexConfig, IndexOptions
 from speechprune.index.search_codes import check_search_codes, update_search_codes
 from speechprune.models.options import ModelOptions
@@ -32,11 +34,15 @@ CONFIG = IndexConfig(
     ray=RayOptions(executor="local"),
 )
 WIDTH = 12
+KILLS = [0, 1, 3]  # writes before a kill: of the first segment, between two, of the manifest's codec
 
 
 @pytest.fixture(autouse=True)
 def _short_codes(monkeypatch):
-    monkeypatch.setattr("speechprune.data.token_codec.CODE_BYTES", 4)  # learned in less time
+    """They are learned in less time."""
+    for name, value in (("CODE_BYTES", 4), ("_ENTRY_BYTES", 8), ("_NO_CODES", np.zeros((0, 4), np.uint8))):
+        monkeypatch.setattr(f"speechprune.data.inverted_lists.{name}", value)
+    monkeypatch.setattr("speechprune.data.token_codec.CODE_BYTES", 4)
 
 
 def windows_of(recording: str, version: str, num_shards: int = 1, num_tokens: int = 300) -> pa.Table:
@@ -71,66 +77,112 @@ def directory(tmp_path) -> WindowsDirectory:
 
 def update(directory: WindowsDirectory):
     codes = SearchCodes(directory.path)
-    return codes, update_search_codes(CONFIG, codes, directory.contents())
+    return codes, update_search_codes(CONFIG, codes, directory.contents(), block_tokens=7)
+
+
+def segments(codes: SearchCodes) -> list:
+    learned, names = codes.published()
+    opened = codes.segments(learned.codec, names)
+    assert len(opened) == len(names)
+    return opened
 
 
 def coded(codes: SearchCodes) -> dict:
-    shards, values = read_codes(codes.files(codes.learned().codec))
-    assert len(set(shards)) == len(shards)
-    return dict(zip(shards, values, strict=True))
+    """Number of tokens of each shard in each list."""
+    tokens = {}
+    for segment in segments(codes):
+        owners = np.repeat(np.arange(len(segment.shards)), segment.num_blocks)
+        counts = np.zeros((len(segment.shards), segment.num_lists), int)
+        for number, (blocks, _) in segment.read(np.arange(segment.num_lists))[0].items():
+            counts[:, number] = np.bincount(owners[blocks], minlength=len(segment.shards))
+        assert not tokens.keys() & set(segment.shards)
+        tokens |= dict(zip(segment.shards, counts.tolist(), strict=True))
+    return tokens
 
 
-def test_a_run_codes_what_is_new_and_removes_what_is_gone(directory):
+def files_of(codes: SearchCodes) -> dict:
+    return {path: path.stat().st_mtime_ns for path in Path(codes.path).rglob("*") if path.is_file()}
+
+
+def test_a_run_codes_what_is_new_and_leaves_out_what_is_gone(directory):
     codes, counts = update(directory)
     assert (counts["num_coded"], counts["num_shards"]) == (5, 5)
-    before = coded(codes)
+    before, files = coded(codes), files_of(codes)
     assert set(before) == {("a", "1", 0), ("b", "1", 0), ("b", "1", 1), ("c", "1", 0), ("d", "1", 0)}
+    assert {sum(own) for own in before.values()} == {300}
+    directory.write(windows_of("e", "1"))
+    codes, counts = update(directory)
+    assert counts["num_coded"] == 1
+    assert counts["bytes_written"] < 0.3 * counts["bytes"]
+    unnamed = {path for path in files if path.suffix == ".lists"}
+    assert files.items() >= {path: time for path, time in files_of(codes).items() if path in unnamed}.items()
     directory.write(windows_of("a", "2"))  # changed
-    directory.write(windows_of("e", "1"))  # new
     directory.settle({"a": "2", "b": "1", "d": "1", "e": "1"})  # c is gone
     codes, counts = update(directory)
-    assert counts["num_coded"] == 2
+    assert counts["num_coded"] == 1
     after = coded(codes)
     assert set(after) == {("a", "2", 0), ("b", "1", 0), ("b", "1", 1), ("d", "1", 0), ("e", "1", 0)}
     kept = before.keys() & after.keys()
     assert {shard: before[shard] for shard in kept} == {shard: after[shard] for shard in kept}
-    sampled = codes.learned().sampled_windows()
+    sampled = codes.published()[0].sampled_windows()
     assert set(sampled.column("recording").to_pylist()) == {"b", "d"}  # of a and c nothing is left
-    files = {path: path.stat().st_mtime_ns for path in Path(codes.path).rglob("*.parquet")}
+    files = files_of(codes)
     assert update(directory)[1]["num_coded"] == 0
-    assert {path: path.stat().st_mtime_ns for path in Path(codes.path).rglob("*.parquet")} == files
+    assert files_of(codes) == files
 
 
-@pytest.mark.parametrize("num_written", [0, 1, 2])
-def test_a_killed_run_leaves_no_search_index_and_is_continued(directory, monkeypatch, num_written):
-    monkeypatch.setattr("speechprune.index.search_codes.SHARDS_PER_FILE", 2)
-    write, written = SearchCodes.write, []
+def test_small_segments_are_merged_and_earlier_ones_stay_for_a_while(directory, monkeypatch):
+    monkeypatch.setattr("speechprune.index.search_codes.SHARDS_PER_SEGMENT", 1)
+    monkeypatch.setattr("speechprune.index.search_codes.FANOUT", 3)
+    codes, counts = update(directory)
+    earlier = segments(codes)
+    directory.write(windows_of("e", "1"))
+    codes, counts = update(directory)
+    assert counts["num_segments"] < 3
+    assert len(coded(codes)) == 6
+    assert sum(len(own.read(np.arange(own.num_lists))[0]) for own in earlier)  # by a search from before
+    monkeypatch.setattr("speechprune.index.search_codes.KEPT_SECONDS", 0.0)
+    update(directory)
+    names = {path.stem for path in files_of(codes) if path.suffix == ".lists"}
+    assert names == {segment.name for segment in segments(codes)}
 
-    def killed(codes, codec, rows):
-        if len(written) == num_written:
+
+@pytest.mark.parametrize("num_writes", KILLS)
+def test_a_killed_run_leaves_the_earlier_index_and_is_continued(directory, tmp_path, monkeypatch, num_writes):
+    """Killed at any of its writes, while it codes, merges and publishes."""
+    monkeypatch.setattr("speechprune.index.search_codes.SHARDS_PER_SEGMENT", 2)
+    monkeypatch.setattr("speechprune.index.search_codes.FANOUT", 2)
+    undisturbed = WindowsDirectory(str(tmp_path / "undisturbed"))
+    shutil.copytree(directory.path, undisturbed.path)
+    expected = coded(update(undisturbed)[0])
+    before = SearchCodes(directory.path)
+    write, num_left = storage.write_bytes, [num_writes]
+
+    def killed(uri, data):
+        if not num_left[0]:
             raise KeyboardInterrupt
-        written.append(rows)
-        write(codes, codec, rows)
+        num_left[0] -= 1
+        write(uri, data)
 
     with monkeypatch.context() as patch:
-        patch.setattr(SearchCodes, "write", killed)
+        patch.setattr("speechprune.storage.write_bytes", killed)
         with pytest.raises(KeyboardInterrupt):
             update(directory)
-    assert SearchCodes(directory.path).learned() is None
+    assert before.published() is None
     codes, counts = update(directory)
-    assert counts["num_coded"] == 5 - 2 * num_written
-    assert len(coded(codes)) == 5
+    assert coded(codes) == expected
+    assert counts["num_coded"] == max(0, 5 - 2 * num_writes)
 
 
 def test_a_grown_archive_gets_a_new_codec(directory):
     codes, _ = update(directory)
-    earlier = codes.learned().codec
+    earlier = codes.published()[0].codec
     for number in range(15):
         directory.write(windows_of(f"more-{number}", "1"))
     codes, counts = update(directory)
     assert counts["num_coded"] == counts["num_shards"] == 20
-    assert codes.learned().codec.name != earlier.name
-    assert codes.files(earlier) == []
+    assert codes.published()[0].codec.name != earlier.name
+    assert not Path(codes.folder(earlier.name), "codec.parquet").exists()
 
 
 def test_an_archive_that_lost_most_recordings_gets_a_new_codec(directory):
@@ -141,17 +193,22 @@ def test_an_archive_that_lost_most_recordings_gets_a_new_codec(directory):
     assert set(coded(codes)) == {("b", "1", 0), ("b", "1", 1)}
 
 
-def test_damaged_files_are_made_again(directory):
+def test_damaged_files_are_refused_or_made_again(directory):
     codes, _ = update(directory)
     expected = coded(codes)
-    [file] = codes.files(codes.learned().codec)
-    Path(file).write_bytes(Path(file).read_bytes()[:-100])
-    assert read_codes([file]) == ([], [])
+    [segment] = segments(codes)
+    [lists] = Path(codes.path).rglob("*.lists")
+    content = lists.read_bytes()
+    lists.write_bytes(bytes([content[0] ^ 1]) + content[1:])
+    with pytest.raises(DamagedFileError, match="delete the folder search"):
+        segment.read(np.arange(segment.num_lists))
+    table = lists.with_suffix(".parquet")
+    table.write_bytes(table.read_bytes()[:-100])
     assert update(directory)[1]["num_coded"] == 5
     assert coded(codes) == expected
-    codec = Path(codes.path, "codec.parquet")
+    codec = lists.with_name("codec.parquet")
     codec.write_bytes(codec.read_bytes()[:-100])
-    assert codes.learned() is None
+    assert codes.published() is None
     assert update(directory)[1]["num_coded"] == 0  # the same windows give the same codec
     assert coded(codes) == expected
 
@@ -173,14 +230,13 @@ def test_an_archive_with_few_tokens_has_none(tmp_path):
     assert update(directory)[1] is not None
     directory.settle({"a": "1"})
     codes, counts = update(directory)
-    assert (counts, codes.learned()) == (None, None)
-    assert list(Path(codes.path).rglob("*.parquet")) == []
+    assert (counts, codes.published(), files_of(codes)) == (None, None, {})
 
 
 def test_a_damaged_part_gets_no_codes_and_the_others_do(directory, monkeypatch):
     def read(parts, columns=None):
         table = read_parts(parts, columns)
-        if table.column("recording")[0].as_py() == "c":
+        if read_parts(parts, ["recording"]).column(0)[0].as_py() == "c":
             raise DamagedFileError("its bytes are not those that were written")
         return table
 
