@@ -1,5 +1,6 @@
 """What several test files share: tiny real checkpoints, real speech, the folder of shared recordings."""
 
+import gc
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import pytest
 import torch
 from hypothesis import settings
 from loguru import logger
+from threadpoolctl import threadpool_limits
 
 from speechprune import SpeechLM
 from speechprune.audio import SAMPLE_RATE, decode_audio
@@ -19,7 +21,10 @@ SHARED_AUDIO = Path(__file__).parents[1] / "../shared/audio"
 
 settings.register_profile("speechprune", deadline=None, derandomize=True)
 settings.load_profile("speechprune")
-torch.set_num_threads(1)  # in models this tiny there is nothing to share out, and threads wait for threads
+# in models this tiny there is nothing to share out, and threads wait for threads
+torch.set_num_threads(1)
+threadpool_limits(1)
+gc.disable()  # until all tests are collected
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -44,6 +49,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             item._id = type(item.id).parse(f"{item.nodeid}@{group}")
             assert item.nodeid.endswith(f"@{group}")
     items.sort(key=lambda item: item.get_closest_marker("ray") is None)
+
+
+def pytest_collection_finish() -> None:
+    """What is imported and collected stays: the garbage collector need not look through it any more."""
+    gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -90,12 +90,13 @@ def two_nodes() -> Iterable[str]:
 
 
 @pytest.fixture
-def job_process() -> Iterable[Callable[..., JobProcess]]:
+def job_process(tmp_path_factory) -> Iterable[Callable[..., JobProcess]]:
     """``job_process(config, *overrides, environment={}, job=script)``: it is gone when the test ends."""
     processes = []
 
     def start(*arguments: str, environment: dict[str, str] | None = None, job: Path = JOB) -> JobProcess:
-        processes.append(JobProcess(list(arguments), environment or {}, job))
+        output = tmp_path_factory.mktemp("job") / "output"
+        processes.append(JobProcess([str(job), *arguments], environment or {}, output))
         return processes[-1]
 
     yield start
