@@ -6,10 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from hypothesis import settings
 from loguru import logger
-from threadpoolctl import threadpool_limits
 
 from speechprune import SpeechLM
 from speechprune.audio import SAMPLE_RATE, decode_audio
@@ -21,9 +19,6 @@ SHARED_AUDIO = Path(__file__).parents[1] / "../shared/audio"
 
 settings.register_profile("speechprune", deadline=None, derandomize=True)
 settings.load_profile("speechprune")
-# in models this tiny there is nothing to share out, and threads wait for threads
-torch.set_num_threads(1)
-threadpool_limits(1)
 gc.disable()  # until all tests are collected
 
 
