@@ -91,20 +91,11 @@ def test_a_killed_run_is_continued_row_for_row(long_archive, job_process):
     assert set(expected[0]) == set(WINDOWS_SCHEMA.names) - set(FREE_COLUMNS)
 
 
-def test_one_long_recording_uses_every_node_and_its_rows_are_those_of_one_process(
-    archive, speech, job_process, two_nodes
-):
+def test_one_long_recording_uses_every_node_and_its_rows_are_those_of_one_process(archive, speech, two_nodes):
     """A recording of ten minutes in twenty parts."""
     write_sound(archive.sounds / "long.flac", speech(600.0))
-    process = job_process(
-        archive.config,
-        "ray.executor=ray",
-        "ray.min_actors=2",
-        "ray.recordings_per_block=2",
-        environment={"RAY_ADDRESS": two_nodes},
-        job=NIGHT,
-    )
-    assert process.wait().code == 0
+    on_ray = ("ray.min_actors=2", "ray.recordings_per_block=2")
+    assert launch(archive.config, *on_ray, job=NIGHT, executor="ray").code == 0
     [folder] = storage.folders_in(archive.index)
     nodes = pq.read_table(f"{folder}/windows", columns=["node"]).column("node").to_pylist()
     assert len(nodes) == 20
