@@ -15,7 +15,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from speechprune import AnsweringOptions, NoPruning, SpeechLM
 from speechprune.cost import decode_flops, encode_flops, prefill_flops
 from speechprune.inference.answer import answer_items
-from speechprune.inference.encode import cut_windows, in_encoder_batches
+from speechprune.inference.encode import EncodedAudio, cut_windows, in_encoder_batches
 from speechprune.inference.prompts import Prompt, prompt_of
 from speechprune.inference.states import embed_stored, store_states, store_times, stored_dtype
 from speechprune.inference.types import Item
@@ -53,11 +53,17 @@ def recordings(lm, speech) -> list[np.ndarray]:
 
 
 @pytest.fixture(scope="module")
-def prompts(lm, recordings) -> list[SplicedPrompt]:
-    """Our unpruned prompts of open questions, encoded in mixed batches."""
+def audios(lm, recordings) -> list[EncodedAudio]:
+    """Encoded in mixed batches, as parts that begin after a hundred seconds."""
+    return lm.encode_many(recordings, [100.0] * len(recordings))
+
+
+@pytest.fixture(scope="module")
+def prompts(lm, audios) -> list[SplicedPrompt]:
+    """Our unpruned prompts of open questions."""
     model = lm.model
     made = []
-    for audio, question in zip(lm.encode_many(recordings), QUESTIONS, strict=True):
+    for audio, question in zip(audios, QUESTIONS, strict=True):
         prompt = prompt_of(model, question, None, OPTIONS)
         embeds = [model.embed_tokens(prompt.prefix_ids), audio.embeds, model.embed_tokens(prompt.suffix_ids)]
         audio_ids = [model.language_model.audio_token_id] * len(audio.embeds)
@@ -125,10 +131,9 @@ def test_generation_ends_at_a_closing_token(lm, oracle, recordings, prompts):
         assert ours == theirs[:end]
 
 
-def test_choice_probabilities_are_the_softmax_of_the_familys_own_logits(lm, oracle, recordings, note):
+def test_choice_probabilities_are_the_softmax_of_the_familys_own_logits(lm, oracle, recordings, audios, note):
     """Recordings of 1, 1, 2 and 4 windows with 2, 3, 4 and 4 choices: encoded, prefilled in mixed batches."""
     choices = [CHOICES[:2], CHOICES[:3], CHOICES, CHOICES[::-1]]
-    audios = lm.encode_many(recordings)
     answers = lm.answer_many(list(zip(audios, QUESTIONS, choices, strict=True)), method=NoPruning())
     for samples, question, own, answer in zip(recordings, QUESTIONS, choices, answers, strict=True):
         logits = oracle.logits(samples, multiple_choice(question, own))
@@ -156,15 +161,14 @@ def test_the_last_window_matters(lm, oracle, recordings):
     assert not torch.equal(audios[0].embeds[-5:], audios[1].embeds[-5:])
 
 
-def test_embeddings_of_a_window_do_not_depend_on_its_batch(lm, recordings, note):
-    together = lm.encode_many(recordings)
-    for samples, audio in zip(recordings, together, strict=True):
+def test_embeddings_of_a_window_do_not_depend_on_its_batch(lm, recordings, audios, note):
+    for samples, audio in zip(recordings, audios, strict=True):
         difference = (lm.encode_many([samples])[0].embeds - audio.embeds).abs().max()
         assert note("S, in a batch", float(difference)) <= 1e-5
 
 
-def test_times_are_of_the_sound(lm, recordings):
-    for samples, audio in zip(recordings, lm.encode_many(recordings, [100.0] * 4), strict=True):
+def test_times_are_of_the_sound(recordings, audios):
+    for samples, audio in zip(recordings, audios, strict=True):
         starts, ends = audio.times.T
         assert len(audio.times) == len(audio.embeds)
         assert (np.diff(starts) >= 0).all()
