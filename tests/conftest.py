@@ -24,7 +24,7 @@ gc.disable()  # until all tests are collected
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--corrupt-inputs", type=int, default=300, help="of test_corrupt_audio.py")
-    parser.addoption("--timelines", type=int, default=24, help="of test_clock.py")
+    parser.addoption("--timelines", type=int, default=16, help="of test_clock.py")
     parser.addoption("--executor", choices=["local", "ray"], default="local", help="of test_family_jobs.py")
 
 
