@@ -58,6 +58,7 @@ def ray_cluster(s3_environment) -> Iterable[Cluster]:
         head_node_args={
             "num_cpus": NUM_CPUS,
             "include_dashboard": False,
+            "include_log_monitor": False,
             "object_store_memory": 300_000_000,
             "_system_config": {"metrics_report_interval_ms": 1000},  # a test would wait ten seconds for it
         },
