@@ -17,7 +17,7 @@ from speechprune.data.columns import COLUMNS
 from speechprune.data.parquet_files import as_parquet
 from speechprune.inference.evidence import MAX_TIMELINE_PARTS, NUM_EVIDENCE_SECONDS
 
-# how the numbers of the example are drawn: those of these columns differ between rows, of all others they don't
+# these columns differ between rows of the example, all other numbers do not
 VARYING = {"seconds_prune", "seconds_prefill", "tflops_total", "evidence_recall"}
 CONSTANT = 12345.678
 SCORE_RANGE = 0.1  # of phase 1 in a recording, about; a timeline's scores are rounded
@@ -64,16 +64,20 @@ def _example_rows(items: pa.Table, mean_seconds: float) -> Iterator[dict[str, An
 
     for choices, _ in column_values(items, ("choices", "question")):
         texts = choices or ["an answer of a few words"]
-        yield constant | {name: rng.random() for name in VARYING} | {
-            "prediction": "A",
-            "prediction_text": rng.choice(texts),
-            "choice_probabilities": [rng.random() for _ in texts],
-            "evidence": [
-                {"start": second(), "end": second(), "score": rng.random()}
-                for _ in range(NUM_EVIDENCE_SECONDS)
-            ],
-            "timeline": [
-                {"start": part, "end": part + 1, "kept": rng.randrange(25) / 25, "score": score()}
-                for part in range(num_parts)
-            ],
-        }
+        yield (
+            constant
+            | {name: rng.random() for name in VARYING}
+            | {
+                "prediction": "A",
+                "prediction_text": rng.choice(texts),
+                "choice_probabilities": [rng.random() for _ in texts],
+                "evidence": [
+                    {"start": second(), "end": second(), "score": rng.random()}
+                    for _ in range(NUM_EVIDENCE_SECONDS)
+                ],
+                "timeline": [
+                    {"start": part, "end": part + 1, "kept": rng.randrange(25) / 25, "score": score()}
+                    for part in range(num_parts)
+                ],
+            }
+        )

@@ -14,6 +14,7 @@ from speechprune.search.dry_run import dry_run_search
 from tests.helpers.archive import NIGHT
 from tests.helpers.harness import launch, write_sound
 
+
 def test_the_account_is_that_of_the_run_that_follows(archive, speech):
     for number, seconds in enumerate((40.0, 65.0)):
         write_sound(archive.sounds / f"{number}.wav", speech(seconds, start=30.0 * number))

@@ -172,8 +172,8 @@ def _words_of(
 ) -> tuple[Word, ...]:
     """Time every word of `text`; it ends where the next word or a pause begins.
 
-    espeak-ng speaks some neighbours as one ("of the"), with one event: such share the time by length. Within a
-    long number it gives events that point back into it; the number's first one counts.
+    espeak-ng speaks some neighbours as one ("of the"), with one event: such share the time by length. Within
+    a long number it gives events that point back into it; the number's first one counts.
     """
     words = [(match.start(), match.group()) for match in WORD_PATTERN.finditer(text)]
     furthest = accumulate((position for position, _ in starts), max, initial=-1)
