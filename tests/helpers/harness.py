@@ -66,9 +66,9 @@ def launch(*arguments: str, job: Path = JOB, executor: str | None = None) -> Lau
 class JobProcess:
     """A job in a process of its own, forked from one that has imported what takes longer than most jobs."""
 
-    def __init__(self, command: list[str], environment: dict[str, str], output: Path) -> None:
+    def __init__(self, command: list[str], output: Path) -> None:
         self._output = output
-        self._process = FORKS.Process(target=run_as_script, args=(command, os.environ | environment, output))
+        self._process = FORKS.Process(target=run_as_script, args=(command, dict(os.environ), output))
         self._process.start()
 
     def send(self, number: signal.Signals) -> None:

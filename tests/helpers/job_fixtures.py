@@ -94,12 +94,12 @@ def two_nodes(ray_cluster) -> Iterable[None]:
 
 @pytest.fixture
 def job_process(tmp_path_factory) -> Iterable[Callable[..., JobProcess]]:
-    """``job_process(config, *overrides, environment={}, job=script)``: it is gone when the test ends."""
+    """``job_process(config, *overrides, job=script)``: it is gone when the test ends."""
     processes = []
 
-    def start(*arguments: str, environment: dict[str, str] | None = None, job: Path = JOB) -> JobProcess:
+    def start(*arguments: str, job: Path = JOB) -> JobProcess:
         output = tmp_path_factory.mktemp("job") / "output"
-        processes.append(JobProcess([str(job), *arguments], environment or {}, output))
+        processes.append(JobProcess([str(job), *arguments], output))
         return processes[-1]
 
     yield start
