@@ -1,14 +1,22 @@
 """The sweep from its grid to points.parquet: rows as the main job's, stops, wider grids."""
 
+import html
 import random
+import re
 import signal
+from dataclasses import replace
+from pathlib import Path
+from urllib.parse import parse_qs
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from speechprune import storage
+from speechprune.pipeline.run_store import RunStore
+from speechprune.reports.run_report import write_report
 from speechprune.sweep.schema import MEASURED_COLUMNS
+from tests.helpers.answered_run import data_in
 from tests.helpers.harness import Job, Launch, launch
 from tests.helpers.sweeps import BLOCKS, NUM_POINTS, NUM_RECORDINGS, SWEEP, Rows, items, make_job, sweep_rows
 
@@ -128,6 +136,21 @@ def test_report_is_written_beside_the_answers(job, first_launch):
     assert job.summary()["num_ok"] == NUM_POINTS * 2 * NUM_RECORDINGS
 
 
+def test_a_number_of_wrong_answers_leads_to_them(job, first_launch, tmp_path):
+    run = RunStore(str(job.run))
+    page = data_in(
+        Path(write_report(run, str(tmp_path), clips_mb=0, embed=False, num_items=9999)).read_text()
+    )
+    links = re.findall(
+        r'href="report/report.html#([^"]+)">([\d,]+)</a>', (job.run / "report.html").read_text()
+    )
+    assert links
+    for address, number in links:
+        ((outcome,), (method,), (text,)) = parse_qs(html.unescape(address)).values()
+        found = [item for item in page["items"] if (item["outcome"], item["method"]) == (outcome, method)]
+        assert len([item for item in found if text in item["benchmark"]]) == int(number)
+
+
 def test_a_launch_with_nothing_to_do_changes_nothing(job, first_launch):
     before = {file: file.read_bytes() for file in (job.run / "answers").rglob("*.parquet")}
     points = (job.run / "points.parquet").read_bytes()
@@ -137,9 +160,11 @@ def test_a_launch_with_nothing_to_do_changes_nothing(job, first_launch):
 
 
 def test_a_sweep_killed_at_random_finishes_with_the_same_points_on_ray_too(
-    job, first_launch, tmp_path, tiny_model_folder, speech, job_process, ray_address
+    tmp_path, tiny_model_folder, speech, job_process, ray_address
 ):
     killed = make_job(tmp_path, tiny_model_folder, speech)
+    whole = replace(killed, run_name="undisturbed")
+    assert launch(whole.config, f"output.path={whole.run}", job=SWEEP).code == 0
     num_files = random.Random(1).randrange(1, NUM_RECORDINGS)
     process = job_process(killed.config, job=SWEEP)
     process.wait_until(lambda: len(killed.files("ok")) >= num_files)
@@ -150,7 +175,7 @@ def test_a_sweep_killed_at_random_finishes_with_the_same_points_on_ray_too(
     assert launch(killed.config, job=SWEEP, executor="ray").code == 0
     rows = sweep_rows(killed)
     assert {key: rows[key]["finished_at"] for key in finished_at} == finished_at
-    assert points_of(killed).equals(points_of(job))
+    assert points_of(killed).equals(points_of(whole))
 
 
 def test_a_wider_sweep_computes_only_what_is_new(
