@@ -20,7 +20,7 @@ from speechprune.data.column import arrow_field
 from speechprune.data.index_files import Shard
 from speechprune.data.inverted_lists import Segment
 from speechprune.data.parquet_files import DamagedFileError, as_parquet, open_parquet, read_parquet
-from speechprune.data.token_codec import TokenCodec
+from speechprune.data.token_codec import TokenCodec, empty_index
 
 SEARCH_FORMAT = 2  # 1 had no inverted lists
 
@@ -78,7 +78,7 @@ class SearchCodes:
 
     def segments(self, codec: TokenCodec, names: Sequence[str]) -> list[Segment]:
         """Open segments of a codec, without those that can't be read."""
-        num_lists, opened = codec.empty_index().nlist, []
+        num_lists, opened = empty_index(codec).nlist, []
         for name in names:
             try:
                 opened.append(Segment.open(self.folder(codec.name), name, num_lists))

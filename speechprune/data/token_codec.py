@@ -2,8 +2,7 @@
 
 The vector of token i is (x_i, 1) / ‖S_i‖, with x_i its state, and that of word v is (Pᵀt_v, b · t_v), so that
 their product is cos(S_i, T_v), as in ``search.words``. A token is coded as the number of its nearest centroid
-and a product code of the difference, https://doi.org/10.1109/TPAMI.2010.57. Centroids are a tree of two
-levels: the nearest one is looked for in the branch whose mean is nearest.
+and a product code of the difference, https://doi.org/10.1109/TPAMI.2010.57.
 """
 
 from __future__ import annotations
@@ -20,12 +19,12 @@ from speechprune.inference.states import load_states
 
 FaissIndex = Any  # an IndexIVFPQ: the package is an extra
 CODE_BYTES = 56  # product code of a token: one byte for each of 56 parts of its vector
-NUM_PROBES = 16  # centroids whose tokens a word is compared with, at most
+NUM_PROBES = 32  # centroids whose tokens a word is compared with, at most
 TOKENS_PER_WORD = 1 << 18  # tokens that a word is compared with, but for one centroid's, at most
-MAX_CENTROIDS = 1 << 16
+MAX_CENTROIDS = 4096
 # tokens that a codebook is learned from: at least one for each of a byte's values
 MIN_TOKENS = 256
-TOKENS_PER_CENTROID = 10  # of a sample, at least
+_TOKENS_PER_CENTROID = 39  # fewer make poor centroids, as FAISS says
 _ITERATIONS = 10
 _SMALLEST = 1e-12
 
@@ -55,17 +54,6 @@ class TokenCodec:
         """Hash of all that decides what a code means."""
         return hashlib.sha256(self.quantiser).hexdigest()[:16]
 
-    def empty_index(self) -> FaissIndex:
-        """Make an index of FAISS without tokens."""
-        import faiss  # an extra
-
-        return faiss.deserialize_index(np.frombuffer(self.quantiser, np.uint8))
-
-
-def num_centroids(num_tokens: int) -> int:
-    """Number of centroids for an archive: about 4 √num_tokens, a power of two."""
-    return int(min(MAX_CENTROIDS, 2 ** max(2, round(np.log2(4 * np.sqrt(num_tokens))))))
-
 
 def learn_codec(vectors: np.ndarray, num_tokens: int) -> TokenCodec:
     """Learn centroids and codebooks; the same vectors give the same codec.
@@ -75,57 +63,27 @@ def learn_codec(vectors: np.ndarray, num_tokens: int) -> TokenCodec:
     vectors
         Of a sample of tokens, at least ``MIN_TOKENS`` of them.
     num_tokens
-        Number of tokens that are to be coded.
+        Number of tokens that are to be coded: there are about √num_tokens centroids.
     """
-    import faiss
+    import faiss  # an extra
 
-    most = 2 ** int(np.log2(len(vectors) // TOKENS_PER_CENTROID))
-    number = min(most, num_centroids(num_tokens))
-    branches = _means(vectors, _num_branches(number))
-    _, own = faiss.knn(vectors, branches, 1)
-    size = number // len(branches)
-    leaves = []
-    for branch in range(len(branches)):
-        some = vectors[own[:, 0] == branch]
-        some = some if len(some) else branches[[branch]]
-        leaves.append(_means(np.resize(some, (max(size, len(some)), vectors.shape[1])), size))
-    centroids = np.concatenate(leaves)
+    most = min(MAX_CENTROIDS, len(vectors) // _TOKENS_PER_CENTROID)
+    num_centroids = 2 ** int(min(np.log2(most), round(np.log2(num_tokens) / 2)))
     width = vectors.shape[1]
-    quantiser = faiss.IndexFlatL2(width)
-    quantiser.add(centroids)
-    index = faiss.IndexIVFPQ(quantiser, width, number, CODE_BYTES, 8, faiss.METRIC_INNER_PRODUCT)
+    index = faiss.IndexIVFPQ(
+        faiss.IndexFlatL2(width), width, num_centroids, CODE_BYTES, 8, faiss.METRIC_INNER_PRODUCT
+    )
+    index.cp.niter = _ITERATIONS
     index.pq.cp.min_points_per_centroid = 1  # else a small archive makes it print warnings
-    index.pq.train(vectors - centroids[nearest_centroids(centroids, vectors)])
-    index.is_trained = True
+    index.train(vectors)
     return TokenCodec(faiss.serialize_index(index).tobytes())
 
 
-def _means(vectors: np.ndarray, number: int) -> np.ndarray:
-    """k-means; float32, ``(number, d)``."""
+def empty_index(codec: TokenCodec) -> FaissIndex:
+    """Make an index of FAISS without tokens."""
     import faiss
 
-    kmeans = faiss.Kmeans(vectors.shape[1], number, niter=_ITERATIONS, min_points_per_centroid=1)
-    kmeans.train(vectors)
-    means: np.ndarray = kmeans.centroids
-    return means
-
-
-def _num_branches(number: int) -> int:
-    return 2 ** (int(np.log2(number)) // 2)
-
-
-def nearest_centroids(centroids: np.ndarray, vectors: np.ndarray) -> np.ndarray:
-    """Number of the nearest centroid of each vector in the branch whose mean is nearest, int64."""
-    import faiss
-
-    branches = centroids.reshape(_num_branches(len(centroids)), -1, centroids.shape[1])
-    _, found = faiss.knn(vectors, np.ascontiguousarray(branches.mean(axis=1)), 1)
-    numbers = np.empty(len(vectors), np.int64)
-    for branch in np.unique(found):
-        own = np.flatnonzero(found[:, 0] == branch)
-        _, leaves = faiss.knn(vectors[own], branches[branch], 1)
-        numbers[own] = branch * branches.shape[1] + leaves[:, 0]
-    return numbers
+    return faiss.deserialize_index(np.frombuffer(codec.quantiser, np.uint8))
 
 
 def centroids_of(index: FaissIndex) -> np.ndarray:
@@ -139,7 +97,7 @@ def encode_tokens(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Code the tokens of some windows, one after the other.
 
-    - ``index``, ``centroids``: of ``TokenCodec.empty_index`` and ``centroids_of``.
+    - ``index``, ``centroids``: of ``empty_index`` and ``centroids_of``.
 
     Returns
     -------
@@ -150,7 +108,7 @@ def encode_tokens(
     if not vectors:
         return np.zeros(0, np.int64), np.zeros((0, CODE_BYTES), np.uint8)
     every = np.concatenate(vectors)
-    numbers = nearest_centroids(centroids, every)
+    numbers = index.quantizer.assign(every, 1)[:, 0]
     return numbers, index.pq.compute_codes(every - centroids[numbers])
 
 
@@ -199,7 +157,7 @@ def search_lists(
     Parameters
     ----------
     index
-        Of ``TokenCodec.empty_index``, with the tokens of these lists.
+        Of ``empty_index``, with the tokens of these lists.
     words
         Vectors of V words, float32, ``(V, d + 1)``.
     probes

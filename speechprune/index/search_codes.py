@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from loguru import logger
 
 from speechprune.config import ConfigError
@@ -21,12 +22,11 @@ from speechprune.data.inverted_lists import SHARDS_SCHEMA, Segment, merge_segmen
 from speechprune.data.search_codes import LearnedCodec, SearchCodes, adopt
 from speechprune.data.token_codec import (
     MIN_TOKENS,
-    TOKENS_PER_CENTROID,
     TokenCodec,
     centroids_of,
+    empty_index,
     encode_tokens,
     learn_codec,
-    num_centroids,
     token_vectors,
 )
 from speechprune.index.config import IndexConfig, IndexOptions
@@ -37,7 +37,6 @@ from speechprune.pipeline.failures import code_error, failure_sentence
 # half of its sample is still there
 GROWTH = 4
 SAMPLED_SHARDS = 256  # at most: the middle window of each is sampled
-WINDOWS_PER_SHARD = 4  # at most: that the codec of a large archive is learned from
 SHARDS_PER_SEGMENT = 64
 KEPT_SECONDS = 3600.0  # that files stay which the manifest no longer names
 FANOUT = 8  # segments of about one size that are merged to one
@@ -149,25 +148,17 @@ def _still_good(learned: LearnedCodec | None, current: Collection[Shard]) -> Lea
 def learn(parts: Sequence[Part]) -> LearnedCodec | None:
     """Learn a codec from shards spread evenly over an archive; None where they have too few tokens."""
     places = np.linspace(0, len(parts) - 1, min(len(parts), SAMPLED_SHARDS)).round().astype(int)
-    sampled = {place: rows for place in places if (rows := _read(parts[place], ["num_tokens"])) is not None}
-    counts = [rows.column("num_tokens").to_numpy() for rows in sampled.values()]
-    num_tokens = sum(int(own.sum()) for own in counts) * len(parts) // max(1, len(counts))
-    if num_tokens < MIN_TOKENS:
-        return None
-    wanted = TOKENS_PER_CENTROID * num_centroids(num_tokens)
-    num_windows = math.ceil(wanted / max(1, sum(int(own[len(own) // 2]) for own in counts)))
-    samples, vectors = [], []
-    for place in sampled:
+    samples, num_tokens = [], 0
+    for place in places:
         windows = _read(parts[place], None)
-        if windows is not None:
-            number = min(num_windows, WINDOWS_PER_SHARD, len(windows))
-            chosen = ((np.arange(number) + 0.5) * len(windows) / number).astype(int)
-            rows = windows.take(chosen).to_pylist()
-            vectors += [token_vectors(row) for row in rows if row["num_tokens"]]
-            samples.append(windows.take([len(windows) // 2]))  # a copy: the shard itself is large
+        if windows is None:
+            continue
+        num_tokens += pc.sum(windows.column("num_tokens")).as_py()
+        samples.append(windows.take([len(windows) // 2]))  # a copy: the shard itself is large
+    vectors = [token_vectors(row) for some in samples for row in some.to_pylist() if row["num_tokens"]]
     if sum(map(len, vectors)) < MIN_TOKENS:
         return None
-    codec = learn_codec(np.concatenate(vectors), num_tokens)
+    codec = learn_codec(np.concatenate(vectors), num_tokens * len(parts) // len(samples))
     return LearnedCodec(codec, len(parts), as_windows_file(pa.concat_tables(samples)))
 
 
@@ -175,7 +166,7 @@ def code_shards(
     shards: Sequence[tuple[Shard, Part]], codec: TokenCodec, folder: str, block_tokens: int
 ) -> Segment | None:
     """Code the tokens of some shards, and write them as a segment; None where none can be read."""
-    index = codec.empty_index()
+    index = empty_index(codec)
     centroids = centroids_of(index)
     rows: list[dict[str, Any]] = []
     own_lists, own_blocks, own_codes = [], [], []

@@ -14,7 +14,14 @@ import numpy as np
 
 from speechprune.data.index_files import Shard
 from speechprune.data.inverted_lists import Segment
-from speechprune.data.token_codec import TokenCodec, add_tokens, centroids_of, choose_lists, search_lists
+from speechprune.data.token_codec import (
+    TokenCodec,
+    add_tokens,
+    centroids_of,
+    choose_lists,
+    empty_index,
+    search_lists,
+)
 from speechprune.search.scan import WordStatistics
 from speechprune.search.words import QueryWords
 
@@ -59,7 +66,7 @@ def find_matches(coded: CodedBlocks, codec: TokenCodec, vectors: np.ndarray) -> 
 
     - ``vectors``: of the words, float32, ``(V, d + 1)``.
     """
-    index = codec.empty_index()
+    index = empty_index(codec)
     lengths = np.sum([np.diff(segment.offsets) for segment in coded.segments], axis=0)
     lists, products = choose_lists(centroids_of(index), vectors, lengths)
     wanted = np.unique(lists[lists >= 0])

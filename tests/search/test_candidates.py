@@ -5,7 +5,14 @@ import pyarrow as pa
 import pytest
 
 from speechprune.data.inverted_lists import SHARDS_SCHEMA, merge_segments, write_segment
-from speechprune.data.token_codec import centroids_of, choose_lists, encode_tokens, learn_codec, token_vectors
+from speechprune.data.token_codec import (
+    centroids_of,
+    choose_lists,
+    empty_index,
+    encode_tokens,
+    learn_codec,
+    token_vectors,
+)
 from speechprune.search.approximate import questions_of_shards
 from speechprune.search.candidates import CodedBlocks, find_candidates, find_matches
 from speechprune.search.scan import WordStatistics
@@ -60,10 +67,10 @@ def _all_lists(monkeypatch):
 
 def segment(folder, codec, places):
     """Code some shards, as one segment."""
-    centroids = centroids_of(codec.empty_index())
+    centroids = centroids_of(empty_index(codec))
     rows, every, first = [], [], 0
     for shard, own in ((SHARDS[i], WINDOWS[i]) for i in places):
-        lists, codes = encode_tokens(codec.empty_index(), centroids, [own])
+        lists, codes = encode_tokens(empty_index(codec), centroids, [own])
         num_blocks = max(1, -(-len(lists) // BLOCK))
         rows.append(dict(zip(SHARDS_SCHEMA.names, (*shard, len(lists), num_blocks), strict=True)))
         every.append((lists, first + np.arange(len(lists)) // BLOCK, codes))
@@ -81,7 +88,7 @@ def candidates(codec, segments, searched, num_recordings):
 @pytest.mark.usefixtures("_all_lists")
 @pytest.mark.parametrize("num_recordings", [1, 3])
 def test_candidates_are_those_of_a_loop_over_decoded_tokens(tmp_path, codec, num_recordings):
-    index = codec.empty_index()
+    index = empty_index(codec)
     centroids = centroids_of(index)
     parts = [segment(tmp_path, codec, [0, 1, 2]), segment(tmp_path, codec, [3, 4])]
     found = candidates(codec, parts, SHARDS, num_recordings)
@@ -117,7 +124,7 @@ def test_a_merged_segment_finds_the_same_without_what_is_gone(tmp_path, codec):
 
 
 def test_a_word_that_has_enough_tokens_gets_no_more_lists(codec, monkeypatch):
-    centroids = centroids_of(codec.empty_index())
+    centroids = centroids_of(empty_index(codec))
     lengths = np.full(len(centroids), 10)
     lists, products = choose_lists(centroids, VECTORS, lengths)
     best = np.sort(-(np.pad(VECTORS, ((0, 0), (0, centroids.shape[1] - 11))) @ centroids.T), axis=1)
