@@ -44,8 +44,8 @@ class IndexOptions:
         Part of a recording that is decoded, encoded and stored as one, rounded to whole windows of the model:
         a long recording occupies as many workers as it has parts.
     search_codes
-        Whether the audio tokens are coded for approximate search too, in about 3 MB an hour of 25 tokens a
-        second: searches then read these and the best candidates' states, not all states.
+        Whether the audio tokens are coded for approximate search too, in 5.4 MB an hour of 25 tokens a
+        second: searches then read some of these and the best candidates' states, not all states.
     compact
         Whether small files are joined at the end of a run.
     lease_minutes

@@ -34,7 +34,7 @@ CONFIG = IndexConfig(
     ray=RayOptions(executor="local"),
 )
 WIDTH = 12
-KILLS = [0, 1, 3]  # writes before a kill: of the first segment, between two, of the manifest's codec
+KILLS = [0, 1, 3, 5]  # writes before a kill: of segments, a merged one, the manifest
 
 
 @pytest.fixture(autouse=True)
