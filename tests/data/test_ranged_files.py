@@ -20,8 +20,12 @@ def test_parts_that_lie_close_are_one_request(folder, tmp_path, monkeypatch):
 
 
 def test_a_file_whose_writer_failed_is_not_there(tmp_path):
-    with pytest.raises(ValueError, match="stop"), writing(str(tmp_path / "file")) as file:
-        file.write(b"0")
-        assert storage.files_in(str(tmp_path), "file") == []
-        raise ValueError("stop")
+    def write():
+        with writing(str(tmp_path / "file")) as file:
+            file.write(b"0")
+            assert storage.files_in(str(tmp_path), "file") == []
+            raise ValueError("stop")
+
+    with pytest.raises(ValueError, match="stop"):
+        write()
     assert list(tmp_path.iterdir()) == []
