@@ -7,10 +7,8 @@ import importlib.util
 from pathlib import Path
 from typing import Any, Literal
 
-from speechprune.config import FETCHED_SCHEME, ConfigError, resolve_package_address
-
 Cut = Literal["fixed", "pause"]
-DETECTOR = f"{FETCHED_SCHEME}silero-vad"
+DETECTOR = "fetched://silero-vad"
 DETECTOR_FILE = "silero_vad_16k_sequence.onnx"
 
 
@@ -39,6 +37,8 @@ class EncodingOptions:
         ConfigError
             It was not fetched, or onnxruntime is not installed.
         """
+        from speechprune.config import ConfigError, resolve_package_address  # needs pydantic, unlike windows
+
         if not self.skip_silence:
             return None
         if importlib.util.find_spec("onnxruntime") is None:

@@ -40,6 +40,7 @@ ALWAYS_BEFORE = {
     "pruning.similarity": "mean",
     "pruning.standardise": False,
     "pruning.frame_seconds": 1,
+    "speech.pause_seconds": 0.0,
 }
 PACKAGES = ("speechprune", "ray", "torch", "transformers", "pyarrow")
 
