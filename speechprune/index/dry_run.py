@@ -52,7 +52,7 @@ def dry_run_index(config: IndexConfig) -> DryRun:
     """Plan what ``run_index`` would do.
 
     A recording of which the index holds some parts counts as a whole one. Where the index is new, windows are
-    counted without compression, which takes a quarter off the demo's.
+    counted without compression.
     """
     refusals = Refusals(config.ray.executor)
     shape = planned_shape(refusals, config.model)
@@ -69,7 +69,8 @@ def dry_run_index(config: IndexConfig) -> DryRun:
     sample = sample_files([recording.uri for recording in plan.encode])
     stored = Stored.of(directory)
     rate = stored.bytes_per_second or _bytes_per_second(config, shape)
-    estimates = [_encoding(config, shape, plan, sample, rate)]
+    encoding = _encoding(config, shape, plan, sample, rate)
+    estimates = [replace(encoding, is_compression_unknown=not stored.bytes_per_second)]
     if questions:
         seconds = sample.mean_seconds or fmean(stored.seconds.values() or [0.0])
         lengths = {recording.uri: seconds for recording in archive} | stored.seconds

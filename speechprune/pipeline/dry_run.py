@@ -30,7 +30,8 @@ from speechprune.cost import (
     prefill_flops,
 )
 from speechprune.data import column_values
-from speechprune.inference.evidence import MAX_TIMELINE_PARTS, NUM_EVIDENCE_SECONDS
+from speechprune.inference.evidence import NUM_EVIDENCE_SECONDS
+from speechprune.pipeline.answer_bytes import answers_bytes
 from speechprune.pipeline.failures import StartError
 from speechprune.pipeline.sampling import Sample, Sampled
 
@@ -44,9 +45,6 @@ if TYPE_CHECKING:
 
 EMBEDDED_AUDIO = "memory://speechprune"  # where a manifest's embedded recordings are kept meanwhile
 NUM_PROMPTS = 200  # built at most, to measure their length
-# as zstd leaves them: the schema of a file of answers, a row without its item's columns, the share of those
-FILE_BYTES, ROW_BYTES, COMPRESSED_SHARE = 21_500, 230, 1 / 3
-TIMELINE_PART_BYTES = 4.6  # likewise
 REQUESTS_PER_FILE = 2  # of answers or windows: it is written, and read at the end
 SAMPLE_BYTES = 2  # of a decoded recording
 SPAN_SECONDS = 5  # of audio from which a span of evidence is transcribed: one, and two on both sides
@@ -104,6 +102,7 @@ class Estimate:
     # the samples of a block of recordings
     actor_bytes: int = 0
     samples_bytes: float = 0.0
+    is_compression_unknown: bool = False  # whether the bytes written are counted before compression
     is_prompt_estimated: bool = False  # whether the prompts' lengths are from the number of characters
 
 
@@ -147,8 +146,9 @@ def estimate_answers(
     - ``num_todo``, ``num_done``: answers to be made and already made.
     """
     num_files = math.ceil(sample.num_all / how.ray.recordings_per_block)
-    row_bytes = ROW_BYTES + COMPRESSED_SHARE * items.nbytes / max(1, len(items))
-    row_bytes += TIMELINE_PART_BYTES * min(MAX_TIMELINE_PARTS, sample.mean_seconds)
+    bytes_written = answers_bytes(
+        items, num_answers=num_todo, num_files=num_files, mean_seconds=sample.mean_seconds
+    )
     tflops: dict[str, float] = {}
     actor_bytes, is_estimated = 0, False
     if how.shape is not None and num_todo:
@@ -170,7 +170,7 @@ def estimate_answers(
         num_done=num_done,
         sample=sample,
         bytes_read=sample.total(lambda one: one.num_bytes),
-        bytes_written=num_files * FILE_BYTES + num_todo * row_bytes if num_todo else 0.0,
+        bytes_written=bytes_written,
         num_requests=read_requests(sample) + written_requests(how.output, num_files),
         tflops=tflops,
         actor_bytes=actor_bytes,

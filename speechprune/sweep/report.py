@@ -24,6 +24,8 @@ HOW_TO_READ = (
     "another letter, which is left out where choices were scored by their texts; no audio is what the "
     "questions alone give away, and then also what a liking for some texts does. Of a random method over "
     "several seeds the mean is shown, and the lowest and the highest seed.",
+    "The number of wrong answers leads to these answers, question by question, with their evidence to listen "
+    "to: on the page that `speechprune report RUN` writes, where RUN is the sweep's output.path.",
     "Hard items are those that truncate, the beginning of the recording alone, answers wrongly, as in the "
     "paper's SPIRAL-H: it scores 0 there by definition.",
     "The difference to the reference is tested on the items of both (exact McNemar test): p is how likely a "

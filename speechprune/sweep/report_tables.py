@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import groupby
 from typing import NamedTuple
+from urllib.parse import urlencode
 
 from speechprune.data import Row
 from speechprune.data.column import ReportCell
@@ -20,10 +21,11 @@ Value = float | str | None
 
 
 class Cell(NamedTuple):
-    """The text shown, and the value that the column is sorted by."""
+    """The text shown, the value that the column is sorted by, and where a click leads, if anywhere."""
 
     text: str
     value: Value
+    address: str = ""
 
 
 class Column(NamedTuple):
@@ -65,6 +67,7 @@ class _Spec(NamedTuple):
     value: Callable[[Row], Value]
     text: Callable[[Row], str]  # called only where there is a value
     place: int = 0  # under its group, see ReportCell
+    address: Callable[[Row], str] = lambda _: ""
 
 
 def table_of_points(rows: list[Row]) -> ReportTable:
@@ -117,7 +120,7 @@ def with_interval(row: Row) -> str:
 
 def _cell(spec: _Spec, row: Row) -> Cell:
     value = spec.value(row)
-    return Cell(EMPTY if value is None else spec.text(row), value)
+    return Cell(EMPTY, value) if value is None else Cell(spec.text(row), value, spec.address(row))
 
 
 def _of_column(name: str, cell: ReportCell) -> _Spec:
@@ -127,6 +130,19 @@ def _of_column(name: str, cell: ReportCell) -> _Spec:
         return row[name] if cell.scale == 1.0 or row[name] is None else row[name] * cell.scale
 
     return _Spec(cell.heading, cell.label, value, lambda row: cell.text(value(row)), cell.place)
+
+
+def _num_wrong(row: Row) -> Value:
+    """Of all items; of several seeds there is no one number."""
+    if row["accuracy"] is None or row["num_seeds"] > 1:
+        return None
+    return round((1 - row["accuracy"]) * row["num_items"])
+
+
+def _wrong_answers(row: Row) -> str:
+    """Address of a point's wrong answers on the page that ``speechprune report`` writes beside the report."""
+    filters = {"outcome": "wrong", "method": row["point"], "search": row["benchmark"]}
+    return "report/report.html#" + urlencode(filters)
 
 
 def _hard(row: Row) -> Value:
@@ -145,6 +161,7 @@ _COMPUTED = (
     _Spec("", "point", lambda row: row["point"], lambda row: ("★ " if is_best(row) else "") + row["point"]),
     _of_column("num_items", ReportCell("", "items", "{:,}".format)),
     _Spec("", "failed", lambda row: row["num_failed"] or None, lambda row: f"{row['num_failed']:,}"),
+    _Spec("", "wrong", _num_wrong, lambda row: f"{_num_wrong(row):,}", address=_wrong_answers),
     _Spec(_ACCURACY, "all (95 % interval)", lambda row: row["accuracy"], with_interval),
     _Spec(_ACCURACY, "hard (95 % interval)", _hard, lambda row: with_interval(row[HARD_ITEMS])),
     _Spec(

@@ -1,5 +1,7 @@
-"""A run directory with rows that were written by hand, about a recording of the demo."""
+"""A run directory with rows that were written by hand, about a recording of the demo; and its page."""
 
+import json
+import re
 from typing import Any
 
 import pyarrow as pa
@@ -72,3 +74,10 @@ def answered_run(path: str) -> RunStore:
     )
     write_answer(run, "broken-1", "failed", error_type="AudioNotFound", error="x.wav does not exist")
     return run
+
+
+def data_in(html: str) -> dict[str, Any]:
+    """What the page of a run shows."""
+    (text,) = re.findall(r'<script type="application/json" id="data">(.*?)</script>', html, re.DOTALL)
+    data: dict[str, Any] = json.loads(text)
+    return data

@@ -15,7 +15,6 @@ from speechprune.pipeline.sampling import Sample, Sampled
 from tests.helpers.harness import Job, launch, write_sound
 from tests.helpers.job_items import bad_items, good_items
 
-BYTES_FACTOR = 1.3  # how far the bytes written may be off
 DEMO = "package://configs/demo.yaml"
 
 
@@ -31,7 +30,7 @@ def files_below(folder: Path) -> dict[str, float]:
 
 
 def test_the_account_is_that_of_the_run_that_follows(tmp_path, capsys):
-    """Two recordings of the demo: items, recordings, hours and FLOPs within 1 %, bytes within the factor."""
+    """Two recordings of the demo: items and recordings, hours and FLOPs within 1 %, bytes within 10 %."""
     overrides = [f"output.path={tmp_path}/run", "input.limit=8"]
     plan = plan_of(DEMO, *overrides)
     assert not (tmp_path / "run").exists()
@@ -46,7 +45,7 @@ def test_the_account_is_that_of_the_run_that_follows(tmp_path, capsys):
         assert plan.tflops[stage] == pytest.approx(tflops, rel=0.01)
     assert plan.tflops["prefill"] == pytest.approx(prefill, rel=0.01)
     written = sum(file.stat().st_size for file in (tmp_path / "run/answers").rglob("*.parquet"))
-    assert written / BYTES_FACTOR < plan.bytes_written < written * BYTES_FACTOR
+    assert plan.bytes_written == pytest.approx(written, rel=0.1)
     again = plan_of(DEMO, *overrides)
     assert (again.num_todo, again.num_done) == (0, summary["num_items"])
     assert (again.bytes_read, again.bytes_written, again.tflops) == (0, 0, {})

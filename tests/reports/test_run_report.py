@@ -1,7 +1,5 @@
 """The page of a run: every row is in it, within the budget, and no text breaks out of it."""
 
-import json
-import re
 from pathlib import Path
 
 import pyarrow as pa
@@ -12,7 +10,15 @@ from speechprune.data.columns import ANSWER_COLUMNS, ITEM_COLUMNS
 from speechprune.pipeline.run_store import RunStore
 from speechprune.reports.page_data import outcome_of
 from speechprune.reports.run_report import main, write_report
-from tests.helpers.answered_run import DAYS, EVIDENCE, RECORDING, TIMELINE, answered_run, write_answer
+from tests.helpers.answered_run import (
+    DAYS,
+    EVIDENCE,
+    RECORDING,
+    TIMELINE,
+    answered_run,
+    data_in,
+    write_answer,
+)
 from tests.helpers.harness import Job, launch
 from tests.helpers.job_items import bad_items, good_items
 
@@ -21,11 +27,6 @@ OPTIONS = {"clips_mb": 50.0, "embed": False, "num_items": 100}
 HOSTILE = (
     "</script><script>alert('1')</script><!-- <img src=x onerror=alert(2)> \u202e \u2028 ]]> {{ 7*7 }} \"'"
 )
-
-
-def data_in(html: str) -> dict:
-    (text,) = re.findall(r'<script type="application/json" id="data">(.*?)</script>', html, re.DOTALL)
-    return json.loads(text)
 
 
 def page_of(run: RunStore, folder: Path, **options) -> dict:

@@ -1,14 +1,21 @@
 """The sweep from its grid to points.parquet: rows as the main job's, stops, wider grids."""
 
+import html
 import random
+import re
 import signal
+from pathlib import Path
+from urllib.parse import parse_qs
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from speechprune import storage
+from speechprune.pipeline.run_store import RunStore
+from speechprune.reports.run_report import write_report
 from speechprune.sweep.schema import MEASURED_COLUMNS
+from tests.helpers.answered_run import data_in
 from tests.helpers.harness import Job, Launch, launch
 from tests.helpers.sweeps import BLOCKS, NUM_POINTS, NUM_RECORDINGS, SWEEP, Rows, items, make_job, sweep_rows
 
@@ -126,6 +133,21 @@ def test_report_is_written_beside_the_answers(job, first_launch):
     assert list((job.run / "figures").glob("*.svg"))
     assert "speechprune(phase1_budget=40, pruning_rate=0.2)" in (job.run / "report.html").read_text()
     assert job.summary()["num_ok"] == NUM_POINTS * 2 * NUM_RECORDINGS
+
+
+def test_a_number_of_wrong_answers_leads_to_them(job, first_launch, tmp_path):
+    run = RunStore(str(job.run))
+    page = data_in(
+        Path(write_report(run, str(tmp_path), clips_mb=0, embed=False, num_items=9999)).read_text()
+    )
+    links = re.findall(
+        r'href="report/report.html#([^"]+)">([\d,]+)</a>', (job.run / "report.html").read_text()
+    )
+    assert links
+    for address, number in links:
+        ((outcome,), (method,), (text,)) = parse_qs(html.unescape(address)).values()
+        found = [item for item in page["items"] if (item["outcome"], item["method"]) == (outcome, method)]
+        assert len([item for item in found if text in item["benchmark"]]) == int(number)
 
 
 def test_a_launch_with_nothing_to_do_changes_nothing(job, first_launch):

@@ -12,6 +12,7 @@ import ctypes
 import functools
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import accumulate
 from pathlib import Path
 from typing import ClassVar
 
@@ -171,9 +172,12 @@ def _words_of(
 ) -> tuple[Word, ...]:
     """Time every word of `text`; it ends where the next word or a pause begins.
 
-    espeak-ng speaks some neighbours as one ("of the"), with one event: such share the time by length.
+    espeak-ng speaks some neighbours as one ("of the"), with one event: such share the time by length. Within
+    a long number it gives events that point back into it; the number's first one counts.
     """
     words = [(match.start(), match.group()) for match in WORD_PATTERN.finditer(text)]
+    furthest = accumulate((position for position, _ in starts), max, initial=-1)
+    starts = [start for start, before in zip(starts, furthest, strict=False) if start[0] > before]
     groups: list[tuple[float, list[str]]] = []
     for number, (position, moment) in enumerate(starts):
         following = starts[number + 1][0] if number + 1 < len(starts) else len(text)

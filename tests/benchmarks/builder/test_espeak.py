@@ -131,6 +131,7 @@ def test_every_word_has_a_time_inside_the_sentence_after_the_word_before(
         "It's the teacher's café, isn't it?",
         "Don’t say “never” – or (perhaps) do!",
         "Um, uh, well... no!",
+        "Over 23 million people worldwide use '123456' as their password.",
     ],
 )
 def test_merged_words_quotes_and_accents_leave_no_word_without_its_time(espeak, text):
