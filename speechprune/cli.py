@@ -91,7 +91,8 @@ def run_job(job: Job, arguments: Sequence[str]) -> int:
     flags = {PRINT_CONFIG} if job.dry_run is None else {PRINT_CONFIG, DRY_RUN}
     dry_run = job.dry_run if DRY_RUN in settings else None
     settings = [setting for setting in settings if setting not in flags]
-    config = config_from_arguments(config_class, settings, job.default_config, job.example_config)
+    options = [*flags, "--help"]
+    config = config_from_arguments(config_class, settings, job.default_config, job.example_config, options)
     if PRINT_CONFIG in arguments:
         print(as_yaml(config), end="")
         return 0

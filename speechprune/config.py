@@ -10,7 +10,7 @@ import contextlib
 import dataclasses
 import difflib
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from types import NoneType
 from typing import Any, TypeVar, get_args, get_type_hints
@@ -32,11 +32,16 @@ class ConfigError(ValueError):
 
 
 def config_from_arguments(
-    config_class: type[T], arguments: Sequence[str], default: str | None = None, example: str = "CONFIG.yaml"
+    config_class: type[T],
+    arguments: Sequence[str],
+    default: str | None = None,
+    example: str = "CONFIG.yaml",
+    options: Collection[str] = (),
 ) -> T:
     """Read the config that a job's arguments name: ``[CONFIG.yaml] [section.key=value ...]``.
 
     Where they name no file it is ``default``; None if they must, then the error names ``example``.
+    ``options`` were read from them before; the error of one that is misspelt names the nearest.
 
     Raises
     ------
@@ -44,9 +49,13 @@ def config_from_arguments(
         No config file or more than one, an unknown option, or see ``load_config``.
     """
     if option := next((argument for argument in arguments if argument.startswith("-")), None):
-        raise ConfigError(
-            f"unknown option {option}: settings are written section.key=value, --help lists them"
+        close = difflib.get_close_matches(option, options, n=1)
+        hint = (
+            f"did you mean {close[0]}?"
+            if close
+            else "settings are written section.key=value, --help lists them"
         )
+        raise ConfigError(f"unknown option {option}: {hint}")
     configs = [argument for argument in arguments if "=" not in argument]
     overrides = [argument for argument in arguments if "=" in argument]
     if len(configs) > 1:

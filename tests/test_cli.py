@@ -144,7 +144,12 @@ def test_a_job_without_a_default_config_names_one_to_begin_with(name, lines):
 def test_a_job_without_a_plan_refuses_to_make_one(monkeypatch, lines):
     monkeypatch.setattr(cli, "load", {JOB.config_class: BatchQAConfig}.__getitem__)
     assert cli.run_command(JOB, ["--dry-run"]) == 2
-    assert lines[0].startswith("unknown option --dry-run")
+    assert lines[0].startswith("unknown option --dry-run: settings are written")
+
+
+def test_a_misspelt_option_names_the_nearest(lines):
+    assert main(["answer", "--dry-rn"]) == 2
+    assert lines == ["unknown option --dry-rn: did you mean --dry-run?"]
 
 
 def test_sections_that_a_config_does_without_are_not_printed(capsys):

@@ -1,12 +1,14 @@
-"""The transcript of a recording, from the token ids and times in an index."""
+"""Transcripts with times: of a recording in an index, and of the evidence of an answer."""
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import numpy as np
 
 from speechprune import storage
+from speechprune.data import Row
 from speechprune.data.index_columns import STATE_COLUMNS
 from speechprune.data.index_files import WindowsDirectory, read_parts, stored_parts
 from speechprune.data.index_models import NotIndexed, open_index
@@ -14,6 +16,7 @@ from speechprune.inference.encoding_options import EncodingOptions
 from speechprune.inference.states import load_times, load_token_ids
 from speechprune.models.loading import load_transcript_tokenizer
 from speechprune.models.options import ModelOptions
+from speechprune.reports.answers import AnswerNotFound
 from speechprune.reports.subtitles import TimedText
 
 UNFINISHED = "\ufffd"  # decoded from a part of a letter
@@ -66,4 +69,27 @@ def timed_text(tokenizer: Any, token_ids: np.ndarray, times: np.ndarray) -> list
         if UNFINISHED not in text or last == len(token_ids):
             parts.append(TimedText(float(times[first, 0]), float(times[last - 1, 1]), text))
             first = last
+    return parts
+
+
+def evidence_text(answer: Row) -> list[TimedText]:
+    """The transcripts of an answer's evidence by time; a span's characters share its seconds evenly.
+
+    Raises
+    ------
+    AnswerNotFound
+        The answer has no transcripts.
+    """
+    if answer["evidence_text"] is None:
+        raise AnswerNotFound(
+            f"{answer['item_id']} has no transcripts of its evidence: answer with a cascade, or with "
+            "answering.transcribe_evidence=true"
+        )
+    parts = []
+    spans = zip(answer["evidence"], answer["evidence_text"], strict=True)
+    for span, text in sorted(spans, key=lambda pair: pair[0]["start"]):
+        seconds = (span["end"] - span["start"]) / max(1, len(text))
+        for word in re.finditer(r"\s*\S+", " " + text):
+            first, end = (span["start"] + max(0, place - 1) * seconds for place in word.span())
+            parts.append(TimedText(first, end, word.group()))
     return parts
