@@ -12,6 +12,7 @@ from speechprune.data import Row
 from speechprune.data.index_columns import STATE_COLUMNS
 from speechprune.data.index_files import WindowsDirectory, read_parts, stored_parts
 from speechprune.data.index_models import NotIndexed, open_index
+from speechprune.inference.encoding_options import EncodingOptions
 from speechprune.inference.states import load_times, load_token_ids
 from speechprune.models.loading import load_transcript_tokenizer
 from speechprune.models.options import ModelOptions
@@ -46,9 +47,10 @@ def read_transcript(index: str, recording: str) -> list[TimedText]:
             continue
         rows = [row for row in read_parts(stored[own[0]], STATE_COLUMNS).to_pylist() if row["num_tokens"]]
         if (token_ids := load_token_ids(rows)) is not None:
-            settings = storage.read_json(storage.join(folder, "run.json"))["config"]["model"]
-            options = ModelOptions(**settings)
-            open_index(index, options)  # refuses a model that has changed since
+            settings = storage.read_json(storage.join(folder, "run.json"))["config"]
+            options = ModelOptions(**settings["model"])
+            encoding = EncodingOptions(**settings.get("encoding", {}))
+            open_index(index, options, encoding)  # refuses a model that has changed since
             times = np.concatenate([load_times(row) for row in rows])
             return timed_text(load_transcript_tokenizer(options), token_ids, times)
     if len(found) > 1:
