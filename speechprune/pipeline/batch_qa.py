@@ -24,6 +24,7 @@ from speechprune.pipeline.config import BatchQAConfig
 from speechprune.pipeline.executor import make_executor
 from speechprune.pipeline.preview import preview, warn_of_unknown_words
 from speechprune.pipeline.progress import Progress
+from speechprune.pipeline.row_keys import KeySet, hash_rows
 from speechprune.pipeline.run_store import RunStore
 from speechprune.pipeline.settings import answer_settings
 from speechprune.pipeline.stages import make_tasks
@@ -76,11 +77,10 @@ def run_batch_qa(config: BatchQAConfig) -> Summary:
     inputs = Inputs(config, storage.join(store.path, "audio"))
     shape = check_model(config.model)
     manifest, stored = inputs.manifest, inputs.stored
-    item_ids = manifest.items.column("item_id").to_pylist()
     with store.launch(inputs.settings, config):
         with store.answering(manifest.items) as todo:
-            tasks = make_tasks(manifest, {item_id for (item_id,) in store.answered}, stored)
-            _announce(config, manifest, num_done=len(item_ids) - len(todo))
+            tasks = make_tasks(manifest, store.answered, stored)
+            _announce(config, manifest, num_done=len(manifest.items) - len(todo))
             if inputs.windows is not None:
                 _announce_index(tasks, stored)
             progress = Progress(num_items=len(todo))
@@ -89,7 +89,8 @@ def run_batch_qa(config: BatchQAConfig) -> Summary:
                 logger.info("to do: {}", preview(executor, tasks))
                 point = Point(method=config.pruning.build(), query_text=config.answering.query_text)
                 executor.run(answer_stages(config.model, [point], config.answering, store), tasks, progress)
-        summary = summarise(store, set(item_ids), shape, progress.throughput())
+        items = KeySet(hash_rows(manifest.items, ["item_id"]))
+        summary = summarise(store, items, shape, progress.throughput())
         store.finish(summary.values)
     return summary
 

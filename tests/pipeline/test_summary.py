@@ -6,7 +6,9 @@ import pytest
 from speechprune.cost import ModelShape, paper_kv_cache_bytes, paper_prefill_flops
 from speechprune.data.columns import ANSWER_COLUMNS, ITEM_COLUMNS
 from speechprune.models.loading import model_shape
-from speechprune.pipeline.summary import READ_COLUMNS, Summary, summarise
+from speechprune.pipeline.row_keys import KeySet, hash_rows
+from speechprune.pipeline.summary import Summary, summarise
+from speechprune.pipeline.sums import READ_COLUMNS, Sums
 from speechprune.reports.run_summary import show_run
 
 SCHEMA = pa.schema([*ITEM_COLUMNS, *ANSWER_COLUMNS])
@@ -21,8 +23,9 @@ class Answers:
     def __init__(self, ok: list[dict], failed: list[dict]) -> None:
         self._rows = {"ok": ok, "failed": failed}
 
-    def read_answers(self, status: str, columns: list[str]) -> pa.Table:
-        return pa.Table.from_pylist(self._rows[status], schema=SCHEMA).select(columns)
+    def sums(self, status: str, items: KeySet) -> Sums:
+        table = pa.Table.from_pylist(self._rows[status], schema=SCHEMA)
+        return Sums.of(table.filter(pa.array(items.holds(hash_rows(table, ["item_id"])))))
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +65,7 @@ def summary(shape) -> Summary:
     ]
     kinds = {"6": "AudioSilent", "7": "AudioNotFound", "8": "AudioSilent", "98": "MalformedRow"}
     failed = [dict.fromkeys(SCHEMA.names) | {"item_id": i, "error_type": k} for i, k in kinds.items()]
-    return summarise(Answers(ok, failed), {str(i) for i in range(1, 9)}, shape, LAUNCH)
+    return summarise(Answers(ok, failed), KeySet.of((str(i),) for i in range(1, 9)), shape, LAUNCH)
 
 
 def test_counts_are_of_this_manifests_items(summary):
@@ -92,7 +95,7 @@ def test_evidence_recall_is_the_mean_of_the_items_that_have_one(summary, shape, 
     assert summary.values["num_with_evidence_recall"] == 3
     show_run(summary)
     assert "50.0% of the gold evidence's audio tokens kept, mean of 3" in capsys.readouterr().out
-    without = summarise(Answers([answer_row("1", "A", True)], []), {"1"}, shape, LAUNCH)
+    without = summarise(Answers([answer_row("1", "A", True)], []), KeySet.of([("1",)]), shape, LAUNCH)
     assert without.values["evidence_recall_mean"] is None
     show_run(without)
     assert "gold evidence" not in capsys.readouterr().out
@@ -119,7 +122,7 @@ def test_throughput_is_of_this_launch(summary):
 
 
 def test_items_without_any_row_count_as_failed(shape):
-    summary = summarise(Answers([answer_row("1", "A", True)], []), {"1", "2"}, shape, LAUNCH)
+    summary = summarise(Answers([answer_row("1", "A", True)], []), KeySet.of([("1",), ("2",)]), shape, LAUNCH)
     assert summary.failed_fraction == 0.5
 
 
@@ -127,7 +130,7 @@ def test_items_without_any_row_count_as_failed(shape):
 def test_the_table_is_printed_whatever_there_is(shape, capsys, with_answers):
     ok = [answer_row("1", "B", True), answer_row("2", None, None)] if with_answers else []
     nothing = {"num_items": 0, "audio_hours": 0.0, "seconds": 0.0}
-    show_run(summarise(Answers(ok, []), {"1", "2"}, shape, nothing))
+    show_run(summarise(Answers(ok, []), KeySet.of([("1",), ("2",)]), shape, nothing))
     printed = capsys.readouterr().out
     assert f"{2 if with_answers else 0} answered, 0 failed" in printed
     assert "runs/x/answers" in printed
@@ -143,7 +146,7 @@ def test_only_columns_of_the_schema_are_read():
 def test_use_of_gpus_is_shown_where_there_are_any(shape, capsys):
     ok = [answer_row("1", "B", True)]
     used = {"num_gpus": 4, "gpu_utilisation": 0.83, "model_flops_utilisation": 0.31}
-    show_run(summarise(Answers(ok, []), {"1"}, shape, LAUNCH | used))
+    show_run(summarise(Answers(ok, []), KeySet.of([("1",)]), shape, LAUNCH | used))
     assert "4, at work 83% of the time, 31% of their FLOPs" in capsys.readouterr().out
-    show_run(summarise(Answers(ok, []), {"1"}, shape, LAUNCH))
+    show_run(summarise(Answers(ok, []), KeySet.of([("1",)]), shape, LAUNCH))
     assert "GPUs" not in capsys.readouterr().out

@@ -26,6 +26,7 @@ from speechprune.pipeline.executor import Stages, make_executor
 from speechprune.pipeline.failures import FailureLog
 from speechprune.pipeline.options import RayOptions
 from speechprune.pipeline.progress import Progress
+from speechprune.pipeline.row_keys import KeySet
 from speechprune.pipeline.run_store import RunStore
 from speechprune.pipeline.stages import decode_recording, make_tasks, write_answers
 
@@ -113,7 +114,7 @@ def _one_size(nodes: int, num_items: int, seconds_per_item: float) -> Scaling:
         InputOptions(manifest=f"{BUCKET}/manifest.jsonl", limit=num_items), f"{BUCKET}/no-bytes"
     )
     run = RunStore(f"{BUCKET}/runs/asleep-{nodes}")
-    tasks = make_tasks(manifest, set())
+    tasks = make_tasks(manifest, KeySet())
     start = time.perf_counter()
     stages = Stages(
         decode=decode_recording,
