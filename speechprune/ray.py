@@ -15,13 +15,13 @@ from speechprune import storage
 from speechprune.data.columns import ANSWER_COLUMNS
 from speechprune.data.manifest import check_manifest, read_row
 from speechprune.data.row_files import Source
+from speechprune.data.row_keys import KeySet
 from speechprune.data.sources import InputOptions
 from speechprune.inference.point import Point
 from speechprune.inference.types import AnsweringOptions
 from speechprune.models.options import ModelOptions
 from speechprune.pipeline import answer_stage
 from speechprune.pipeline.failures import FailureLog
-from speechprune.pipeline.row_keys import KeySet
 from speechprune.pipeline.stages import decode_recording, make_tasks
 from speechprune.pruning import PruningMethod, method_class
 
@@ -95,8 +95,7 @@ class AnswerStage:
                 'batch_format="pyarrow"'
             )
         rows = batch.to_pylist()
-        types = {field.name: field.type for field in batch.schema}
-        source = Source(rows=rows, base=storage.absolute("."), column_types=types)
+        source = Source(batches=[(rows, batch.schema)], base=storage.absolute("."))
         with tempfile.TemporaryDirectory() as folder:
             manifest = check_manifest(source, InputOptions(manifest="the batch"), folder)
             tasks = make_tasks(manifest, KeySet())

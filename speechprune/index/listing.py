@@ -130,11 +130,12 @@ def _addresses_in(path: str) -> list[str]:
     """Return the addresses in a manifest, each once."""
     try:
         source = read_source(InputOptions(manifest=path))
+        rows = [row for batch, _ in source.batches for row in batch]
     except ValueError as error:
         raise ArchiveError(str(error).replace("input.manifest", "archive.path")) from error
-    if not source.rows or "audio" not in source.rows[0]:
+    if not any("audio" in row for row in rows):
         raise ArchiveError(f"archive.path {path} has no column audio, or no row")
-    return sorted({storage.resolve(str(row["audio"]), source.base) for row in source.rows if row["audio"]})
+    return sorted({storage.resolve(str(row["audio"]), source.base) for row in rows if row.get("audio")})
 
 
 def _look_up(uri: str) -> Recording:

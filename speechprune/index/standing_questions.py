@@ -18,6 +18,7 @@ from speechprune.cost import ModelShape
 from speechprune.data.formats import counted
 from speechprune.data.index_files import Contents, stored_parts
 from speechprune.data.manifest import Manifest, make_manifest
+from speechprune.data.row_keys import KeySet
 from speechprune.index.config import IndexConfig
 from speechprune.inference.point import Point
 from speechprune.inference.prompts import MAX_CHOICES
@@ -25,7 +26,6 @@ from speechprune.pipeline.answer_stage import answer_stages
 from speechprune.pipeline.executor import make_executor
 from speechprune.pipeline.preview import warn_of_unknown_words
 from speechprune.pipeline.progress import Progress
-from speechprune.pipeline.row_keys import KeySet
 from speechprune.pipeline.run_store import RunStore
 from speechprune.pipeline.settings import answer_settings
 from speechprune.pipeline.stages import make_tasks

@@ -17,6 +17,7 @@ from speechprune.data.formats import counted
 from speechprune.data.index_files import Part, WindowsDirectory, stored_parts
 from speechprune.data.index_models import open_index
 from speechprune.data.manifest import Manifest, read_manifest
+from speechprune.data.row_keys import KeySet, hash_rows
 from speechprune.inference.point import Point
 from speechprune.models.loading import check_model
 from speechprune.pipeline.answer_stage import answer_stages
@@ -24,7 +25,6 @@ from speechprune.pipeline.config import BatchQAConfig
 from speechprune.pipeline.executor import make_executor
 from speechprune.pipeline.preview import preview, warn_of_unknown_words
 from speechprune.pipeline.progress import Progress
-from speechprune.pipeline.row_keys import KeySet, hash_rows
 from speechprune.pipeline.run_store import RunStore
 from speechprune.pipeline.settings import answer_settings
 from speechprune.pipeline.stages import make_tasks

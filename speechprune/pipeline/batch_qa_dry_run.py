@@ -6,6 +6,7 @@ from functools import partial
 
 import pyarrow as pa
 
+from speechprune.data.row_keys import hash_rows
 from speechprune.pipeline.batch_qa import Inputs
 from speechprune.pipeline.config import BatchQAConfig
 from speechprune.pipeline.dry_run import (
@@ -16,7 +17,6 @@ from speechprune.pipeline.dry_run import (
     estimate_answers,
     planned_shape,
 )
-from speechprune.pipeline.row_keys import hash_rows
 from speechprune.pipeline.run_store import RunStore
 from speechprune.pipeline.sampling import Stored, sample_tasks
 from speechprune.pipeline.stages import make_tasks

@@ -10,8 +10,8 @@ import numpy as np
 import pyarrow as pa
 
 from speechprune.data import column_values
+from speechprune.data.row_keys import KIND, ROWS_AT_A_TIME, hash_rows, hash_values
 from speechprune.pipeline.changed_items import ASKED_COLUMNS, file_name
-from speechprune.pipeline.row_keys import KIND, ROWS_AT_A_TIME, hash_rows, hash_values
 from speechprune.pipeline.sums import READ_COLUMNS, TYPES, Sums
 
 HASHES = ("keys", "items", "asked")

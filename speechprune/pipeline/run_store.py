@@ -22,10 +22,10 @@ from speechprune import storage
 from speechprune.data import column_values
 from speechprune.data.columns import ANSWER_COLUMNS, ITEM_COLUMNS
 from speechprune.data.parquet_files import NUM_READERS, DamagedFileError, as_parquet, read_note, read_parquet
+from speechprune.data.row_keys import KIND, KeySet, hash_rows
 from speechprune.pipeline.changed_items import ASKED_COLUMNS, refuse_changed_items
 from speechprune.pipeline.file_note import FileHashes, FileNote, hash_asked, item_columns
 from speechprune.pipeline.lease import Lease
-from speechprune.pipeline.row_keys import KIND, KeySet, hash_rows
 from speechprune.pipeline.settings import check_settings, compare_settings, output_path_errors
 from speechprune.pipeline.sums import Sums
 

@@ -23,6 +23,7 @@ from speechprune.data import column_values
 from speechprune.data.columns import RECORDING_COLUMNS
 from speechprune.data.index_columns import STATE_COLUMNS
 from speechprune.data.index_files import Part, read_parts
+from speechprune.data.row_keys import KeySet, hash_rows
 from speechprune.pipeline.failures import (
     FailureLog,
     MalformedRow,
@@ -30,7 +31,6 @@ from speechprune.pipeline.failures import (
     UnexpectedError,
     failure_sentence,
 )
-from speechprune.pipeline.row_keys import KeySet, hash_rows
 from speechprune.pipeline.run_store import RunStore
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from speechprune.cost import ModelShape, paper_kv_cache_bytes, paper_prefill_flops
 from speechprune.data.columns import aggregated
-from speechprune.pipeline.row_keys import KeySet
+from speechprune.data.row_keys import KeySet
 from speechprune.pipeline.sums import TOKENS, Sums
 
 

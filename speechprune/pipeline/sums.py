@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 
 from speechprune.data import column_values
 from speechprune.data.columns import ANSWER_COLUMNS, ITEM_COLUMNS, RECORDING_COLUMNS, aggregated
-from speechprune.pipeline.row_keys import KIND, hash_values
+from speechprune.data.row_keys import KIND, hash_values
 
 TOKENS = ("num_audio_tokens", "num_kept_tokens", "num_text_tokens", "weights_bytes", "kv_cache_bytes")
 ADDED = tuple(dict.fromkeys((*TOKENS, *aggregated(summary="sum"), *aggregated(summary="mean"))))

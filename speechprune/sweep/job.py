@@ -20,6 +20,7 @@ from speechprune.data.index_files import Part, WindowsDirectory, stored_parts
 from speechprune.data.index_models import open_index
 from speechprune.data.manifest import Manifest, read_manifest
 from speechprune.data.parquet_files import as_parquet
+from speechprune.data.row_keys import KeySet, hash_values
 from speechprune.data.sources import InputOptions, ManifestError
 from speechprune.models.fingerprint import fingerprint
 from speechprune.models.loading import check_model
@@ -28,7 +29,6 @@ from speechprune.pipeline.answer_stage import answer_stages
 from speechprune.pipeline.executor import make_executor
 from speechprune.pipeline.preview import preview, warn_of_unknown_words
 from speechprune.pipeline.progress import Progress
-from speechprune.pipeline.row_keys import KeySet, hash_values
 from speechprune.pipeline.run_store import RunStore
 from speechprune.pipeline.settings import model_settings
 from speechprune.pipeline.stages import make_tasks

@@ -27,9 +27,9 @@ exec(compile(text[:place] + ENTRIES + text[place:], str(path), "exec"), vars(col
 import pyarrow as pa  # noqa: E402
 
 from speechprune.data.answer_rows import answer_rows  # noqa: E402
+from speechprune.data.row_keys import KeySet  # noqa: E402
 from speechprune.models.loading import model_shape  # noqa: E402
 from speechprune.pipeline.metrics import STAGES  # noqa: E402
-from speechprune.pipeline.row_keys import KeySet  # noqa: E402
 from speechprune.pipeline.summary import summarise  # noqa: E402
 from speechprune.pipeline.sums import Sums  # noqa: E402
 from speechprune.reports.columns_page import columns_page  # noqa: E402

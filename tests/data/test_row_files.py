@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from speechprune.data.manifest import ManifestError
-from speechprune.pipeline.row_keys import KeySet
+from speechprune.data.row_keys import KeySet
 from speechprune.pipeline.stages import make_tasks, unpack_items
 from tests.helpers.manifest_files import ITEMS, ONE, read_file, write_csv, write_jsonl, write_parquet
 

@@ -9,8 +9,8 @@ import pytest
 
 from speechprune import storage
 from speechprune.config import ConfigError
+from speechprune.data.row_keys import KeySet
 from speechprune.pipeline.lease import LeaseError
-from speechprune.pipeline.row_keys import KeySet
 from speechprune.pipeline.run_store import RunStore
 from speechprune.pipeline.settings import ALWAYS_BEFORE, answer_settings, check_settings
 from tests.helpers.run_directory import answers, answers_files, claim, config_with, ids, items, record_of

@@ -8,7 +8,7 @@ import pytest
 from fsspec.core import url_to_fs
 
 from speechprune import storage
-from speechprune.pipeline.row_keys import KeySet
+from speechprune.data.row_keys import KeySet
 from speechprune.pipeline.run_store import RunStore
 from speechprune.storage import StorageError
 from tests.helpers.flaky_store import FlakyFileSystem, Trouble

@@ -5,8 +5,8 @@ import pytest
 
 from speechprune.cost import ModelShape, paper_kv_cache_bytes, paper_prefill_flops
 from speechprune.data.columns import ANSWER_COLUMNS, ITEM_COLUMNS
+from speechprune.data.row_keys import KeySet, hash_rows
 from speechprune.models.loading import model_shape
-from speechprune.pipeline.row_keys import KeySet, hash_rows
 from speechprune.pipeline.summary import Summary, summarise
 from speechprune.pipeline.sums import READ_COLUMNS, Sums
 from speechprune.reports.run_summary import show_run

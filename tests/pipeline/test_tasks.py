@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from speechprune.data.columns import ITEM_COLUMNS
 from speechprune.data.index_files import Part
 from speechprune.data.manifest import Manifest, make_manifest
+from speechprune.data.row_keys import KeySet
 from speechprune.pipeline.failures import FailureLog, PoisonedRecording
 from speechprune.pipeline.options import RayOptions
 from speechprune.pipeline.retries import Attempts, AttemptTracker, raise_if_poisoned, start_tracker
-from speechprune.pipeline.row_keys import KeySet
 from speechprune.pipeline.stages import decode_recording, make_tasks, split_blocks, unpack_items
 from tests.helpers.harness import wait_until
 from tests.helpers.telling_tones import named_second, telling_tones, write_tracks

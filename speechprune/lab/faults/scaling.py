@@ -17,6 +17,7 @@ from loguru import logger
 
 from speechprune.data.answer_rows import answers_table
 from speechprune.data.manifest import read_manifest
+from speechprune.data.row_keys import KeySet
 from speechprune.data.sources import InputOptions
 from speechprune.lab.faults.cluster import LocalCluster
 from speechprune.lab.faults.scenario import BUCKET
@@ -26,7 +27,6 @@ from speechprune.pipeline.executor import Stages, make_executor
 from speechprune.pipeline.failures import FailureLog
 from speechprune.pipeline.options import RayOptions
 from speechprune.pipeline.progress import Progress
-from speechprune.pipeline.row_keys import KeySet
 from speechprune.pipeline.run_store import RunStore
 from speechprune.pipeline.stages import decode_recording, make_tasks, write_answers
 
