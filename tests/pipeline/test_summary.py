@@ -1,12 +1,20 @@
 """The summary of a run: counts, accuracy and cost, from rows written by hand."""
 
+from collections import Counter
+from datetime import UTC, datetime
+
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from speechprune.cost import ModelShape, paper_kv_cache_bytes, paper_prefill_flops
+from speechprune.data import column_values
 from speechprune.data.columns import ANSWER_COLUMNS, ITEM_COLUMNS
 from speechprune.data.row_keys import KeySet, hash_rows
 from speechprune.models.loading import model_shape
+from speechprune.pipeline.run_store import RunStore
 from speechprune.pipeline.summary import Summary, summarise
 from speechprune.pipeline.sums import READ_COLUMNS, Sums
 from speechprune.reports.run_summary import show_run
@@ -150,3 +158,40 @@ def test_use_of_gpus_is_shown_where_there_are_any(shape, capsys):
     assert "4, at work 83% of the time, 31% of their FLOPs" in capsys.readouterr().out
     show_run(summarise(Answers(ok, []), KeySet.of([("1",)]), shape, LAUNCH))
     assert "GPUs" not in capsys.readouterr().out
+
+
+GOLD = st.sampled_from(["A", "B", None])
+ROWS = st.lists(
+    st.tuples(st.floats(-1e9, 1e9) | st.none(), st.sampled_from(["a.wav", "b.wav"]), GOLD, st.booleans()),
+    min_size=5,
+    max_size=40,
+)
+
+
+@settings(max_examples=12)
+@given(ROWS, st.integers(1, 5), st.sets(st.integers(0, 39), max_size=4))
+def test_sums_of_files_add_up_to_those_of_all_rows_to_the_bit(tmp_path_factory, drawn, rows_per_file, others):
+    """Arrow adds a column chunk by chunk, a file each; rows of other manifests don't count."""
+    run = RunStore(str(tmp_path_factory.mktemp("run")))
+    rows = [
+        answer_row(str(i), gold, gold and is_right, audio, audio_seconds=60.0 + i, evidence_recall=number)
+        | {"finished_at": datetime.now(UTC), "tflops_total": number, "num_audio_tokens": i}
+        for i, (number, audio, gold, is_right) in enumerate(drawn)
+    ]
+    for start in range(0, len(rows), rows_per_file):
+        run.write_answers("ok", pa.Table.from_pylist(rows[start : start + rows_per_file], schema=SCHEMA))
+    ids = [row["item_id"] for i, row in enumerate(rows) if i not in others]
+    wanted = KeySet.of((item_id,) for item_id in ids)
+    sums = run.sums("ok", wanted)
+    table = run.read_answers("ok", SCHEMA.names)
+    table = table.filter(pc.is_in(table["item_id"], value_set=pa.array(ids, pa.string())))
+    assert (sums.num_rows, sums.counts.get("correct", 0)) == (len(table), pc.count(table["correct"]).as_py())
+    for name in ("tflops_total", "evidence_recall", "num_audio_tokens", "seconds_encode"):
+        assert (sums.totals.get(name) or None, sums.mean(name)) == (
+            pc.sum(table[name]).as_py() or None,
+            pc.mean(table[name]).as_py(),
+        )
+    judged = table.filter(pc.is_valid(table["correct"]))
+    assert sums.letters.most_common() == Counter(judged["answer"].to_pylist()).most_common()
+    lengths = dict(column_values(table, ("audio", "audio_seconds")))
+    assert sums.recording_seconds() == list(lengths.values())
