@@ -61,7 +61,8 @@ class ItemTables:
             every = [parts.get(n) or (pa.nulls(length), False) for n, length in enumerate(self._lengths)]
             columns.append(column := _joined(every))
             fields.append(pa.field(name, column.type))
-        return pa.table(columns, schema=pa.schema(fields))
+        # one part: rows are taken from it recording by recording, each time from all parts otherwise
+        return pa.table(columns, schema=pa.schema(fields)).combine_chunks()
 
 
 def _carried_column(name: str, values: list[Any], kind: pa.DataType | None) -> tuple[pa.Array, bool]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import subprocess
@@ -50,7 +51,7 @@ class DriverUse:
     ----------
     launch
         ``plan``: of items none of which is answered, by ``--dry-run``; ``relaunch``: of items that are all
-        answered: manifest, resume and summary; ``start``: of one item, to subtract.
+        answered: manifest, resume and summary.
     items, files
         Items of the manifest, and answers files in the run directory.
     cpu_seconds
@@ -67,10 +68,10 @@ class DriverUse:
 
 
 def driver_use(folder: Path, num_items: int, model: str) -> list[DriverUse]:
-    """Measure the start alone, the plan of a new manifest, and a relaunch when everything is answered."""
+    """Measure plans of new manifests and relaunches when everything is answered, of one item and of many."""
     uses = []
-    for launch, number in (("start", 1), ("plan", num_items), ("relaunch", num_items)):
-        manifest, run = folder / f"{number}.jsonl", folder / launch
+    for launch, number in itertools.product(("plan", "relaunch"), (1, num_items)):
+        manifest, run = folder / f"{number}.jsonl", folder / f"{launch}-{number}"
         write_manifest(manifest, number)
         num_files = fill_run(run, manifest, number, model) if launch == "relaunch" else 0
         arguments = [f"input.manifest={manifest}", f"output.path={run}", model, "ray.executor=local"]
