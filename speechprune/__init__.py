@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from speechprune.inference.encode import EncodedAudio
+    from speechprune.inference.encoding_options import EncodingOptions
     from speechprune.inference.evidence import EvidenceSpan
     from speechprune.inference.speech_lm import SpeechLM
     from speechprune.inference.types import Answer, AnsweringOptions
@@ -34,6 +35,7 @@ _MODULES = {
     "Answer": "inference.types",
     "AnsweringOptions": "inference.types",
     "EncodedAudio": "inference.encode",
+    "EncodingOptions": "inference.encoding_options",
     "EvidenceSpan": "inference.evidence",
     "FirstPhase": "pruning",
     "LateInteraction": "pruning",
@@ -56,6 +58,7 @@ __all__ = [
     "Answer",
     "AnsweringOptions",
     "EncodedAudio",
+    "EncodingOptions",
     "EvidenceSpan",
     "FirstPhase",
     "LateInteraction",

@@ -140,6 +140,10 @@ COMMANDS: dict[str, Command] = {
         main="speechprune.reports.run_report:main",
         on_interrupt="the page was not written, the same command starts again",
     ),
+    "compare": Tool(
+        description="Compare the answers of two runs to the same questions: accuracy, McNemar's test.",
+        main="speechprune.reports.compare:main",
+    ),
     "manifest": Tool(
         description="Turn a published benchmark into a manifest.",
         main="speechprune.benchmarks.make_manifest:main",

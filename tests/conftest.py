@@ -1,11 +1,11 @@
 """What several test files share: tiny real checkpoints, real speech, the folder of shared recordings."""
 
+import gc
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from hypothesis import settings
 from loguru import logger
 
@@ -19,12 +19,12 @@ SHARED_AUDIO = Path(__file__).parents[1] / "../shared/audio"
 
 settings.register_profile("speechprune", deadline=None, derandomize=True)
 settings.load_profile("speechprune")
-torch.set_num_threads(1)  # in models this tiny there is nothing to share out, and threads wait for threads
+gc.disable()  # until all tests are collected
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--corrupt-inputs", type=int, default=300, help="of test_corrupt_audio.py")
-    parser.addoption("--timelines", type=int, default=24, help="of test_clock.py")
+    parser.addoption("--timelines", type=int, default=16, help="of test_clock.py")
     parser.addoption("--executor", choices=["local", "ray"], default="local", help="of test_family_jobs.py")
 
 
@@ -44,6 +44,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             item._id = type(item.id).parse(f"{item.nodeid}@{group}")
             assert item.nodeid.endswith(f"@{group}")
     items.sort(key=lambda item: item.get_closest_marker("ray") is None)
+
+
+def pytest_collection_finish() -> None:
+    """What is imported and collected stays: the garbage collector need not look through it any more."""
+    gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture(scope="session", autouse=True)

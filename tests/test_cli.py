@@ -56,7 +56,18 @@ def test_the_list_has_every_command_and_costs_no_heavy_import(tmp_path):
     assert result.returncode == 0, result.stderr
     *shown, code, modules = result.stdout.splitlines()
     assert code == "0"
-    for name in ("answer", "index", "search", "sweep", "show", "report", "manifest", "cost", "benchmark"):
+    for name in (
+        "answer",
+        "index",
+        "search",
+        "sweep",
+        "show",
+        "report",
+        "compare",
+        "manifest",
+        "cost",
+        "benchmark",
+    ):
         assert any(line.startswith(f"  {name} ") for line in shown)
     assert not {"torch", "transformers", "ray", "numpy", "pyarrow"} & set(modules.split())
 

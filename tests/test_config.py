@@ -57,7 +57,7 @@ def test_defaults_fill_what_is_left_out():
     [
         ({"prunning": {}}, "unknown section prunning: did you mean pruning?"),
         ({"pruning_rate": 0.4}, "unknown section pruning_rate: did you mean pruning.pruning_rate?"),
-        ({"zzz": {}}, "unknown section zzz: valid here: input, model, output, pruning, answering, ray"),
+        ({"zzz": {}}, "unknown section zzz: valid here: input, model, output, encoding, pruning, answering"),
         ({1: {}}, "unknown section 1"),
         ({"pruning": {"rate": 1}}, "unknown key pruning.rate: did you mean pruning.pruning_rate?"),
         ({"model": {"manifest": "m"}}, "unknown key model.manifest: did you mean input.manifest?"),

@@ -76,7 +76,7 @@ def test_a_bare_install_has_all_that_the_product_imports():
     product += (ROOT / "jobs").glob("*.py")
     assert undeclared(product, with_extras(), functions=False) == {}
     # a function may need an extra, which it then names
-    assert undeclared(product, with_extras("lab", "search")) == {}
+    assert undeclared(product, with_extras("lab", "search", "silence")) == {}
 
 
 @pytest.mark.parametrize(("folder", "extras"), EXTRAS_OF_FOLDER.items())

@@ -11,9 +11,12 @@ from speechprune.audio.errors import (
     AudioTooShort,
     AudioUnreadable,
     AudioWithoutSpeech,
+    without_speech,
 )
 from speechprune.audio.length import header_seconds, recording_seconds
+from speechprune.audio.pauses import split_at_pauses
 from speechprune.audio.resample import SAMPLE_RATE
+from speechprune.audio.speech import Speech, decode_speech
 
 __all__ = [
     "MEL_HOP_SAMPLES",
@@ -27,10 +30,14 @@ __all__ = [
     "AudioTooShort",
     "AudioUnreadable",
     "AudioWithoutSpeech",
+    "Speech",
     "decode_audio",
+    "decode_speech",
     "header_seconds",
     "recording_seconds",
+    "split_at_pauses",
     "split_windows",
+    "without_speech",
 ]
 
 MEL_HOP_SAMPLES = 160  # 10 ms per mel frame

@@ -64,7 +64,7 @@ def decode_audio(
     AudioError
         One of its subclasses, with a sentence that names the recording.
     """
-    name = _name(source)
+    name = source_name(source)
     notes = _Notes(name)
     resampler = BlockResampler(
         round((start or 0) * SAMPLE_RATE),
@@ -123,7 +123,8 @@ class _Notes:
             logger.warning(sentence, self._name, words)
 
 
-def _name(source: AudioSource) -> str:
+def source_name(source: AudioSource) -> str:
+    """Name a recording in messages."""
     if isinstance(source, tuple):
         return "the waveform"
     return shortened(str(source)) if isinstance(source, str | os.PathLike) else "the recording"

@@ -28,4 +28,13 @@ class AudioTooShort(AudioError):
 
 
 class AudioWithoutSpeech(AudioError):
-    """A recording in which the model found no speech."""
+    """A recording in which no speech was found."""
+
+
+def without_speech(recording: str, seconds: float) -> AudioWithoutSpeech:
+    """Make the error of a recording; without its name where the caller adds it."""
+    of = f" of {recording}" if recording else ""
+    return AudioWithoutSpeech(
+        f"no speech was found in {seconds:.1f} s of sound{of}: listen to it; what counts as speech is a "
+        "matter of encoding.skip_silence and of the model's config.json"
+    )

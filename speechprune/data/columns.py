@@ -98,7 +98,7 @@ COLUMNS: tuple[Column, ...] = (
     ),
     Column(
         "audio_seconds",
-        "length of the audio that was encoded",
+        "length of the recording, or of the slice of it",
         lambda r: None if r.audio is None else r.audio.seconds,
         type=FLOAT,
         unit="s",

@@ -14,16 +14,27 @@ WINDOWS_SCHEMA = pa.schema(
         arrow_field("version", pa.string(), "of its content: the store's ETag and size, or size and time"),
         arrow_field("shard", pa.int32(), "number of the part that was decoded and encoded as one, from 0"),
         arrow_field("num_shards", pa.int32(), "a recording is complete with all of them"),
-        arrow_field("window", pa.int32(), "number of the window in the recording, from 0"),
+        arrow_field(
+            "window",
+            pa.int32(),
+            "number of the window, counted on from that of its shard's first at fixed length",
+        ),
         arrow_field("start_seconds", pa.float64(), "start of the window in the recording", "s"),
-        arrow_field("end_seconds", pa.float64(), "end of its sound", "s"),
+        arrow_field(
+            "end_seconds",
+            pa.float64(),
+            "end of its sound; with encoding.skip_silence start and end hold the silence that was left out",
+            "s",
+        ),
         arrow_field(
             "num_tokens",
             pa.int32(),
             "0 in a part shorter than one, or without speech",
             "audio tokens",
         ),
-        arrow_field("peak", pa.int32(), "of its samples", "int16 steps"),
+        arrow_field(
+            "peak", pa.int32(), "of its samples, or with encoding.skip_silence its part's", "int16 steps"
+        ),
         arrow_field(
             "states",
             pa.large_binary(),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from speechprune.inference.encoding_options import EncodingOptions
 from speechprune.inference.states import StatesDType
 from speechprune.inference.types import AnsweringOptions
 from speechprune.models.options import ModelOptions
@@ -96,6 +97,7 @@ class IndexConfig:
     archive: ArchiveOptions
     model: ModelOptions
     index: IndexOptions
+    encoding: EncodingOptions = field(default_factory=EncodingOptions)
     questions: StandingQuestions = field(default_factory=StandingQuestions)
     pruning: PruningOptions = field(default_factory=PruningOptions)
     answering: AnsweringOptions = field(default_factory=AnsweringOptions)

@@ -56,9 +56,10 @@ def dry_run_index(config: IndexConfig) -> DryRun:
     """
     refusals = Refusals(config.ray.executor)
     shape = planned_shape(refusals, config.model)
+    refusals.attempt(config.encoding.detector)
     questions = refusals.attempt(lambda: read_questions(config.questions.path)) or []
     archive = refusals.attempt(lambda: list_archive(config.archive.path, config.archive.audio_roots))
-    folder = refusals.attempt(lambda: index_dir(config.index.path, config.model))
+    folder = refusals.attempt(lambda: index_dir(config.index.path, config.model, config.encoding))
     if shape is None or archive is None or folder is None:
         return DryRun(refusals.sentences, [])
     refusals.attempt(partial(check_search_codes, config.index, shape))

@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import socket
 import sys
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
 import numpy as np
 import pyarrow as pa
 import torch
 
-from speechprune.audio import SAMPLE_RATE, AudioTooShort
+from speechprune.audio import SAMPLE_RATE, AudioTooShort, Speech
 from speechprune.cost import encode_flops
 from speechprune.data import Row
 from speechprune.data.index_columns import WINDOWS_SCHEMA
 from speechprune.inference.encode import cut_windows, in_encoder_batches
+from speechprune.inference.encoding_options import Cut
 from speechprune.inference.states import StatesDType, store_states, store_times, stored_dtype
 from speechprune.inference.timing import Timer
 from speechprune.models.base import Window
 from speechprune.models.options import ModelOptions
-from speechprune.pipeline.answer_stage import load_in_worker, task_rows
+from speechprune.pipeline.answer_stage import load_in_worker, speech_of, task_rows
 from speechprune.pipeline.failures import FailureLog, failure_sentence
 
 ENCODED_SCHEMA = pa.schema(
@@ -30,7 +32,8 @@ ENCODED_SCHEMA = pa.schema(
 class EncodeStage:
     """The stage with the model: encodes parts of recordings.
 
-    ``labels``: columns that name the model: ``model`` and ``revision``.
+    - ``labels``: columns that name the model: ``model`` and ``revision``.
+    - ``cut``: where windows end.
     """
 
     def __init__(
@@ -41,11 +44,13 @@ class EncodeStage:
         failures: FailureLog,
         labels: dict[str, str],
         states: StatesDType,
+        cut: Cut,
     ) -> None:
         self._model = load_in_worker(model, num_threads)
         self._failures = failures
         self._labels = labels | {"node": node_name()}
         self._states = stored_dtype(self._model, states)
+        self._cut = cut
 
     def __call__(self, decoded: pa.Table) -> pa.Table:
         """Return the windows of some parts of recordings, and one row per failed part."""
@@ -82,31 +87,30 @@ class EncodeStage:
         places = []
         for task in tasks:
             start = task["start"] or 0.0
-            cut = cut_windows(self._model, np.frombuffer(task["pcm"], np.int16), start)
+            cut = cut_windows(self._model, np.frombuffer(task["pcm"], np.int16), start, self._cut)
             first = round(start / self._model.window_seconds)
-            empty = Window(np.zeros(0, np.int16), first * self._model.window_seconds)
-            places += [(task, first + i, window) for i, window in enumerate(cut or [empty])]
+            cut = cut or [Window(np.zeros(0, np.int16), first * self._model.window_seconds)]
+            spans = _spans(cut, start, speech_of(task))
+            places += [(task, first + i, *own) for i, own in enumerate(zip(cut, spans, strict=True))]
         encodable = [
-            i
-            for i, (_, _, window) in enumerate(places)
-            if len(window.samples) >= self._model.min_window_samples
+            i for i, place in enumerate(places) if len(place[2].samples) >= self._model.min_window_samples
         ]
         windows = [places[i][2] for i in encodable]
         made, num_encoded = in_encoder_batches(self._model, windows, self._store_batch)
         by_place = dict(zip(encodable, made, strict=True))
         share = 1 / max(1, len(windows))
         seconds, tflops = watch.seconds() * share, encode_flops(self._model.shape, num_encoded) / 1e12 * share
-        num_windows = {id(task): sum(owner is task for owner, _, _ in places) for task in tasks}
+        num_windows = {id(task): sum(place[0] is task for place in places) for task in tasks}
         return [
-            _row(task, number, window, num_windows[id(task)])
+            _row(task, number, window, span, num_windows[id(task)])
             | self._labels
             | {"dtype": self._states, "width": self._model.shape.encoder.states_size}
-            | _account(by_place.get(i), seconds, tflops)
-            for i, (task, number, window) in enumerate(places)
+            | _account(task, by_place.get(i), seconds, tflops)
+            for i, (task, number, window, span) in enumerate(places)
         ]
 
     def _store_batch(self, windows: list[Window]) -> list[Row]:
-        """Return the stored columns of a batch of windows."""
+        """Return the stored columns of a batch of windows; times of tokens are those that the model gives."""
         encoded = self._model.encode_windows(windows)
         norms = torch.linalg.vector_norm(self._model.project(encoded.states).float(), dim=-1).cpu().numpy()
         numbers = encoded.states if self._model.states_are_ids else encoded.states.float()
@@ -120,7 +124,7 @@ class EncodeStage:
                     "states": stored,
                     "scales": scales,
                     "norms": own_norms[:num_tokens],
-                    "token_times": store_times(times),
+                    "token_times": times,
                     "tflops_encode": encoded.extra_flops[i] / 1e12 if encoded.extra_flops else 0.0,
                 }
             )
@@ -135,28 +139,48 @@ def node_name() -> str:
     return socket.gethostname()
 
 
-def _row(task: Row, number: int, window: Window, num_windows: int) -> Row:
+def _spans(
+    windows: Sequence[Window], start_seconds: float, speech: Speech | None
+) -> list[tuple[float, float]]:
+    """Return start and end of each window in seconds of the recording.
+
+    Silence that was left out counts to the window behind it, at the end of a part to the last: spans of
+    windows add up to the recording.
+    """
+    if speech is None:
+        return [(one.start_seconds, one.start_seconds + len(one.samples) / SAMPLE_RATE) for one in windows]
+    kept = np.cumsum([len(window.samples) for window in windows]).tolist()
+    ends = [start_seconds + speech.reached(number) / SAMPLE_RATE for number in kept]
+    return list(zip([start_seconds, *ends], ends, strict=False))
+
+
+def _row(task: Row, number: int, window: Window, span: tuple[float, float], num_windows: int) -> Row:
     """Return the columns of a window that don't come from the model."""
     (shard,) = task["items"].to_pylist()
-    samples = window.samples
+    samples, speech = window.samples, speech_of(task)
+    peak = max(int(samples.max()), -int(samples.min())) if len(samples) else 0
     return {
         "recording": task["audio"],
         **shard,
         "window": number,
-        "start_seconds": float(window.start_seconds),
-        "end_seconds": window.start_seconds + len(samples) / SAMPLE_RATE,
-        "peak": max(int(samples.max()), -int(samples.min())) if len(samples) else 0,
+        "start_seconds": float(span[0]),
+        "end_seconds": span[1],
+        "peak": peak if speech is None else speech.peak,
         "seconds_decode_audio": task["seconds_decode_audio"] / num_windows,
         "indexed_at": datetime.now(UTC),
     }
 
 
-def _account(stored: Row | None, seconds: float, tflops: float) -> Row:
+def _account(task: Row, stored: Row | None, seconds: float, tflops: float) -> Row:
     """Return what the model makes of a window, with its even share of the batch's seconds and FLOPs."""
     if stored is None:  # shorter than a token
         nothing = {"num_tokens": 0, "states": b"", "norms": [], "token_times": b""}
         return nothing | {"seconds_encode": 0.0, "tflops_encode": 0.0}
-    return stored | {"seconds_encode": seconds, "tflops_encode": tflops + stored["tflops_encode"]}
+    times, speech = stored["token_times"], speech_of(task)
+    if speech is not None:
+        times = speech.to_recording(times, task["start"] or 0.0)
+    tflops += stored["tflops_encode"]
+    return stored | {"token_times": store_times(times), "seconds_encode": seconds, "tflops_encode": tflops}
 
 
 def _failed(task: Row, error: Exception | None) -> pa.Table:

@@ -43,9 +43,10 @@ def run_index(config: IndexConfig) -> dict[str, Any]:
     """
     shape = check_model(config.model)
     check_search_codes(config.index, shape)
+    config.encoding.detector()  # refused here where it is missing
     questions = read_questions(config.questions.path)
     archive = list_archive(config.archive.path, config.archive.audio_roots)
-    directory = WindowsDirectory(index_dir(config.index.path, config.model))
+    directory = WindowsDirectory(index_dir(config.index.path, config.model, config.encoding))
     with contextlib.ExitStack() as stack:
         with output_path_errors("index.path"):
             lease = stack.enter_context(Lease(directory.path, config.index.lease_minutes))
@@ -92,11 +93,15 @@ def run_index(config: IndexConfig) -> dict[str, Any]:
 
 def index_settings(config: IndexConfig) -> dict[str, Any]:
     """All that can change the windows of one model, by dotted name."""
-    return model_settings(config.model) | {
-        "index.states": config.index.states,
-        "index.shard_minutes": config.index.shard_minutes,
-        "index format": INDEX_FORMAT,
-    }
+    return (
+        model_settings(config.model)
+        | config.encoding.settings
+        | {
+            "index.states": config.index.states,
+            "index.shard_minutes": config.index.shard_minutes,
+            "index format": INDEX_FORMAT,
+        }
+    )
 
 
 def _announce(config: IndexConfig, archive: Sequence[Recording], plan: Plan) -> None:
@@ -133,8 +138,8 @@ def _encode(
     progress = Progress(len(tasks), doing="encoding", items="parts", failures_in="summary.json")
     labels = {"model": config.model.path, "revision": fingerprint(config.model)}
     stages = Stages(
-        decode=decode_recording,
-        model=partial(EncodeStage, labels=labels, states=config.index.states),
+        decode=partial(decode_recording, detector=config.encoding.detector()),
+        model=partial(EncodeStage, labels=labels, states=config.index.states, cut=config.encoding.cut),
         write=partial(write_windows, path=directory.path),
         doing="encoding",
     )

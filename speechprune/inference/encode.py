@@ -9,9 +9,18 @@ from typing import TypeVar
 import numpy as np
 import torch
 
-from speechprune.audio import SAMPLE_RATE, AudioError, AudioTooShort, AudioWithoutSpeech, split_windows
+from speechprune.audio import (
+    SAMPLE_RATE,
+    AudioError,
+    AudioTooShort,
+    Speech,
+    split_at_pauses,
+    split_windows,
+    without_speech,
+)
 from speechprune.cost import encode_flops
 from speechprune.inference.batching import run_in_batches
+from speechprune.inference.encoding_options import Cut
 from speechprune.inference.timing import Timer
 from speechprune.models.base import EmbeddedWindow, SpeechModel, Window
 
@@ -31,7 +40,7 @@ class EncodedAudio:
     frame_starts
         Budget frames of phase 1, see ``SpeechModel.frame_starts``.
     seconds
-        Length of the audio that was encoded.
+        Length of the recording, with the silence that was left out of its windows.
     num_encoder_flops
         What encoding cost, with its share of windows that filled up a batch.
     token_ids
@@ -68,20 +77,34 @@ class EncodedAudio:
         )
 
 
-def cut_windows(model: SpeechModel, samples: np.ndarray, start_seconds: float) -> list[Window]:
-    """Cut a recording into the model's windows; the last may be short.
+def cut_windows(
+    model: SpeechModel, samples: np.ndarray, start_seconds: float, cut: Cut = "fixed"
+) -> list[Window]:
+    """Cut a recording into the model's windows; the last may be short, and all that end at a pause.
 
     - ``samples``: int16 at 16 kHz.
     - ``start_seconds``: where in its file the recording starts.
     """
+    if cut == "fixed":
+        return [
+            Window(window, start_seconds + number * model.window_seconds)
+            for number, window in enumerate(split_windows(samples, model.window_samples))
+        ]
+    parts = list(split_at_pauses(samples, model.window_samples))
+    ends = np.cumsum([len(part) for part in parts])
     return [
-        Window(window, start_seconds + number * model.window_seconds)
-        for number, window in enumerate(split_windows(samples, model.window_samples))
+        Window(part, start_seconds + float(end - len(part)) / SAMPLE_RATE)
+        for part, end in zip(parts, ends, strict=True)
     ]
 
 
 def encode_recordings(
-    model: SpeechModel, recordings: Sequence[np.ndarray], start_seconds: Sequence[float]
+    model: SpeechModel,
+    recordings: Sequence[np.ndarray],
+    start_seconds: Sequence[float],
+    *,
+    speech: Sequence[Speech | None] | None = None,
+    cut: Cut = "fixed",
 ) -> list[EncodedAudio]:
     """Encode recordings together.
 
@@ -94,6 +117,11 @@ def encode_recordings(
         int16 samples at 16 kHz of each recording.
     start_seconds
         Where in its file each recording starts: ``times`` count from the file's beginning.
+    speech
+        Places of each recording's samples where its silence was left out, as ``decode_speech`` returns them;
+        None where it was not.
+    cut
+        Where windows end, see ``EncodingOptions``.
 
     Raises
     ------
@@ -105,21 +133,29 @@ def encode_recordings(
     if not recordings:
         return []
     timer = Timer(model.device)
+    places = speech or [None] * len(recordings)
+    seconds = [
+        (len(samples) if own is None else own.num_samples) / SAMPLE_RATE
+        for samples, own in zip(recordings, places, strict=True)
+    ]
     windows = [
         (i, window)
         for i, (samples, start) in enumerate(zip(recordings, start_seconds, strict=True))
-        for window in cut_windows(model, samples, start)
+        for window in cut_windows(model, samples, start, cut)
         if len(window.samples) >= model.min_window_samples
     ]
     made, num_encoded = in_encoder_batches(model, [window for _, window in windows], model.embed_windows)
     parts: list[list[EmbeddedWindow]] = [[] for _ in recordings]
     for (i, _), part in zip(windows, made, strict=True):
         parts[i].append(part)
-    for samples, own in zip(recordings, parts, strict=True):
+    for length, own in zip(seconds, parts, strict=True):
         if not any(len(part.embeds) for part in own):
-            raise no_tokens(model, "", len(samples) / SAMPLE_RATE)
+            raise no_tokens(model, "", length)
     embeds = [torch.cat([part.embeds for part in own]) for own in parts]
-    times = [np.concatenate([part.times for part in own]) for own in parts]
+    times = [
+        own if kept is None else kept.to_recording(own, start)
+        for own, kept, start in zip(map(_join_times, parts), places, start_seconds, strict=True)
+    ]
     frame_starts = [model.frame_starts(own_times) for own_times in times]
     timer.stop()  # nothing here waits for a GPU
     flops_per_window = encode_flops(model.shape, num_encoded) / len(windows)
@@ -128,14 +164,18 @@ def encode_recordings(
             embeds=embeds[i],
             times=times[i],
             frame_starts=frame_starts[i],
-            seconds=len(samples) / SAMPLE_RATE,
+            seconds=seconds[i],
             num_encoder_flops=len(parts[i]) * flops_per_window + sum(part.extra_flops for part in parts[i]),
             token_ids=_join_ids(parts[i]),
             encode_timer=timer,
             time_share=len(parts[i]) / len(windows),
         )
-        for i, samples in enumerate(recordings)
+        for i in range(len(recordings))
     ]
+
+
+def _join_times(parts: Sequence[EmbeddedWindow]) -> np.ndarray:
+    return np.concatenate([part.times for part in parts])
 
 
 def _join_ids(parts: Sequence[EmbeddedWindow]) -> np.ndarray | None:
@@ -145,13 +185,10 @@ def _join_ids(parts: Sequence[EmbeddedWindow]) -> np.ndarray | None:
 
 def no_tokens(model: SpeechModel, recording: str, seconds: float) -> AudioError:
     """Say why a recording gave not a single token; without its name where the caller adds it."""
-    of = f" of {recording}" if recording else ""
     if seconds * SAMPLE_RATE < model.min_window_samples:
+        of = f" of {recording}" if recording else ""
         return AudioTooShort(f"{seconds * 1000:.0f} ms of sound{of} are less than one audio token")
-    return AudioWithoutSpeech(
-        f"no speech was found in {seconds:.1f} s of sound{of}: listen to it; what counts as none is in the "
-        "model's config.json"
-    )
+    return without_speech(recording, seconds)
 
 
 def in_encoder_batches(

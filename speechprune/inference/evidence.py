@@ -12,6 +12,7 @@ import torch
 from speechprune.pruning.phase1 import frame_scores
 
 NUM_EVIDENCE_SECONDS = 5  # budget frames named as evidence; neighbours are joined to one span
+MAX_PAUSE_SECONDS = 5.0  # between frames of a span: windows without silence have neighbours far apart
 MAX_TIMELINE_PARTS = 240  # of one answer: as many as a picture of a recording can show
 ROUNDING_SECONDS = 1e-6  # of token times: a span that ends where a token begins doesn't overlap it
 
@@ -30,7 +31,8 @@ def find_evidence(
 ) -> list[EvidenceSpan]:
     """The best budget frames by phase 1 that still have tokens, best first.
 
-    Neighbours are joined, and frames whose tokens share their times.
+    Neighbours are joined unless more than ``MAX_PAUSE_SECONDS`` lie between them, and frames whose tokens
+    share their times.
 
     Parameters
     ----------
@@ -47,7 +49,8 @@ def find_evidence(
     alive = np.unique(np.searchsorted(frame_starts, kept_indices, side="right") - 1)
     best = np.sort(alive[np.argsort(-frames[alive], kind="stable")[:NUM_EVIDENCE_SECONDS]])
     begins, ends = times[frame_starts[best], 0], times[frame_starts[best + 1] - 1, 1]
-    is_apart = (np.diff(best) > 1) & (begins[1:] >= ends[:-1])
+    gaps = begins[1:] - ends[:-1]
+    is_apart = ((np.diff(best) > 1) & (gaps >= 0)) | (gaps > MAX_PAUSE_SECONDS)
     spans: list[EvidenceSpan] = []
     for run in np.split(best, np.flatnonzero(is_apart) + 1):
         if len(run) == 0:

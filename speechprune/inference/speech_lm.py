@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from speechprune.audio import AudioSource, decode_audio
+from speechprune.audio import AudioSource, Speech, decode_audio, decode_speech
 from speechprune.inference.answer import answer_items
 from speechprune.inference.encode import EncodedAudio, encode_recordings
+from speechprune.inference.encoding_options import EncodingOptions
 from speechprune.inference.prompts import MAX_CHOICES
 from speechprune.inference.types import Answer, AnsweringOptions, Item
 from speechprune.models.base import SpeechModel
@@ -27,6 +28,8 @@ class SpeechLM:
     ----------
     model
         A loaded model; ``from_pretrained`` makes one.
+    encoding
+        How recordings are cut into windows.
 
     Examples
     --------
@@ -35,17 +38,22 @@ class SpeechLM:
     >>> answer = lm.answer(audio, "When is the review?", choices=["Monday", "Friday"])  # doctest: +SKIP
     """
 
-    def __init__(self, model: SpeechModel) -> None:
+    def __init__(self, model: SpeechModel, encoding: EncodingOptions | None = None) -> None:
         self.model = model
+        self.encoding = encoding or EncodingOptions()
 
     @classmethod
-    def from_pretrained(cls, path: str, **options: Any) -> SpeechLM:
+    def from_pretrained(
+        cls, path: str, *, encoding: EncodingOptions | None = None, **options: Any
+    ) -> SpeechLM:
         """Load a model.
 
         Parameters
         ----------
         path
             Hub id, local folder or ``s3://`` folder.
+        encoding
+            How recordings are cut into windows.
         **options
             Fields of ``ModelOptions``: ``dtype``, ``device``, ``device_map``, ...
 
@@ -54,7 +62,7 @@ class SpeechLM:
         ModelError
             In one line: missing, gated, incomplete, or too large for the device.
         """
-        return cls(load_model(ModelOptions(path=path, **options)))
+        return cls(load_model(ModelOptions(path=path, **options)), encoding)
 
     def encode(
         self, source: AudioSource, *, start: float | None = None, end: float | None = None
@@ -76,15 +84,26 @@ class SpeechLM:
         Raises
         ------
         AudioError
-            Missing, unreadable, empty, silent or too short.
+            Missing, unreadable, empty, silent, too short or without speech.
         """
-        return self.encode_many([decode_audio(source, start=start, end=end)], [start or 0.0])[0]
+        detector = self.encoding.detector()
+        if detector is None:
+            return self.encode_many([decode_audio(source, start=start, end=end)], [start or 0.0])[0]
+        samples, speech = decode_speech(source, detector, start=start, end=end)
+        return self.encode_many([samples], [start or 0.0], [speech])[0]
 
     def encode_many(
-        self, recordings: Sequence[np.ndarray], start_seconds: Sequence[float] | None = None
+        self,
+        recordings: Sequence[np.ndarray],
+        start_seconds: Sequence[float] | None = None,
+        speech: Sequence[Speech] | None = None,
     ) -> list[EncodedAudio]:
-        """Encode decoded recordings (int16 at 16 kHz) together, windows of all in shared batches."""
-        return encode_recordings(self.model, recordings, start_seconds or [0.0] * len(recordings))
+        """Encode decoded recordings (int16 at 16 kHz) together, windows of all in shared batches.
+
+        ``speech``: of recordings without their silence, see ``speechprune.audio.decode_speech``.
+        """
+        starts = start_seconds or [0.0] * len(recordings)
+        return encode_recordings(self.model, recordings, starts, speech=speech, cut=self.encoding.cut)
 
     def answer(
         self,

@@ -12,10 +12,12 @@ import numpy as np
 import pyarrow as pa
 from loguru import logger
 
+from speechprune.audio import Speech
 from speechprune.data import Row, column_values
 from speechprune.data.answer_rows import Failure, answer_rows
 from speechprune.inference.answer import answer_prepared
 from speechprune.inference.encode import EncodedAudio, encode_recordings
+from speechprune.inference.encoding_options import Cut, EncodingOptions
 from speechprune.inference.no_audio import answer_without_audio
 from speechprune.inference.point import Point
 from speechprune.inference.prepare import prepare_queries
@@ -33,16 +35,22 @@ BINARY_COLUMNS = ("pcm", "windows")
 
 
 def answer_stages(
-    model: ModelOptions, points: Sequence[Point], options: AnsweringOptions, run: RunStore
+    model: ModelOptions,
+    points: Sequence[Point],
+    options: AnsweringOptions,
+    run: RunStore,
+    encoding: EncodingOptions | None = None,
 ) -> Stages:
     """The stages of every job that answers questions.
 
     - ``model``: as in the config: rows name it so.
     - ``points``: how to prune: one answer per item at each, or at those that its task lists as missing.
+    - ``encoding``: of the recordings that no index holds.
     """
+    encoding = encoding or EncodingOptions()
     return Stages(
-        decode=decode_recording,
-        model=partial(AnswerStage, model_name=model.path, points=points, options=options),
+        decode=partial(decode_recording, detector=encoding.detector()),
+        model=partial(AnswerStage, model_name=model.path, points=points, options=options, cut=encoding.cut),
         write=partial(write_answers, run_path=run.path, key_columns=run.key_columns),
         doing="answering about",
     )
@@ -60,12 +68,14 @@ class AnswerStage:
         model_name: str,
         points: Sequence[Point],
         options: AnsweringOptions,
+        cut: Cut = "fixed",
     ) -> None:
         self._model = load_in_worker(model, num_threads)
         self._failures = failures
         self._model_name = model_name
         self._points = points
         self._options = options
+        self._cut = cut
 
     def __call__(self, decoded: pa.Table) -> pa.Table:
         """Answer all items of some recordings: one row per item and point, ``status`` last."""
@@ -184,7 +194,13 @@ class AnswerStage:
     def _encode_all(self, tasks: Sequence[Row]) -> list[EncodedAudio]:
         decoded = [task for task in tasks if task["pcm"]]
         samples = [np.frombuffer(task["pcm"], np.int16) for task in decoded]
-        encoded = encode_recordings(self._model, samples, [task["start"] or 0.0 for task in decoded])
+        encoded = encode_recordings(
+            self._model,
+            samples,
+            [task["start"] or 0.0 for task in decoded],
+            speech=[speech_of(task) for task in decoded],
+            cut=self._cut,
+        )
         stored = [task for task in tasks if task["windows"]]
         encoded += embed_stored(
             self._model, [pa.ipc.open_stream(task["windows"]).read_all() for task in stored]
@@ -226,6 +242,11 @@ def load_in_worker(model: ModelOptions, num_threads: int | None) -> SpeechModel:
     loaded = load_model(model)
     torch.set_num_threads(num_threads)
     return loaded
+
+
+def speech_of(task: Row) -> Speech | None:
+    """Places of a task's samples in its recording; None where silence was not left out."""
+    return None if task["speech"] is None else Speech(**task["speech"])
 
 
 def task_rows(decoded: pa.Table) -> list[Row]:

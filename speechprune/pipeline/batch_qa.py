@@ -47,7 +47,7 @@ class Inputs:
     def windows(self) -> WindowsDirectory | None:
         """The index, if there is one."""
         index = self.config.input.index
-        return None if index is None else open_index(index, self.config.model)
+        return None if index is None else open_index(index, self.config.model, self.config.encoding)
 
     @cached_property
     def stored(self) -> dict[str, list[Part]]:
@@ -76,6 +76,8 @@ def run_batch_qa(config: BatchQAConfig) -> Summary:
     store = RunStore(config.output.path)
     inputs = Inputs(config, storage.join(store.path, "audio"))
     shape = check_model(config.model)
+    point = Point(method=config.pruning.build(), query_text=config.answering.query_text)
+    stages = answer_stages(config.model, [point], config.answering, store, config.encoding)
     manifest, stored = inputs.manifest, inputs.stored
     with store.launch(inputs.settings, config):
         with store.answering(manifest.items) as todo:
@@ -87,8 +89,7 @@ def run_batch_qa(config: BatchQAConfig) -> Summary:
             if todo:
                 executor = make_executor(config.ray, config.model)
                 logger.info("to do: {}", preview(executor, tasks))
-                point = Point(method=config.pruning.build(), query_text=config.answering.query_text)
-                executor.run(answer_stages(config.model, [point], config.answering, store), tasks, progress)
+                executor.run(stages, tasks, progress)
         items = KeySet(hash_rows(manifest.items, ["item_id"]))
         summary = summarise(store, items, shape, progress.throughput())
         store.finish(summary.values)

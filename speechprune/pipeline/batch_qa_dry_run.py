@@ -27,6 +27,7 @@ def dry_run_batch_qa(config: BatchQAConfig) -> DryRun:
     refusals = Refusals(config.ray.executor)
     inputs = Inputs(config, EMBEDDED_AUDIO)
     shape = planned_shape(refusals, config.model)
+    refusals.attempt(config.encoding.detector)
     manifest = refusals.attempt(lambda: inputs.manifest)
     stored = refusals.attempt(lambda: inputs.stored) or {}
     settings = refusals.attempt(lambda: inputs.settings)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from speechprune.data.sources import InputOptions
+from speechprune.inference.encoding_options import EncodingOptions
 from speechprune.inference.types import AnsweringOptions
 from speechprune.models.options import ModelOptions
 from speechprune.pipeline.options import RayOptions
@@ -38,6 +39,7 @@ class BatchQAConfig:
     input: InputOptions
     model: ModelOptions
     output: OutputOptions
+    encoding: EncodingOptions = field(default_factory=EncodingOptions)
     pruning: PruningOptions = field(default_factory=PruningOptions)
     answering: AnsweringOptions = field(default_factory=AnsweringOptions)
     ray: RayOptions = field(default_factory=RayOptions)

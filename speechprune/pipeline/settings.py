@@ -15,6 +15,7 @@ from speechprune import storage
 from speechprune.config import ConfigError
 
 if TYPE_CHECKING:
+    from speechprune.inference.encoding_options import EncodingOptions
     from speechprune.inference.types import AnsweringOptions
     from speechprune.models.options import ModelOptions
     from speechprune.pruning.options import PruningOptions
@@ -34,9 +35,12 @@ ALWAYS_BEFORE = {
     "answering.scoring": "letters",
     "answering.texts_prompt": "{question}",
     "answering.calibrate": False,
+    "encoding.skip_silence": False,
+    "encoding.cut": "fixed",
     "pruning.similarity": "mean",
     "pruning.standardise": False,
     "pruning.frame_seconds": 1,
+    "speech.pause_seconds": 0.0,
 }
 PACKAGES = ("speechprune", "ray", "torch", "transformers", "pyarrow")
 
@@ -47,6 +51,10 @@ class AnsweringConfig(Protocol):
     @property
     def model(self) -> ModelOptions:
         """The model."""
+
+    @property
+    def encoding(self) -> EncodingOptions:
+        """How recordings are cut into windows."""
 
     @property
     def pruning(self) -> PruningOptions:
@@ -66,7 +74,7 @@ def answer_settings(config: AnsweringConfig, states: str | None) -> dict[str, An
     from speechprune.models.fingerprint import fingerprint
 
     settings: dict[str, Any] = {"model.path (fingerprint of its content)": fingerprint(config.model)}
-    settings |= model_settings(config.model)
+    settings |= model_settings(config.model) | config.encoding.settings
     method = config.pruning.build()
     settings["pruning.method"] = method.name
     settings |= {f"pruning.{name}": value for name, value in dataclasses.asdict(method).items()}

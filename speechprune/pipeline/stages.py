@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from loguru import logger
 
-from speechprune.audio import decode_audio
+from speechprune.audio import Speech, decode_audio, decode_speech
 from speechprune.data import column_values
 from speechprune.data.columns import RECORDING_COLUMNS
 from speechprune.data.index_columns import STATE_COLUMNS
@@ -58,6 +58,18 @@ DECODED_SCHEMA = pa.schema(
         pa.field("error_type", pa.string()),
         # int16, 16 kHz mono; null where decoding failed, or windows are there
         pa.field("pcm", pa.large_binary()),
+        # where silence was left out of the samples: the fields of ``Speech``; else null
+        pa.field(
+            "speech",
+            pa.struct(
+                [
+                    pa.field("starts", pa.list_(pa.int64())),
+                    pa.field("lengths", pa.list_(pa.int64())),
+                    pa.field("num_samples", pa.int64()),
+                    pa.field("peak", pa.int32()),
+                ]
+            ),
+        ),
         pa.field("windows", pa.large_binary()),  # an Arrow IPC stream of what an index holds; else null
         pa.field("seconds_decode_audio", pa.float64()),
     ]
@@ -152,11 +164,13 @@ def decode_recording(
     *,
     failures: FailureLog,
     max_gigabytes: float | None = None,
+    detector: bytes | None = None,
 ) -> pa.Table:
     """Decode the one recording of a one-row table, or the one part of one, to 16 kHz mono int16.
 
     Of a recording that an index holds the stored windows are read in place of its audio.
 
+    - ``detector``: leaves silence out, see ``decode_speech``; None keeps it.
     - ``max_gigabytes``: memory that decoding may take, in 10^9 bytes; None for no limit.
 
     Returns one row of ``DECODED_SCHEMA``; a recording that can't be decoded has an error in it.
@@ -164,6 +178,7 @@ def decode_recording(
     (task,) = tasks.to_pylist()
     start_seconds = time.perf_counter()
     pcm: np.ndarray | None = None
+    speech: Speech | None = None
     windows: bytes | None = None
     error: Exception | None = None
     try:
@@ -175,12 +190,15 @@ def decode_recording(
                 windows = pack_items(read_parts(parts, STATE_COLUMNS))
             else:
                 span = {name: task[name] for name in ("start", "end", "track", "part_of")}
-                pcm = decode_audio(task["audio"], **span)
+                if detector is None:
+                    pcm = decode_audio(task["audio"], **span)
+                else:
+                    pcm, speech = decode_speech(task["audio"], detector, **span)
     except Exception as caught:
         error = caught
         logger.debug("decoding {} failed: {}", task["task_id"], UnexpectedError.of(caught).traceback)
     failures.note("decoding", task["task_id"], [error])
-    return _decoded(tasks, pcm, windows, error, time.perf_counter() - start_seconds)
+    return _decoded(tasks, pcm, windows, error, time.perf_counter() - start_seconds, speech)
 
 
 def failed_recording(tasks: pa.Table, error: Exception) -> pa.Table:
@@ -192,13 +210,19 @@ def failed_recording(tasks: pa.Table, error: Exception) -> pa.Table:
 
 
 def _decoded(
-    tasks: pa.Table, pcm: np.ndarray | None, windows: bytes | None, error: Exception | None, seconds: float
+    tasks: pa.Table,
+    pcm: np.ndarray | None,
+    windows: bytes | None,
+    error: Exception | None,
+    seconds: float,
+    speech: Speech | None = None,
 ) -> pa.Table:
     columns = {
         **{name: tasks.column(name) for name in TASK_SCHEMA.names},
         "error": [None if error is None else failure_sentence(error)],
         "error_type": [None if error is None else type(error).__name__],
         "pcm": _one_binary(pcm),
+        "speech": [None if speech is None else vars(speech)],
         "windows": [windows],
         "seconds_decode_audio": [seconds],
     }

@@ -1,18 +1,22 @@
-"""The transcript of a recording, from the token ids and times in an index."""
+"""Transcripts with times: of a recording in an index, and of the evidence of an answer."""
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import numpy as np
 
 from speechprune import storage
+from speechprune.data import Row
 from speechprune.data.index_columns import STATE_COLUMNS
 from speechprune.data.index_files import WindowsDirectory, read_parts, stored_parts
 from speechprune.data.index_models import NotIndexed, open_index
+from speechprune.inference.encoding_options import EncodingOptions
 from speechprune.inference.states import load_times, load_token_ids
 from speechprune.models.loading import load_transcript_tokenizer
 from speechprune.models.options import ModelOptions
+from speechprune.reports.answers import AnswerNotFound
 from speechprune.reports.subtitles import TimedText
 
 UNFINISHED = "\ufffd"  # decoded from a part of a letter
@@ -43,9 +47,10 @@ def read_transcript(index: str, recording: str) -> list[TimedText]:
             continue
         rows = [row for row in read_parts(stored[own[0]], STATE_COLUMNS).to_pylist() if row["num_tokens"]]
         if (token_ids := load_token_ids(rows)) is not None:
-            settings = storage.read_json(storage.join(folder, "run.json"))["config"]["model"]
-            options = ModelOptions(**settings)
-            open_index(index, options)  # refuses a model that has changed since
+            settings = storage.read_json(storage.join(folder, "run.json"))["config"]
+            options = ModelOptions(**settings["model"])
+            encoding = EncodingOptions(**settings.get("encoding", {}))
+            open_index(index, options, encoding)  # refuses a model that has changed since
             times = np.concatenate([load_times(row) for row in rows])
             return timed_text(load_transcript_tokenizer(options), token_ids, times)
     if len(found) > 1:
@@ -64,4 +69,27 @@ def timed_text(tokenizer: Any, token_ids: np.ndarray, times: np.ndarray) -> list
         if UNFINISHED not in text or last == len(token_ids):
             parts.append(TimedText(float(times[first, 0]), float(times[last - 1, 1]), text))
             first = last
+    return parts
+
+
+def evidence_text(answer: Row) -> list[TimedText]:
+    """The transcripts of an answer's evidence by time; a span's characters share its seconds evenly.
+
+    Raises
+    ------
+    AnswerNotFound
+        The answer has no transcripts.
+    """
+    if answer["evidence_text"] is None:
+        raise AnswerNotFound(
+            f"{answer['item_id']} has no transcripts of its evidence: answer with a cascade, or with "
+            "answering.transcribe_evidence=true"
+        )
+    parts = []
+    spans = zip(answer["evidence"], answer["evidence_text"], strict=True)
+    for span, text in sorted(spans, key=lambda pair: pair[0]["start"]):
+        seconds = (span["end"] - span["start"]) / max(1, len(text))
+        for word in re.finditer(r"\s*\S+", " " + text):
+            first, end = (span["start"] + max(0, place - 1) * seconds for place in word.span())
+            parts.append(TimedText(first, end, word.group()))
     return parts

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from speechprune.inference.encoding_options import EncodingOptions
 from speechprune.inference.types import AnsweringOptions
 from speechprune.models.options import ModelOptions
 from speechprune.pipeline.config import OutputOptions
@@ -67,6 +68,7 @@ class SearchConfig:
     search: SearchOptions
     model: ModelOptions
     output: OutputOptions
+    encoding: EncodingOptions = field(default_factory=EncodingOptions)
     pruning: PruningOptions = field(default_factory=PruningOptions)
     answering: AnsweringOptions = field(default_factory=AnsweringOptions)
     ray: RayOptions = field(default_factory=RayOptions)

@@ -30,7 +30,7 @@ class Inputs:
     @cached_property
     def directory(self) -> WindowsDirectory:
         """The index."""
-        return open_index(self.config.search.index, self.config.model)
+        return open_index(self.config.search.index, self.config.model, self.config.encoding)
 
     @cached_property
     def contents(self) -> Contents:

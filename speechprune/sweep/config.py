@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from speechprune.data.sources import InputOptions
+from speechprune.inference.encoding_options import EncodingOptions
 from speechprune.inference.point import DEFAULT_QUERY_TEXT, Point
 from speechprune.inference.types import AnsweringOptions
 from speechprune.models.options import ModelOptions
@@ -113,6 +114,7 @@ class SweepConfig:
     model: ModelOptions
     grid: GridOptions
     output: OutputOptions
+    encoding: EncodingOptions = field(default_factory=EncodingOptions)
     answering: SweepAnsweringOptions = field(default_factory=SweepAnsweringOptions)
     report: ReportOptions = field(default_factory=ReportOptions)
     ray: RayOptions = field(default_factory=RayOptions)

@@ -32,6 +32,7 @@ def dry_run_sweep(config: SweepConfig) -> DryRun:
     are not written yet.
     """
     refusals = Refusals(config.ray.executor)
+    refusals.attempt(config.encoding.detector)
     estimates, manifests = _builds(config, refusals)
     store = refusals.attempt(lambda: RunStore(config.output.path, KEY_COLUMNS))
     indexes = refusals.attempt(lambda: open_indexes(config)) or {}

@@ -66,6 +66,7 @@ def run_sweep(config: SweepConfig) -> SweepResult:
     """
     for model in config.models:
         check_model(model)
+    config.encoding.detector()  # refused here where it is missing
     store = RunStore(config.output.path, KEY_COLUMNS)
     manifests = {name: build_manifest(source) for name, source in config.input.manifests.items()}
     benchmarks = read_benchmarks(config, manifests, storage.join(store.path, "audio"))
@@ -87,7 +88,7 @@ def run_sweep(config: SweepConfig) -> SweepResult:
 def open_indexes(config: SweepConfig) -> dict[str, WindowsDirectory]:
     """The index of each model, by its path; none without ``input.index``."""
     index = config.input.index
-    return {model.path: open_index(index, model) for model in config.models} if index else {}
+    return {model.path: open_index(index, model, config.encoding) for model in config.models} if index else {}
 
 
 def sweep_settings(
@@ -103,7 +104,8 @@ def sweep_settings(
     named |= {f"input.manifest {name}": source for name, source in config.input.manifests.items()}
     asking = asdict(config.answering)
     del asking["query_text"]  # each point's own
-    shared = model_settings(config.model) | {f"answering.{name}": value for name, value in asking.items()}
+    shared = model_settings(config.model) | config.encoding.settings
+    shared |= {f"answering.{name}": value for name, value in asking.items()}
     return named, shared
 
 
@@ -183,7 +185,8 @@ def _answer(
     warn_of_unknown_words(model, pa.concat_tables([manifest.items for manifest in benchmarks.values()]))
     executor = make_executor(config.ray, model)
     logger.info("to do: {}", preview(executor, tasks))
-    executor.run(answer_stages(model, points, config.answering, store), tasks, progress)
+    stages = answer_stages(model, points, config.answering, store, config.encoding)
+    executor.run(stages, tasks, progress)
     return progress.throughput()
 
 

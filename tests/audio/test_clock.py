@@ -167,7 +167,7 @@ OTHER_KINDS = {
 
 def check_slices(data: bytes, is_exact: bool) -> None:
     whole = decode_audio(data)
-    for start in (30.0, 60.0):
+    for start in (15.0, 30.0):
         part = decode_audio(data, start=start, end=start + 10)
         assert len(part) == 10 * SAMPLE_RATE
         for at in (0.75, 5.25, 9.25):
@@ -180,12 +180,12 @@ def check_slices(data: bytes, is_exact: bool) -> None:
 @pytest.mark.parametrize("name", OTHER_KINDS)
 def test_a_slice_of_any_kind_of_file_plays_its_own_seconds(name):
     container, codec, rate, options, is_exact = OTHER_KINDS[name]
-    check_slices(write_container(telling_tones(80), container, codec, rate, **options), is_exact)
+    check_slices(write_container(telling_tones(44), container, codec, rate, **options), is_exact)
 
 
 def test_a_slice_of_pcm_with_a_wrong_byte_rate_plays_its_own_seconds():
     """A seek would land at half the time."""
-    wav = write_container(telling_tones(80), "wav", "pcm_s16le")
+    wav = write_container(telling_tones(44), "wav", "pcm_s16le")
     place = wav.index(b"fmt ") + 16
     check_slices(wav[:place] + struct.pack("<I", 16_000) + wav[place + 4 :], is_exact=True)
 

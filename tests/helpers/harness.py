@@ -3,9 +3,10 @@
 import functools
 import importlib.util
 import json
+import multiprocessing
 import os
+import runpy
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -24,6 +25,11 @@ from speechprune.audio import SAMPLE_RATE
 
 JOB = Path(__file__).parents[2] / "jobs/batch_qa.py"
 POLL_SECONDS = 0.05
+FORKS = multiprocessing.get_context("forkserver")
+FORKS.set_forkserver_preload(
+    ["speechprune.index.job", "speechprune.pipeline.answer_stage", "speechprune.sweep.job"]
+    + [f"transformers.models.qwen2_audio.{kind}_qwen2_audio" for kind in ("modeling", "processing")]
+)
 
 
 @dataclass(frozen=True)
@@ -58,29 +64,37 @@ def launch(*arguments: str, job: Path = JOB, executor: str | None = None) -> Lau
 
 
 class JobProcess:
-    """A job in a process of its own."""
+    """A job in a process of its own, forked from one that has imported what takes longer than most jobs."""
 
-    def __init__(self, arguments: list[str], environment: dict[str, str], job: Path = JOB) -> None:
-        self._process = subprocess.Popen(
-            [sys.executable, str(job), *arguments],
-            env=os.environ | environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
+    def __init__(self, command: list[str], output: Path) -> None:
+        self._output = output
+        self._process = FORKS.Process(target=run_as_script, args=(command, dict(os.environ), output))
+        self._process.start()
 
     def send(self, number: signal.Signals) -> None:
-        self._process.send_signal(number)
+        if self._process.is_alive():
+            os.kill(self._process.pid, number)
 
     def wait(self) -> Launch:
         """Its end."""
-        output, _ = self._process.communicate(timeout=120)
-        return Launch(self._process.returncode, output.splitlines())
+        self._process.join(timeout=120)
+        assert self._process.exitcode is not None, "timed out"
+        return Launch(self._process.exitcode, self._output.read_text().splitlines())
 
     def wait_until(self, happened: Callable[[], bool]) -> None:
         """Something that it does; fails if it ends before."""
-        wait_until(lambda: happened() or self._process.poll() is not None)
+        wait_until(lambda: happened() or not self._process.is_alive())
         assert happened(), self.wait().lines
+
+
+def run_as_script(command: list[str], environment: dict[str, str], output: Path) -> None:
+    """``python COMMAND`` in this process, all that it prints into a file."""
+    with output.open("wb") as file:
+        for number in (1, 2):
+            os.dup2(file.fileno(), number)
+    os.environ.update(environment)
+    sys.argv = command
+    runpy.run_path(command[0], run_name="__main__")
 
 
 def wait_until(happened: Callable[[], bool], timeout_seconds: float = 120) -> None:

@@ -51,19 +51,29 @@ def s3_bucket(s3_environment) -> Any:
 
 
 @pytest.fixture(scope="session")
-def ray_address(s3_environment) -> Iterable[str]:
-    """A cluster of two CPUs on this machine, which this process has joined; its workers know the store."""
-    ray.init(
-        "local",
-        num_cpus=NUM_CPUS,
-        include_dashboard=False,
-        log_to_driver=False,
-        logging_level=logging.ERROR,
-        object_store_memory=300_000_000,
-        _system_config={"metrics_report_interval_ms": 1000},  # what a test would wait ten seconds for
+def ray_cluster(s3_environment) -> Iterable[Cluster]:
+    """One node with two CPUs, which this process has joined; its workers know the store."""
+    cluster = Cluster(
+        initialize_head=True,
+        head_node_args={
+            "num_cpus": NUM_CPUS,
+            "include_dashboard": False,
+            "include_log_monitor": False,
+            "object_store_memory": 300_000_000,
+            "_system_config": {"metrics_report_interval_ms": 1000},  # a test would wait ten seconds for it
+        },
+        shutdown_at_exit=False,
     )
-    yield ray.get_runtime_context().gcs_address
+    ray.init(cluster.address, log_to_driver=False, logging_level=logging.ERROR)
+    yield cluster
     ray.shutdown()
+    cluster.shutdown()
+
+
+@pytest.fixture(scope="session")
+def ray_address(ray_cluster) -> str:
+    """The address of the cluster."""
+    return ray_cluster.address
 
 
 @pytest.fixture(autouse=True)
@@ -75,27 +85,21 @@ def cpus_free_again(request) -> Iterable[None]:
 
 
 @pytest.fixture
-def two_nodes() -> Iterable[str]:
-    """The address of a cluster of two nodes, each a raylet of its own."""
-    cluster = Cluster(
-        initialize_head=True,
-        head_node_args={"num_cpus": NUM_CPUS, "include_dashboard": False},
-        shutdown_at_exit=False,
-    )
-    try:
-        cluster.add_node(num_cpus=NUM_CPUS)
-        yield cluster.address
-    finally:
-        cluster.shutdown()
+def two_nodes(ray_cluster) -> Iterable[None]:
+    """The cluster has another node of two CPUs, as long as the test runs."""
+    node = ray_cluster.add_node(num_cpus=NUM_CPUS)
+    yield
+    ray_cluster.remove_node(node)
 
 
 @pytest.fixture
-def job_process() -> Iterable[Callable[..., JobProcess]]:
-    """``job_process(config, *overrides, environment={}, job=script)``: it is gone when the test ends."""
+def job_process(tmp_path_factory) -> Iterable[Callable[..., JobProcess]]:
+    """``job_process(config, *overrides, job=script)``: it is gone when the test ends."""
     processes = []
 
-    def start(*arguments: str, environment: dict[str, str] | None = None, job: Path = JOB) -> JobProcess:
-        processes.append(JobProcess(list(arguments), environment or {}, job))
+    def start(*arguments: str, job: Path = JOB) -> JobProcess:
+        output = tmp_path_factory.mktemp("job") / "output"
+        processes.append(JobProcess([str(job), *arguments], output))
         return processes[-1]
 
     yield start

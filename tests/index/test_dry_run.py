@@ -63,7 +63,7 @@ def test_a_search_reads_the_index_once_per_pass(archive, speech):
     config = load_config(SearchConfig, str(search))
     plan = dry_run_search(config)
     [estimate] = plan.estimates
-    size = sum(WindowsDirectory(index_dir(archive.index, config.model)).sizes().values())
+    size = sum(WindowsDirectory(index_dir(archive.index, config.model, config.encoding)).sizes().values())
     assert (plan.refusals, estimate.num_todo) == ([], 3)
     assert estimate.bytes_read == pytest.approx((3 + 2) * size)  # three answers about it, two passes
     empty = load_config(SearchConfig, str(search), [f"search.index={archive.folder}/none"])

@@ -16,7 +16,7 @@ from tests.helpers.harness import launch, write_sound
 
 
 def test_runs_on_s3_encode_what_is_new_and_drop_what_is_gone(archive, bucket, speech):
-    """50 recordings; then 3 added, 2 changed, 1 deleted, 1 renamed; then nothing."""
+    """20 recordings; then 3 added, 2 changed, 1 deleted, 1 renamed; then nothing."""
     s3 = s3fs.S3FileSystem()
     index = f"s3://{bucket}/index"
     archive.configure(f"s3://{bucket}/meetings/**", index, ray={"recordings_per_block": 8})
@@ -25,15 +25,15 @@ def test_runs_on_s3_encode_what_is_new_and_drop_what_is_gone(archive, bucket, sp
         name = write_sound(archive.sounds / f"{number:02}.wav", speech(0.5, start=start))
         s3.put(str(archive.sounds / name), f"{bucket}/meetings/2026/{name}")
 
-    for number in range(50):
+    for number in range(20):
         store(number, start=0.5 * number)
     s3.pipe(f"{bucket}/meetings/agenda.txt", b"no sound")
     assert launch(archive.config, job=NIGHT).code == 0
     first = archive.summary(index)
-    assert (first["num_recordings"], first["num_indexed"], first["num_encoded"]) == (50, 50, 50)
+    assert (first["num_recordings"], first["num_indexed"], first["num_encoded"]) == (20, 20, 20)
     before = {row["recording"]: row for row in rows_of(index)}
 
-    for number in (50, 51, 52):
+    for number in (20, 21, 22):
         store(number, start=0.5 * number)
     for number in (3, 4):
         store(number, start=40.0 + number)
@@ -44,9 +44,9 @@ def test_runs_on_s3_encode_what_is_new_and_drop_what_is_gone(archive, bucket, sp
     assert second["num_encoded"] == 5
     assert (second["num_new"], second["num_changed"], second["num_copied"]) == (4, 2, 1)
     assert second["num_dropped"] == 2  # the deleted one, and the old name of the renamed one
-    assert second["num_indexed"] == 52
+    assert second["num_indexed"] == 22
     after = {row["recording"]: row for row in rows_of(index)}
-    assert len(after) == len(rows_of(index)) == 52
+    assert len(after) == len(rows_of(index)) == 22
     prefix = f"s3://{bucket}/meetings"
     assert set(before) - set(after) == {f"{prefix}/2026/07.wav", f"{prefix}/2026/08.wav"}
     assert {uri for uri in before.keys() & after.keys() if before[uri] != after[uri]} == {
@@ -91,20 +91,11 @@ def test_a_killed_run_is_continued_row_for_row(long_archive, job_process):
     assert set(expected[0]) == set(WINDOWS_SCHEMA.names) - set(FREE_COLUMNS)
 
 
-def test_one_long_recording_uses_every_node_and_its_rows_are_those_of_one_process(
-    archive, speech, job_process, two_nodes
-):
+def test_one_long_recording_uses_every_node_and_its_rows_are_those_of_one_process(archive, speech, two_nodes):
     """A recording of ten minutes in twenty parts."""
     write_sound(archive.sounds / "long.flac", speech(600.0))
-    process = job_process(
-        archive.config,
-        "ray.executor=ray",
-        "ray.min_actors=2",
-        "ray.recordings_per_block=2",
-        environment={"RAY_ADDRESS": two_nodes},
-        job=NIGHT,
-    )
-    assert process.wait().code == 0
+    on_ray = ("ray.min_actors=2", "ray.recordings_per_block=2")
+    assert launch(archive.config, *on_ray, job=NIGHT, executor="ray").code == 0
     [folder] = storage.folders_in(archive.index)
     nodes = pq.read_table(f"{folder}/windows", columns=["node"]).column("node").to_pylist()
     assert len(nodes) == 20

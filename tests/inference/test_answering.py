@@ -253,6 +253,13 @@ def test_evidence_is_the_best_frames_that_survived(num_tokens, token_rate, num_k
         assert span.end < other.start or other.end < span.start  # neighbours are one span
 
 
+def test_neighbouring_frames_are_two_spans_where_silence_was_left_out_between_them():
+    begins = np.array([0.0, 1.0, 2.0, 600.0, 601.0])
+    times = np.stack([begins, begins + 1], axis=1)
+    spans = find_evidence(np.array([1.0, 3.0, 3.0, 2.0, 2.0]), np.arange(1, 5), times, np.arange(6))
+    assert [(span.start, span.end) for span in spans] == [(1.0, 3.0), (600.0, 602.0)]
+
+
 def test_evidence_lies_in_the_recording_and_counts_from_the_files_beginning(tiny_lm, recordings):
     samples = recordings[2]
     here, later = tiny_lm.encode_many([samples, samples], [0.0, 600.5])

@@ -15,7 +15,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from speechprune import AnsweringOptions, NoPruning, SpeechLM
 from speechprune.cost import decode_flops, encode_flops, prefill_flops
 from speechprune.inference.answer import answer_items
-from speechprune.inference.encode import cut_windows, in_encoder_batches
+from speechprune.inference.encode import EncodedAudio, cut_windows, in_encoder_batches
 from speechprune.inference.prompts import Prompt, prompt_of
 from speechprune.inference.states import embed_stored, store_states, store_times, stored_dtype
 from speechprune.inference.types import Item
@@ -53,11 +53,17 @@ def recordings(lm, speech) -> list[np.ndarray]:
 
 
 @pytest.fixture(scope="module")
-def prompts(lm, recordings) -> list[SplicedPrompt]:
-    """Our unpruned prompts of open questions, encoded in mixed batches."""
+def audios(lm, recordings) -> list[EncodedAudio]:
+    """Encoded in mixed batches, as parts that begin after a hundred seconds."""
+    return lm.encode_many(recordings, [100.0] * len(recordings))
+
+
+@pytest.fixture(scope="module")
+def prompts(lm, audios) -> list[SplicedPrompt]:
+    """Our unpruned prompts of open questions."""
     model = lm.model
     made = []
-    for audio, question in zip(lm.encode_many(recordings), QUESTIONS, strict=True):
+    for audio, question in zip(audios, QUESTIONS, strict=True):
         prompt = prompt_of(model, question, None, OPTIONS)
         embeds = [model.embed_tokens(prompt.prefix_ids), audio.embeds, model.embed_tokens(prompt.suffix_ids)]
         audio_ids = [model.language_model.audio_token_id] * len(audio.embeds)
@@ -96,8 +102,13 @@ def test_control_tokens_in_the_users_words_are_words(lm):
         assert words in model.tokenizer.decode(prompt.choice_ids)
 
 
-def test_logits_are_the_familys_own_alone_and_in_a_batch(lm, oracle, recordings, prompts, note):
-    expected = torch.stack([oracle.logits(*pair) for pair in zip(recordings, QUESTIONS, strict=True)])
+@pytest.fixture(scope="module")
+def own_logits(oracle, recordings) -> torch.Tensor:
+    return torch.stack([oracle.logits(*pair) for pair in zip(recordings, QUESTIONS, strict=True)])
+
+
+def test_logits_are_the_familys_own_alone_and_in_a_batch(lm, own_logits, prompts, note):
+    expected = own_logits
     assert (expected[0] - expected[1]).abs().max() > 100 * TOLERANCE
     alone = torch.cat([lm.model.next_token_logits([prompt]) for prompt in prompts])
     assert note("logits, alone", float((alone - expected).abs().max())) <= TOLERANCE
@@ -125,10 +136,9 @@ def test_generation_ends_at_a_closing_token(lm, oracle, recordings, prompts):
         assert ours == theirs[:end]
 
 
-def test_choice_probabilities_are_the_softmax_of_the_familys_own_logits(lm, oracle, recordings, note):
+def test_choice_probabilities_are_the_softmax_of_the_familys_own_logits(lm, oracle, recordings, audios, note):
     """Recordings of 1, 1, 2 and 4 windows with 2, 3, 4 and 4 choices: encoded, prefilled in mixed batches."""
     choices = [CHOICES[:2], CHOICES[:3], CHOICES, CHOICES[::-1]]
-    audios = lm.encode_many(recordings)
     answers = lm.answer_many(list(zip(audios, QUESTIONS, choices, strict=True)), method=NoPruning())
     for samples, question, own, answer in zip(recordings, QUESTIONS, choices, answers, strict=True):
         logits = oracle.logits(samples, multiple_choice(question, own))
@@ -146,25 +156,23 @@ def multiple_choice(question: str, choices: list[str]) -> str:
     return f"{question}\nChoose the best option:\n{lines}\nAnswer with the letter of the option only."
 
 
-def test_the_last_window_matters(lm, oracle, recordings):
+def test_the_last_window_matters(lm, oracle, own_logits, recordings, audios):
     samples = recordings[3].copy()
     start = 3 * lm.model.window_samples
     samples[start:] = samples[: len(samples) - start]
-    before, after = (oracle.logits(some, QUESTIONS[3]) for some in (recordings[3], samples))
-    assert (before - after).abs().max() > 100 * TOLERANCE
-    audios = lm.encode_many([recordings[3], samples])
-    assert not torch.equal(audios[0].embeds[-5:], audios[1].embeds[-5:])
+    assert (own_logits[3] - oracle.logits(samples, QUESTIONS[3])).abs().max() > 100 * TOLERANCE
+    (changed,) = lm.encode_many([samples])
+    assert (audios[3].embeds[-5:] - changed.embeds[-5:]).abs().max() > 100 * TOLERANCE
 
 
-def test_embeddings_of_a_window_do_not_depend_on_its_batch(lm, recordings, note):
-    together = lm.encode_many(recordings)
-    for samples, audio in zip(recordings, together, strict=True):
+def test_embeddings_of_a_window_do_not_depend_on_its_batch(lm, recordings, audios, note):
+    for samples, audio in zip(recordings, audios, strict=True):
         difference = (lm.encode_many([samples])[0].embeds - audio.embeds).abs().max()
         assert note("S, in a batch", float(difference)) <= 1e-5
 
 
-def test_times_are_of_the_sound(lm, recordings):
-    for samples, audio in zip(recordings, lm.encode_many(recordings, [100.0] * 4), strict=True):
+def test_times_are_of_the_sound(recordings, audios):
+    for samples, audio in zip(recordings, audios, strict=True):
         starts, ends = audio.times.T
         assert len(audio.times) == len(audio.embeds)
         assert (np.diff(starts) >= 0).all()

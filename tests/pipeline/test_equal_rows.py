@@ -1,8 +1,6 @@
 """One run, two executors: the same rows; without Ray nothing of Ray is imported."""
 
 import re
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -87,16 +85,18 @@ def test_it_is_said_which_ray_runs_the_job(launch_on_ray, ray_address):
     assert f"Ray {ray.__version__} at {ray_address}: 1 node, 2 CPUs, 0 GPUs" in launch_on_ray.lines
 
 
-def test_the_local_executor_needs_no_ray(job):
-    program = (
-        "import sys; sys.modules['ray'] = None\n"  # whoever imports it fails
+def test_the_local_executor_needs_no_ray(job, job_process, tmp_path):
+    without_ray = tmp_path / "without_ray.py"
+    without_ray.write_text(
+        "import sys\n"
+        "assert 'ray' not in sys.modules  # imported before the job is forked\n"
+        "sys.modules['ray'] = None  # whoever imports it fails\n"
         f"sys.path.insert(0, {str(JOB.parent)!r})\n"
         "import batch_qa; sys.exit(batch_qa.main(sys.argv[1:]))"
     )
-    arguments = [job.config, f"output.path={job.folder}/without_ray"]
-    run = subprocess.run([sys.executable, "-c", program, *arguments], capture_output=True, text=True)
-    assert run.returncode == 0, run.stderr
-    assert "in this process, without Ray" in run.stderr
+    result = job_process(job.config, f"output.path={job.folder}/without_ray", job=without_ray).wait()
+    assert result.code == 0, result.lines
+    assert any("in this process, without Ray" in line for line in result.lines)
     assert list(Path(job.folder, "without_ray/answers/status=ok").iterdir())
 
 

@@ -58,13 +58,6 @@ def report(rows: pa.Table, error: BaseException | None = None) -> pa.Table:
     return pa.Table.from_pylist([row | {"failures": []}], PROGRESS_SCHEMA)
 
 
-def test_every_task_passes_all_stages_and_is_reported(executor):
-    stages = Stages(decode=decode, model=make_stage, write=report, doing="passing")
-    progress = Progress(7)
-    reports = make_executor(RayOptions(executor=executor), MODEL).run(stages, tasks_of(7), progress)
-    assert sum(one["num_ok"] for one in reports) == progress.throughput()["num_items"] == 7
-
-
 @pytest.mark.parametrize(
     ("error", "kind", "sentence"),
     [
@@ -99,10 +92,10 @@ def make_odd(*, failures: FailureLog, odd: Callable[[str], bool], **_):
     return stage
 
 
-def run_odd(executor: str, num: int, odd: Callable[[str], bool]) -> list[dict]:
+def run_odd(executor: str, num: int, odd: Callable[[str], bool], progress: Progress) -> list[dict]:
     options = RayOptions(executor=executor, recordings_per_block=2)
     stages = Stages(decode=decode, model=partial(make_odd, odd=odd), write=report, doing="passing")
-    return make_executor(options, MODEL).run(stages, tasks_of(num), Progress(num))
+    return make_executor(options, MODEL).run(stages, tasks_of(num), progress)
 
 
 @pytest.mark.parametrize(
@@ -111,14 +104,15 @@ def run_odd(executor: str, num: int, odd: Callable[[str], bool]) -> list[dict]:
 )
 def test_a_bug_ends_the_run_with_its_traceback(executor, num, sentence):
     with pytest.raises(CodeError) as caught:
-        run_odd(executor, num, lambda task_id: True)
+        run_odd(executor, num, lambda task_id: True, Progress(num))
     assert 'raise TypeError("an odd recording")' in caught.value.traceback
     assert sentence in caught.value.sentence
 
 
-def test_what_one_recording_met_is_logged_once_and_the_run_goes_on(executor, log_lines):
-    reports = run_odd(executor, 4, lambda task_id: task_id == "1")
-    assert sum(one["num_ok"] for one in reports) == 4
+def test_what_one_recording_met_is_logged_once_and_every_task_passes_all_stages(executor, log_lines):
+    progress = Progress(7)
+    reports = run_odd(executor, 7, lambda task_id: task_id == "1", progress)
+    assert sum(one["num_ok"] for one in reports) == progress.throughput()["num_items"] == 7
     (line,) = [line for line in log_lines if "Traceback" in line]
     assert 'raise TypeError("an odd recording")' in line
 

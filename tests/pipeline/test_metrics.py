@@ -13,7 +13,7 @@ CHOICES = ["Monday", "Friday"]
 
 def scrape() -> dict[str, dict[str, float]]:
     """Our counters on this node: metric -> labels that are ours -> value."""
-    [node] = ray.nodes()
+    [node] = [node for node in ray.nodes() if node["Alive"]]
     url = f"http://{node['NodeManagerAddress']}:{node['MetricsExportPort']}/metrics"
     found: dict[str, dict[str, float]] = {}
     for line in urllib.request.urlopen(url, timeout=30).read().decode().splitlines():

@@ -1,8 +1,5 @@
 """Shares of the CPUs: decoding and writing find room beside the actors at once, and none is fused."""
 
-import subprocess
-import sys
-
 import pytest
 import ray
 from hypothesis import given
@@ -52,9 +49,10 @@ def test_a_cluster_that_scales_up_from_no_gpu_is_waited_for(monkeypatch):
     assert (pool["min"], pool["max"], pool["gpus"]) == (1, 8, 1.0)
 
 
-def test_loading_starts_no_thread_that_work_in_another_thread_would_compete_with():
+def test_loading_starts_no_thread_that_work_in_another_thread_would_compete_with(job_process, tmp_path):
     """An actor's constructor and its calls run in two threads; each one's OpenMP threads would never end."""
-    code = f"""
+    script = tmp_path / "threads.py"
+    script.write_text(f"""
 import os, transformers
 from speechprune.models.options import ModelOptions
 from speechprune.pipeline.answer_stage import load_in_worker
@@ -64,5 +62,6 @@ def threads_behind(num_threads):
     return len(os.listdir("/proc/self/task"))
 
 assert threads_behind(1) == threads_behind(8)
-"""
-    subprocess.run([sys.executable, "-c", code], check=True)
+""")
+    result = job_process(job=script).wait()
+    assert result.code == 0, result.lines

@@ -13,6 +13,7 @@ from speechprune.data.index_models import NotIndexed
 from speechprune.reports.show import main as show
 from speechprune.reports.subtitles import TimedText, as_srt
 from speechprune.reports.transcript import read_transcript
+from tests.helpers.answered_run import answered_run, write_answer
 from tests.helpers.archive import NIGHT
 from tests.helpers.harness import launch, write_sound
 from tests.helpers.tiny_cascade import save_tiny_cascade
@@ -110,3 +111,16 @@ def test_show_prints_the_transcript_of_an_indexed_recording(archive, speech, tmp
         with pytest.raises(NotIndexed, match=sentence):
             read_transcript(index, recording)
         assert show([index, "--srt", recording]) == 2
+
+
+def test_show_prints_the_transcripts_of_an_items_evidence(tmp_path, capsys, log_lines):
+    run = answered_run(str(tmp_path / "run"))
+    texts = ["the second, of a few words", "the first"]  # the evidence stands best first
+    spans = [{"start": 60.0, "end": 66.5, "score": 0.4}, {"start": 3.0, "end": 4.0, "score": 0.3}]
+    write_answer(run, "spoken", evidence=spans, evidence_text=texts)
+    assert show([run.path, "spoken", "--srt"]) == 0
+    cues = cues_of(capsys.readouterr().out)
+    assert [cue[2] for cue in cues] == texts[::-1]
+    assert [cue[:2] for cue in cues] == [(3000, 4000), (60_000, 66_500)]
+    assert show([run.path, "open-1", "--srt"]) == 2
+    assert "open-1 has no transcripts of its evidence" in log_lines[-1]

@@ -90,15 +90,21 @@ class SpeechOptions:
         Mean pace of espeak-ng's voices; each speaker differs a little from it.
     overlap_fraction
         Share of the changes of speaker at which the next begins before the last has ended.
+    pause_seconds
+        Mean of a pause that is added at each change of turn, even between 0 and twice that: recordings
+        become longer than ``items`` says, by silence alone.
     """
 
     kind: Literal["espeak", "piper", "kokoro", "endpoint", "hugging_face"] = "espeak"
     words_per_minute: int = 165
     overlap_fraction: float = 0.0
+    pause_seconds: float = 0.0
 
     def __post_init__(self) -> None:
         if not 0 <= self.overlap_fraction <= 1:
             raise ValueError(f"overlap_fraction is {self.overlap_fraction:g}: give a share from 0 to 1")
+        if not 0 <= self.pause_seconds < math.inf:
+            raise ValueError(f"pause_seconds is {self.pause_seconds:g}: give 0 or more")
         if not 80 <= self.words_per_minute <= 400:
             raise ValueError(f"words_per_minute is {self.words_per_minute}: give 80 to 400")
 

@@ -68,6 +68,7 @@ def speak_script(
     voice_group: str | None,
     overlap_fraction: float,
     seed: int,
+    pause_seconds: float = 0.0,
 ) -> SpokenScript:
     """Speak every sentence and join them into one recording.
 
@@ -87,6 +88,8 @@ def speak_script(
         sentences are never spoken over, so a script of little else has fewer.
     seed
         Seed of voices, levels, pauses and overlaps.
+    pause_seconds
+        Mean of the pauses that are added at changes of turn; all else is the same whatever it is.
 
     Raises
     ------
@@ -109,6 +112,8 @@ def speak_script(
     pauses = _draw_pauses(script, places, lengths / SAMPLE_RATE, overlap_fraction, rng)
     if seconds is not None:
         pauses = fit_pauses(pauses, seconds - lengths.sum() / SAMPLE_RATE)
+    is_new_turn = np.diff([turn for turn, _ in places]) != 0
+    pauses += is_new_turn * np.random.default_rng([seed, 1]).uniform(0, 2 * pause_seconds, len(pauses))
     starts = np.zeros(len(lengths), dtype=np.int64)
     starts[1:] = np.cumsum(lengths[:-1] + np.rint(pauses * SAMPLE_RATE).astype(np.int64))
 

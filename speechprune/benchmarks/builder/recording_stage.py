@@ -197,6 +197,7 @@ class RecordingStage:
             voice_group=task.voice_group,
             overlap_fraction=config.speech.overlap_fraction,
             seed=task.seed,
+            pause_seconds=config.speech.pause_seconds,
         )
         audio = self._directory.audio_name(task.recording_id, config.output.audio_format)
         degraded = degrade(spoken.samples, config.acoustics, task.seed)

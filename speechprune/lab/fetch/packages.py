@@ -26,7 +26,7 @@ def download(package: Package, folder: Path) -> Path:
     FetchError
         pip or the package is missing, the index can't be reached, or the wheel is not the tested one.
     """
-    folder.mkdir()
+    folder.mkdir(parents=True)
     options = "--no-deps --only-binary=:all: --no-cache-dir --disable-pip-version-check --no-input"
     requirement = f"{package.name}=={package.version}"
     run = subprocess.run(

@@ -105,6 +105,19 @@ def test_the_length_is_what_was_asked_or_as_near_as_pauses_allow(script, seconds
     assert np.allclose(factors, factors[:1].repeat(len(factors)), rtol=2e-3)  # one factor for all
 
 
+def test_pauses_that_are_added_between_turns_change_nothing_else():
+    script = make_script([(turn % 2, [1] * 4) for turn in range(40)])
+    plain, paused = (
+        speak_script(script, Tones(), **OPTIONS, pause_seconds=seconds) for seconds in (0.0, 5.0)
+    )
+    added = pauses_of(paused) - pauses_of(plain)
+    between = np.arange(1, len(added) + 1) % 4 == 0
+    assert np.abs(added[~between]).max() < 1e-6
+    assert 4.0 < added[between].mean() < 6.0
+    assert paused.voices == plain.voices
+    assert np.count_nonzero(paused.samples) == np.count_nonzero(plain.samples)
+
+
 def test_pauses_are_short_within_a_turn_and_longer_between_turns():
     spoken = speak_script(make_script([(turn % 2, [1] * 4) for turn in range(40)]), Tones(), **OPTIONS)
     pauses = pauses_of(spoken).tolist()
