@@ -15,6 +15,7 @@ from speechprune import storage
 from speechprune.data.columns import ANSWER_COLUMNS
 from speechprune.data.manifest import check_manifest, read_row
 from speechprune.data.row_files import Source
+from speechprune.data.row_keys import KeySet
 from speechprune.data.sources import InputOptions
 from speechprune.inference.point import Point
 from speechprune.inference.types import AnsweringOptions
@@ -94,11 +95,10 @@ class AnswerStage:
                 'batch_format="pyarrow"'
             )
         rows = batch.to_pylist()
-        types = {field.name: field.type for field in batch.schema}
-        source = Source(rows=rows, base=storage.absolute("."), column_types=types)
+        source = Source(batches=[(rows, batch.schema)], base=storage.absolute("."))
         with tempfile.TemporaryDirectory() as folder:
             manifest = check_manifest(source, InputOptions(manifest="the batch"), folder)
-            tasks = make_tasks(manifest, set())
+            tasks = make_tasks(manifest, KeySet())
             decode = partial(decode_recording, failures=self._failures)
             with ThreadPoolExecutor(os.cpu_count()) as threads:
                 decoded = list(threads.map(decode, (tasks.slice(i, 1) for i in range(len(tasks)))))

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import math
+from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from speechprune import storage
 from speechprune.data import Row
 from speechprune.data.choices import gold_letter, read_choices
 from speechprune.data.columns import GOLD_SPAN_COLUMNS, ITEM_COLUMNS, RESERVED_NAMES
+from speechprune.data.item_tables import ItemTables, gold_seconds, seconds_in
 from speechprune.data.row_files import ManifestError, Source
+from speechprune.data.row_keys import KIND, KeySet, hash_values
 from speechprune.data.sources import InputOptions, read_source
 
 NUM_PROBLEMS_SHOWN = 5
@@ -58,62 +60,124 @@ def check_manifest(
     source: Source, options: InputOptions, audio_folder: str, *, needs_audio: bool = True
 ) -> Manifest:
     """Resolve and check rows that were read, see ``read_manifest``; sentences name ``options.manifest``."""
-    rows = source.rows
-    if not rows:
+    checked = _CheckedRows(options, source.base, audio_folder, needs_audio)
+    for rows, schema in source.batches:
+        checked.add(rows, schema)
+        if checked.is_full:
+            break
+    names, problems = checked.names, checked.problems
+    if not names:
         raise ManifestError(f"{options.manifest} has no rows: there is nothing to ask")
     for column in ("audio", "question") if needs_audio else ("question",):
-        if column not in rows[0]:
+        if column not in names:
             raise ManifestError(
-                f"{options.manifest} has no column {column}; it has {', '.join(rows[0])}. "
+                f"{options.manifest} has no column {column}; it has {', '.join(names)}. "
                 "A manifest needs audio and question"
             )
-    clashing = sorted(set(rows[0]) & RESERVED_NAMES - {field.name for field in ITEM_COLUMNS})
+    clashing = sorted(set(names) & RESERVED_NAMES - {field.name for field in ITEM_COLUMNS})
     if clashing:
         raise ManifestError(
             f"{options.manifest}: rename {', '.join(clashing)}: answers have columns so named"
         )
-    items: dict[str, Row] = {}
-    malformed: dict[str, str] = {}
-    problems: list[str] = []
-    num_repeated = 0
-    for number, row in enumerate(rows, start=1):
-        try:
-            item = read_row(row, options.track)
-        except ManifestError as error:
-            problems.append(f"row {number}: {error}")
-            continue
-        except UnicodeEncodeError:  # half of a surrogate pair, which JSON can spell
-            problems.append(f"row {number}: its text is not valid Unicode")
-            continue
-        item_id = item["item_id"]
-        if item_id in items:
-            if _question_of(item) != _question_of(items[item_id]):
-                problems.append(f"row {number}: item_id {item_id!r} already names a different item")
-            num_repeated += 1
-            continue
-        if trouble := _malformed(item, needs_audio):
-            malformed[item_id] = trouble
-        items[item_id] = item
-        if options.limit is not None and len(items) == options.limit:
-            break
+    keep = checked.first_rows()
     if problems:
-        shown = "; ".join(problems[:NUM_PROBLEMS_SHOWN])
+        shown = "; ".join(f"row {number}: {text}" for number, text in sorted(problems)[:NUM_PROBLEMS_SHOWN])
         more = (
             f"; and {len(problems) - NUM_PROBLEMS_SHOWN} more" if len(problems) > NUM_PROBLEMS_SHOWN else ""
         )
         raise ManifestError(f"{options.manifest}: {shown}{more}")
-    for item_id, item in items.items():
+    items = checked.tables.joined()
+    num_repeated = int((~keep).sum())
+    places = [place for place in checked.malformed if keep[place]]
+    malformed = {
+        item_id: checked.malformed[place]
+        for item_id, place in zip(checked.tables.ids(places), places, strict=True)
+    }
+    return Manifest(items.filter(pa.array(keep)) if num_repeated else items, malformed, num_repeated)
+
+
+class _CheckedRows:
+    """Rows of a manifest that were checked: items as Arrow tables, and what is wrong with the others."""
+
+    def __init__(self, options: InputOptions, base: str, audio_folder: str, needs_audio: bool) -> None:
+        self._options, self._base, self._audio_folder = options, base, audio_folder
+        self._needs_audio = needs_audio
+        self.names: dict[str, None] = {}  # of all columns, in order
+        self.tables = ItemTables()
+        self.malformed: dict[int, str] = {}  # place of the item, and what is wrong with it
+        self.problems: list[tuple[int, str]] = []  # number of the row, and what is wrong with it
+        self._num_rows = 0
+        # of every item: number of its row, hash of its id and of what makes it what it is
+        self._numbers = array("q")
+        self._ids, self._questions = bytearray(), bytearray()
+        self._seen: set[str] = set()  # ids, where there is a limit
+
+    @property
+    def is_full(self) -> bool:
+        """Whether there are as many items as the limit."""
+        return self._options.limit is not None and len(self._seen) >= self._options.limit
+
+    def add(self, rows: list[Row], schema: pa.Schema) -> None:
+        """Check some rows; embedded audio is written out while no row has a problem."""
+        own_names = dict.fromkeys(name for row in rows for name in row)
+        self.names |= own_names
+        items, questions = [], []
+        for row in rows:
+            self._num_rows += 1
+            try:
+                if len(row) < len(own_names):
+                    row = {name: row.get(name) for name in own_names}
+                item = read_row(row, self._options.track)
+                question = _hashable(_question_of(item))
+            except ManifestError as error:
+                self.problems.append((self._num_rows, str(error)))
+                continue
+            except UnicodeEncodeError:  # half of a surrogate pair, which JSON can spell
+                self.problems.append((self._num_rows, "its text is not valid Unicode"))
+                continue
+            self._check(item)
+            self._numbers.append(self._num_rows)
+            items.append(item)
+            questions.append(question)
+            if self._options.limit is not None:
+                self._seen.add(item["item_id"])
+                if self.is_full:
+                    break
+        self._ids += hash_values((item["item_id"],) for item in items).tobytes()
+        self._questions += hash_values(questions).tobytes()
+        if items:
+            self.tables.add(items, dict(zip(schema.names, schema.types, strict=True)))
+
+    def _check(self, item: Row) -> None:
+        """Resolve the item's audio, and note what keeps it from being asked."""
+        if trouble := _malformed(item, self._needs_audio):
+            self.malformed[len(self._numbers)] = trouble
         is_embedded = isinstance(item["audio"], bytes)
+        if is_embedded and self.problems:
+            return
         try:
-            item["audio"] = _locate(item["audio"], source.base, audio_folder)
+            item["audio"] = _locate(item["audio"], self._base, self._audio_folder)
         except storage.StorageError as error:
             raise ManifestError(
-                f"{options.manifest}: its embedded audio can't be written to {error}"
+                f"{self._options.manifest}: its embedded audio can't be written to {error}"
             ) from error
-        uri, roots = item["audio"], options.audio_roots
+        uri, roots = item["audio"], self._options.audio_roots
         if uri and not is_embedded and roots is not None and not storage.is_within(uri, roots):
-            malformed[item_id] = f"audio {uri} lies outside of input.audio_roots and is not opened"
-    return Manifest(_as_table(list(items.values()), source.column_types), malformed, num_repeated)
+            self.malformed[len(self._numbers)] = (
+                f"audio {uri} lies outside of input.audio_roots and is not opened"
+            )
+
+    def first_rows(self) -> np.ndarray:
+        """Whether each item repeats no earlier one; other items of the same id become problems."""
+        ids, questions = (np.frombuffer(data, KIND) for data in (self._ids, self._questions))
+        unique = KeySet(ids)
+        firsts = unique.rows(ids)
+        for place in np.flatnonzero(questions != questions[firsts]).tolist():
+            (item_id,) = self.tables.ids([place])
+            self.problems.append(
+                (self._numbers[place], f"item_id {item_id!r} already names a different item")
+            )
+        return firsts == np.arange(len(firsts))
 
 
 def read_row(row: Row, track: int | None) -> Row:
@@ -125,7 +189,7 @@ def read_row(row: Row, track: int | None) -> Row:
     item |= {name: value for name, value in row.items() if name not in item}
     for name in ("start", "end"):
         try:
-            item[name] = _seconds(item[name])
+            item[name] = seconds_in(item[name])
         except ValueError as error:
             raise ManifestError(f"{name} is {item[name]!r}: give seconds") from error
     item["track"] = _track(item["track"], track)
@@ -147,18 +211,13 @@ def read_row(row: Row, track: int | None) -> Row:
 def _track(cell: Any, default: int | None) -> int | None:
     if cell in (None, ""):
         return default
-    number = _seconds(cell) if str(cell).replace(".", "").isdecimal() else None
+    number = seconds_in(cell) if str(cell).replace(".", "").isdecimal() else None
     if number is None or not number.is_integer():
         raise ManifestError(
             f"track is {cell!r}: give the number of an audio track, from 0; "
             "rename the column if it means something else"
         )
     return int(number)
-
-
-def _seconds(cell: Any) -> float | None:
-    """A number, or None for an empty cell; ValueError for anything else."""
-    return None if cell in (None, "") else float(str(cell))
 
 
 def _malformed(item: Row, needs_audio: bool) -> str | None:
@@ -174,21 +233,13 @@ def _malformed(item: Row, needs_audio: bool) -> str | None:
 
 
 def _malformed_gold_span(start: Any, end: Any) -> str | None:
-    seconds = [number for number in map(_gold_seconds, (start, end)) if number is not None]
+    seconds = [number for number in map(gold_seconds, (start, end)) if number is not None]
     if seconds and not (len(seconds) == 2 and 0 <= seconds[0] < seconds[1] < math.inf):
         return (
             f"evidence_start {start!r} and evidence_end {end!r} are no span: give seconds of the recording, "
             "0 <= evidence_start < evidence_end, or neither"
         )
     return None
-
-
-def _gold_seconds(cell: Any) -> float | None:
-    """As ``_seconds``, but NaN for what is no number: it spoils its row, not the whole manifest."""
-    try:
-        return _seconds(cell)
-    except ValueError:
-        return math.nan
 
 
 def _question_of(item: Row) -> tuple[Any, ...]:
@@ -201,11 +252,13 @@ def _question_of(item: Row) -> tuple[Any, ...]:
 
 def _hash_of(item: Row) -> str:
     """A stable id of a row without one. The audio counts as written, so a moved archive keeps its ids."""
-    parts = [
-        hashlib.sha256(value).hexdigest() if isinstance(value, bytes) else value
-        for value in _question_of(item)
-    ]
+    parts = _hashable(_question_of(item))
     return hashlib.sha256(json.dumps(parts, ensure_ascii=False).encode()).hexdigest()[:16]
+
+
+def _hashable(question: tuple[Any, ...]) -> tuple[Any, ...]:
+    """With the digest of embedded audio in its place."""
+    return tuple(hashlib.sha256(part).hexdigest() if isinstance(part, bytes) else part for part in question)
 
 
 def _locate(audio: Any, base: str, audio_folder: str) -> str:
@@ -217,30 +270,3 @@ def _locate(audio: Any, base: str, audio_folder: str) -> str:
     if not fs.exists(path):
         storage.write_bytes(uri, audio)
     return uri
-
-
-def _as_table(items: list[Row], column_types: dict[str, pa.DataType]) -> pa.Table:
-    fields = [pa.field(field.name, field.type) for field in ITEM_COLUMNS]
-    columns = [pa.array([item[field.name] for item in items], field.type) for field in fields]
-    names = dict.fromkeys(name for item in items for name in item)
-    for name in list(names)[len(fields) :]:
-        values = [item.get(name) for item in items]
-        if name in GOLD_SPAN_COLUMNS:
-            column = pa.array([_gold_seconds(value) for value in values], pa.float64(), from_pandas=True)
-        else:
-            column = _carried_column(values, column_types.get(name))
-        columns.append(column)
-        fields.append(pa.field(name, column.type))
-    return pa.table(columns, schema=pa.schema(fields))
-
-
-def _carried_column(values: list[Any], kind: pa.DataType | None) -> pa.Array:
-    """A column in the type it came with, or as JSON where Parquet has no type for all of its values."""
-    try:
-        column = pa.array(values, kind)
-        if pa.types.is_null(column.type):
-            column = column.cast(pa.string())
-        pq.write_table(pa.schema([("carried", column.type)]).empty_table(), io.BytesIO())
-        return column
-    except (pa.ArrowException, OverflowError, UnicodeEncodeError):
-        return pa.array([None if value is None else json.dumps(value, default=str) for value in values])

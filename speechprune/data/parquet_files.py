@@ -2,7 +2,7 @@
 
 Parquet has checksums of pages, but none of page headers and of the footer. Files that are written here have
 two SHA-256 more, in the gap before the footer, where other readers don't look: of all that is before them,
-and of the footer.
+and of the footer. Before these stand a note, if the file has one, and its length.
 """
 
 from __future__ import annotations
@@ -24,6 +24,9 @@ ATTEMPTS = 2  # whole reads of a file that does not parse
 
 _NAME = b"speechprune.sha256"  # stands before the digests, and in the footer of a file that has them
 _DIGESTS_BYTES = len(_NAME) + 2 * 32
+_NOTE = b"note"  # stands behind a note and its length
+_LENGTH_BYTES = 4
+_NOTE_END_BYTES = _LENGTH_BYTES + len(_NOTE)
 _END_BYTES = 8  # length of the footer, and PAR1
 _FOOTER_BYTES = 1 << 16  # usual at most: read at once
 
@@ -92,7 +95,7 @@ def open_parquet(file: IO[bytes]) -> pq.ParquetFile:
         end = file.read()
     if _NAME in end:
         footer = end[-footer_bytes:]
-        if not end[: -len(footer)].endswith(hashlib.sha256(footer).digest()):
+        if not end[: -len(footer)].endswith(_digest(footer)):
             raise DamagedFileError("its footer is not the one that was written")
     file.seek(0)
     return pq.ParquetFile(file, page_checksum_verification=True)
@@ -102,7 +105,7 @@ def _check_pages(data: bytes) -> None:
     """Raise ``DamagedFileError`` where a file has digests, and not that of what is before the footer."""
     if _NAME in data:  # the footer names it too, should the digests be damaged
         begin = max(0, len(data) - _footer_bytes(data) - _DIGESTS_BYTES)
-        if not data[begin:].startswith(_NAME + hashlib.sha256(data[:begin]).digest()):
+        if not data[begin:].startswith(_NAME + _digest(data[:begin])):
             raise DamagedFileError("its bytes are not those that were written")
 
 
@@ -111,8 +114,27 @@ def _footer_bytes(end: bytes) -> int:
     return int.from_bytes(end[-_END_BYTES:][:4], "little") + _END_BYTES
 
 
-def as_parquet(*row_groups: pa.Table, use_dictionary: bool | list[str] = True) -> bytes:
-    """Return tables of one schema as the bytes of a Parquet file, a row group each."""
+def read_note(data: bytes) -> bytes | None:
+    """Return the note of a file; None where it has none, or its bytes are not those that were written."""
+    place = len(data) - _footer_bytes(data)
+    begin = place - _DIGESTS_BYTES
+    end = begin - _NOTE_END_BYTES
+    if end < 0 or data[begin - len(_NOTE) : begin] + data[begin : begin + len(_NAME)] != _NOTE + _NAME:
+        return None
+    if data[begin + len(_NAME) : place] != _digest(data[:begin]) + _digest(data[place:]):
+        return None
+    return data[end - int.from_bytes(data[end : end + _LENGTH_BYTES], "little") : end]
+
+
+def _digest(data: bytes) -> bytes:
+    return hashlib.sha256(data).digest()
+
+
+def as_parquet(*row_groups: pa.Table, use_dictionary: bool | list[str] = True, note: bytes = b"") -> bytes:
+    """Return tables of one schema as the bytes of a Parquet file, a row group each.
+
+    ``note``: stands between the pages and the digests, for ``read_note``; other readers don't look there.
+    """
     sink = io.BytesIO()
     with pq.ParquetWriter(
         sink,
@@ -127,4 +149,6 @@ def as_parquet(*row_groups: pa.Table, use_dictionary: bool | list[str] = True) -
     data = sink.getvalue()
     place = len(data) - _footer_bytes(data)
     pages, footer = data[:place], data[place:]
-    return b"".join([pages, _NAME, hashlib.sha256(pages).digest(), hashlib.sha256(footer).digest(), footer])
+    if note:
+        pages += note + len(note).to_bytes(_LENGTH_BYTES, "little") + _NOTE
+    return b"".join([pages, _NAME, _digest(pages), _digest(footer), footer])

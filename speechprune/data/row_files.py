@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import csv
 import io
+import itertools
 import json
 import sys
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 from urllib.parse import unquote
 
 import pyarrow as pa
@@ -24,14 +25,23 @@ class ManifestError(ValueError):
     """A manifest that can't be run; the message names rows and columns."""
 
 
+ROWS_AT_A_TIME = 50_000  # that are Python objects while a manifest is read
+_START_BYTES = 1 << 16  # of a file: more than its white space
+READ_BYTES = 8 << 20  # fetched at a time from an object store
+Batch = tuple[list[Row], pa.Schema]  # some rows, and types of those columns whose types the format knows
+
+
 @dataclass(frozen=True)
 class Source:
-    """A manifest as it was read, nothing checked."""
+    """A manifest that is read as it is iterated over, nothing checked."""
 
-    rows: list[Row]  # all with the same columns
+    batches: Iterable[Batch]
     base: str  # the folder that relative audio paths start from
-    # Arrow types of the columns, where the format knows them
-    column_types: dict[str, pa.DataType] = field(default_factory=dict)
+
+    @property
+    def rows(self) -> Iterator[Row]:
+        """The rows, one by one."""
+        return (row for batch, _ in self.batches for row in batch)
 
 
 def files_of(uri: str, suffixes: tuple[str, ...]) -> dict[str, Row]:
@@ -61,31 +71,22 @@ def _partition(folder: str) -> tuple[str, str | None]:
     return unquote(name), None if value == "__HIVE_DEFAULT_PARTITION__" else unquote(value)
 
 
-def read_files(files: dict[str, Row], base: str) -> Source:
-    """Read the files that ``files_of`` returns; ``base`` is where relative addresses start from.
+def read_files(files: dict[str, Row]) -> Iterator[Batch]:
+    """Read the files that ``files_of`` returns.
 
     Raises
     ------
     ManifestError
         A file is not of its format, or has two columns of one name.
     """
-    rows: list[Row] = []
-    schemas = []
     for file, columns in files.items():
         try:
-            more, schema = READERS[Path(file).suffix.lower()](storage.read_bytes(file))
+            with storage.storage_errors(file), storage.open_binary(file, block_bytes=READ_BYTES) as handle:
+                for rows, schema in READERS[Path(file).suffix.lower()](handle):
+                    # views, which DataFusion and Polars write, are no types that rows can be taken from
+                    yield [columns | row for row in rows] if columns else rows, _without_views(schema)
         except ManifestError as error:
             raise ManifestError(f"input.manifest {file}: {error}") from error
-        rows += [columns | row for row in more]
-        schemas.append(schema)
-    # views, which DataFusion and Polars write, are no types that rows can be taken from
-    schema = pa.unify_schemas([_without_views(schema) for schema in schemas], promote_options="permissive")
-    names = dict.fromkeys(name for row in rows for name in row)
-    return Source(
-        [{name: row.get(name) for name in names} for row in rows],
-        base,
-        dict(zip(schema.names, schema.types, strict=True)),
-    )
 
 
 def _without_views(schema: pa.Schema) -> pa.Schema:
@@ -113,31 +114,43 @@ def _plain_type(kind: pa.DataType) -> pa.DataType:
 
 def _refuse_repeated(names: Sequence[str]) -> None:
     """Refuse a name that two columns have: one of them would be lost."""
+    if len(set(names)) == len(names):
+        return
     if twice := next((name for name in names if names.count(name) > 1), None):
         raise ManifestError(f"two columns are named {twice!r}: rename one")
 
 
-def _read_parquet(data: bytes) -> tuple[list[Row], pa.Schema]:
-    file = pq.ParquetFile(io.BytesIO(data))
-    _refuse_repeated(file.schema_arrow.names)
-    table = file.read()
-    return table.to_pylist(), table.schema
+def _text(file: IO[bytes]) -> io.TextIOWrapper:
+    return io.TextIOWrapper(file, "utf-8-sig", newline="\n")
 
 
-def _read_json_lines(data: bytes) -> tuple[list[Row], pa.Schema]:
-    # split at newlines alone: JSON text may hold the other characters that splitlines() breaks at
-    lines = enumerate(data.decode("utf-8-sig").split("\n"), start=1)
-    rows = [_json_row(_load_json(line, f"line {n}"), f"line {n}") for n, line in lines if line.strip()]
-    return rows, pa.schema([])
+def _in_batches(rows: Iterable[Row]) -> Iterator[Batch]:
+    left = iter(rows)
+    while batch := list(itertools.islice(left, ROWS_AT_A_TIME)):
+        yield batch, pa.schema([])
 
 
-def _read_json(data: bytes) -> tuple[list[Row], pa.Schema]:
+def _read_parquet(file: IO[bytes]) -> Iterator[Batch]:
+    parquet = pq.ParquetFile(file)
+    _refuse_repeated(parquet.schema_arrow.names)
+    for batch in parquet.iter_batches(ROWS_AT_A_TIME):
+        yield batch.to_pylist(), batch.schema
+
+
+def _read_json_lines(file: IO[bytes]) -> Iterator[Batch]:
+    # ends of lines are newlines alone: JSON text may hold the other characters that splitlines() breaks at
+    lines = ((f"line {n}", line) for n, line in enumerate(_text(file), start=1) if line.strip())
+    return _in_batches(_json_row(_load_json(line, place), place) for place, line in lines)
+
+
+def _read_json(file: IO[bytes]) -> Iterator[Batch]:
     """Read an array of objects, as pandas' to_json(orient="records") writes it, or JSON Lines."""
-    text = data.decode("utf-8-sig")
-    if not text.lstrip().startswith("["):
-        return _read_json_lines(data)
-    values = _load_json(text, "it")
-    return [_json_row(value, f"entry {n}") for n, value in enumerate(values, start=1)], pa.schema([])
+    start = file.read(_START_BYTES).decode("utf-8-sig", "ignore")
+    file.seek(0)
+    if not start.lstrip().startswith("["):
+        return _read_json_lines(file)
+    values = _load_json(file.read().decode("utf-8-sig"), "it")
+    return _in_batches(_json_row(value, f"entry {n}") for n, value in enumerate(values, start=1))
 
 
 def _load_json(text: str, place: str) -> Any:
@@ -160,20 +173,21 @@ def _json_row(value: Any, place: str) -> Row:
     return value
 
 
-def _read_csv(data: bytes, delimiter: str = ",") -> tuple[list[Row], pa.Schema]:
+def _read_csv(file: IO[bytes], delimiter: str = ",") -> Iterator[Batch]:
     csv.field_size_limit(sys.maxsize)  # a transcript in a carried column is longer than its 128 KiB
-    reader = csv.DictReader(io.StringIO(data.decode("utf-8-sig")), delimiter=delimiter)
+    reader = csv.DictReader(_text(file), delimiter=delimiter)
     _refuse_repeated(reader.fieldnames or [])
-    rows = []
-    for row in reader:
-        if None in row:
-            raise ManifestError(f"line {reader.line_num} has more cells than the header")
-        rows.append({name: value if value != "" else None for name, value in row.items()})
-    return rows, pa.schema([])
+
+    def rows() -> Iterator[Row]:
+        for row in reader:
+            if None in row:
+                raise ManifestError(f"line {reader.line_num} has more cells than the header")
+            yield {name: value if value != "" else None for name, value in row.items()}
+
+    return _in_batches(rows())
 
 
-# each returns rows, and the types of those columns whose types the format knows
-READERS: dict[str, Callable[[bytes], tuple[list[Row], pa.Schema]]] = {
+READERS: dict[str, Callable[[IO[bytes]], Iterator[Batch]]] = {
     ".parquet": _read_parquet,
     ".jsonl": _read_json_lines,
     ".json": _read_json,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-import itertools
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,15 @@ from typing import Any
 import pyarrow as pa
 
 from speechprune import storage
-from speechprune.data.row_files import READERS, ManifestError, Source, files_of, read_files
+from speechprune.data.row_files import (
+    READERS,
+    ROWS_AT_A_TIME,
+    Batch,
+    ManifestError,
+    Source,
+    files_of,
+    read_files,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +59,7 @@ class InputOptions:
 
 
 def read_source(options: InputOptions) -> Source:
-    """Read every row of a manifest.
+    """Find a manifest; its rows are read as they are iterated over.
 
     Raises
     ------
@@ -68,15 +76,26 @@ def read_source(options: InputOptions) -> Source:
         if files:
             # a folder that Spark or Ray Data wrote under a file's name takes the place of that file
             folder = storage.absolute(uri.rstrip("/"))
-            return read_files(files, storage.parent(folder) if suffix in READERS else folder)
+            base = storage.parent(folder) if suffix in READERS else folder
+            return Source(_readable(uri, read_files(files)), base)
     except FileNotFoundError as error:
         if suffix in READERS:
             raise ManifestError(f"input.manifest {uri} does not exist") from error
-    except (storage.StorageError, pa.ArrowException, csv.Error, UnicodeDecodeError) as error:
+    except storage.StorageError as error:
         raise ManifestError(f"input.manifest {uri} can't be read: {error}") from error
     if suffix in READERS:
         raise ManifestError(f"input.manifest {uri} is a folder without a file {', '.join(READERS)}")
     return _read_dataset(options, storage.absolute(uri))
+
+
+def _readable(uri: str, batches: Iterator[Batch]) -> Iterator[Batch]:
+    """The batches; raises ``ManifestError`` where reading fails."""
+    try:
+        yield from batches
+    except FileNotFoundError as error:
+        raise ManifestError(f"input.manifest {uri} does not exist") from error
+    except (storage.StorageError, OSError, pa.ArrowException, csv.Error, UnicodeDecodeError) as error:
+        raise ManifestError(f"input.manifest {uri} can't be read: {error}") from error
 
 
 def _read_dataset(options: InputOptions, base: str) -> Source:
@@ -101,8 +120,9 @@ def _read_dataset(options: InputOptions, base: str) -> Source:
         if isinstance(feature, datasets.Audio):
             dataset = dataset.cast_column(column, datasets.Audio(decode=False))
     schema = dataset.features.arrow_schema
-    rows = list(itertools.islice(dataset, options.limit))
-    return Source(rows, base, dict(zip(schema.names, schema.types, strict=True)))
+    starts = range(0, len(dataset), ROWS_AT_A_TIME)
+    parts = (dataset.select(range(start, min(len(dataset), start + ROWS_AT_A_TIME))) for start in starts)
+    return Source(((list(part), schema) for part in parts), base)
 
 
 def _split_of(loaded: dict[str, Any], options: InputOptions) -> Any:

@@ -136,17 +136,26 @@ def archive_manifest(path: str) -> Source | None:
     """
     if not path.rstrip("/").endswith(tuple(READERS)):
         return None
-    try:
+    with _named_archive_path():
         return read_source(InputOptions(manifest=path))
+
+
+@contextlib.contextmanager
+def _named_archive_path() -> Iterator[None]:
+    """Errors of a manifest, as those of the setting that named it."""
+    try:
+        yield
     except ValueError as error:
         raise ArchiveError(str(error).replace("input.manifest", "archive.path")) from error
 
 
 def _addresses_in(source: Source, path: str) -> list[str]:
     """Return the addresses in a manifest, each once."""
-    if not source.rows or "audio" not in source.rows[0]:
+    with _named_archive_path():
+        rows = list(source.rows)
+    if not any("audio" in row for row in rows):
         raise ArchiveError(f"archive.path {path} has no column audio, or no row")
-    return sorted({storage.resolve(str(row["audio"]), source.base) for row in source.rows if row["audio"]})
+    return sorted({storage.resolve(str(row["audio"]), source.base) for row in rows if row.get("audio")})
 
 
 def _look_up(uri: str) -> Recording:

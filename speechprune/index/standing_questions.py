@@ -18,6 +18,7 @@ from speechprune.cost import ModelShape
 from speechprune.data.formats import counted
 from speechprune.data.index_files import Contents, stored_parts
 from speechprune.data.manifest import Manifest, make_manifest
+from speechprune.data.row_keys import KeySet
 from speechprune.index.config import IndexConfig
 from speechprune.inference.point import Point
 from speechprune.inference.prompts import MAX_CHOICES
@@ -149,14 +150,15 @@ def ask_standing_questions(
     if not wanted:
         return {"num_items": 0, "num_ok": 0, "num_failed": 0, "answers": output}
     store = todays_store(output)
-    keys = [(item_id,) for item_id in wanted]
+    keys = KeySet.of((item_id,) for item_id in wanted)
     progress = Progress(len(keys))
     with store.launch(answer_settings(config, config.index.states), config):
         with store.answering(manifest.items, keys) as todo:
             if todo:
                 warn_of_unknown_words(config.model, manifest.items)
-                _ask(config, make_tasks(manifest, answered, stored_parts(contents)), store, progress)
-        values = summarise(store, set(wanted), shape, progress.throughput()).values
+                done = KeySet.of((item_id,) for item_id in answered)
+                _ask(config, make_tasks(manifest, done, stored_parts(contents)), store, progress)
+        values = summarise(store, keys, shape, progress.throughput()).values
         store.finish(values)
     work = ("seconds_encode", "seconds_prune", "seconds_prefill", "seconds_generate")
     num_ok = max(1, values["num_ok"])

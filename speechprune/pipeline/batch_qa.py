@@ -17,6 +17,7 @@ from speechprune.data.formats import counted
 from speechprune.data.index_files import Part, WindowsDirectory, stored_parts
 from speechprune.data.index_models import open_index
 from speechprune.data.manifest import Manifest, read_manifest
+from speechprune.data.row_keys import KeySet, hash_rows
 from speechprune.inference.point import Point
 from speechprune.models.loading import check_model
 from speechprune.pipeline.answer_stage import answer_stages
@@ -78,11 +79,10 @@ def run_batch_qa(config: BatchQAConfig) -> Summary:
     point = Point(method=config.pruning.build(), query_text=config.answering.query_text)
     stages = answer_stages(config.model, [point], config.answering, store, config.encoding)
     manifest, stored = inputs.manifest, inputs.stored
-    item_ids = manifest.items.column("item_id").to_pylist()
     with store.launch(inputs.settings, config):
         with store.answering(manifest.items) as todo:
-            tasks = make_tasks(manifest, {item_id for (item_id,) in store.answered}, stored)
-            _announce(config, manifest, num_done=len(item_ids) - len(todo))
+            tasks = make_tasks(manifest, store.answered, stored)
+            _announce(config, manifest, num_done=len(manifest.items) - len(todo))
             if inputs.windows is not None:
                 _announce_index(tasks, stored)
             progress = Progress(num_items=len(todo))
@@ -90,7 +90,8 @@ def run_batch_qa(config: BatchQAConfig) -> Summary:
                 executor = make_executor(config.ray, config.model)
                 logger.info("to do: {}", preview(executor, tasks))
                 executor.run(stages, tasks, progress)
-        summary = summarise(store, set(item_ids), shape, progress.throughput())
+        items = KeySet(hash_rows(manifest.items, ["item_id"]))
+        summary = summarise(store, items, shape, progress.throughput())
         store.finish(summary.values)
     return summary
 

@@ -6,6 +6,7 @@ from functools import partial
 
 import pyarrow as pa
 
+from speechprune.data.row_keys import hash_rows
 from speechprune.pipeline.batch_qa import Inputs
 from speechprune.pipeline.config import BatchQAConfig
 from speechprune.pipeline.dry_run import (
@@ -36,18 +37,17 @@ def dry_run_batch_qa(config: BatchQAConfig) -> DryRun:
     refusals.attempt(store.look)
     if settings is not None:
         refusals.attempt(partial(store.compare, settings, manifest.items))
-    answered = {item_id for (item_id,) in store.answered}
-    ids = manifest.items.column("item_id").to_pylist()
-    todo = manifest.items.filter(pa.array([item_id not in answered for item_id in ids], pa.bool_()))
+    is_answered = store.answered.holds(hash_rows(manifest.items, ["item_id"]))
+    todo = manifest.items.filter(pa.array(~is_answered))
     how = Answering.of(config, shape, config.ray, store.path)
     held = Stored() if inputs.windows is None or not stored else Stored.of(inputs.windows)
-    sample = sample_tasks(make_tasks(manifest, answered, stored), [how.points[0].name], held)
+    sample = sample_tasks(make_tasks(manifest, store.answered, stored), [how.points[0].name], held)
     estimate = estimate_answers(
         how,
         todo,
         sample,
         step=f"answer {config.input.manifest}",
         num_todo=len(todo),
-        num_done=len(ids) - len(todo),
+        num_done=len(manifest.items) - len(todo),
     )
     return DryRun(refusals.sentences, [estimate])

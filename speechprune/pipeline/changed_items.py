@@ -65,12 +65,12 @@ def _changed(before: dict[str, Any], item: dict[str, Any]) -> str | None:
     """The first column in which two rows ask different things."""
     for name in ASKED_COLUMNS:
         one, other = before[name], item[name]
-        if (_file_name(one) != _file_name(other)) if name == "audio" else (one != other):
+        if (file_name(one) != file_name(other)) if name == "audio" else (one != other):
             return name
     return None
 
 
-def _file_name(uri: str) -> str:
-    """Without what a signed address ends in, which is another every day."""
+def file_name(uri: str) -> str:
+    """The last part of an address, without what a signed address ends in, which is another every day."""
     path = uri.split("?", 1)[0] if "://" in uri else uri
     return path.rsplit("/", 1)[-1]

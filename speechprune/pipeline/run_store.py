@@ -9,24 +9,28 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-from collections.abc import Collection, Iterable, Iterator, Sequence
+import itertools
+from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 from loguru import logger
 
 from speechprune import storage
 from speechprune.data import column_values
 from speechprune.data.columns import ANSWER_COLUMNS, ITEM_COLUMNS
-from speechprune.data.parquet_files import NUM_READERS, DamagedFileError, as_parquet, read_parquet
+from speechprune.data.parquet_files import NUM_READERS, DamagedFileError, as_parquet, read_note, read_parquet
+from speechprune.data.row_keys import KIND, KeySet, hash_rows
 from speechprune.pipeline.changed_items import ASKED_COLUMNS, refuse_changed_items
+from speechprune.pipeline.file_note import FileHashes, FileNote, hash_asked, item_columns
 from speechprune.pipeline.lease import Lease
 from speechprune.pipeline.settings import check_settings, compare_settings, output_path_errors
+from speechprune.pipeline.sums import Sums
 
 LEASE_MINUTES = 1.0
-
-Key = tuple[str, ...]
+FILES_AT_A_TIME = 256
 
 
 class RunStore:
@@ -58,7 +62,9 @@ class RunStore:
     ) -> None:
         self.path = storage.output_folder(path)
         self.key_columns = list(key_columns)
-        self.answered: set[Key] = set()
+        self.answered = KeySet()
+        self._items = KeySet()  # of the answers, and ``_asked`` what was asked, by the numbers of its rows
+        self._asked = np.empty(0, KIND)
         self._place = place
         self._lease: Lease  # of ``launch``
 
@@ -88,7 +94,7 @@ class RunStore:
             yield
 
     @contextlib.contextmanager
-    def answering(self, items: pa.Table, keys: Iterable[Key] | None = None) -> Iterator[list[Key]]:
+    def answering(self, items: pa.Table, keys: KeySet | None = None) -> Iterator[KeySet]:
         """Yield the keys that are to be answered in this launch, their earlier failures dropped.
 
         - ``items``: items of the manifest, with the column ``benchmark`` where that is a key column.
@@ -100,8 +106,8 @@ class RunStore:
             An answered item now asks something else.
         """
         self.check_items(items)
-        wanted = column_values(items, self.key_columns) if keys is None else keys
-        todo = [key for key in wanted if key not in self.answered]
+        wanted = KeySet(hash_rows(items, self.key_columns)) if keys is None else keys
+        todo = wanted.without(self.answered)
         self.drop_failed(todo)
         yield todo
         if todo:
@@ -121,7 +127,7 @@ class RunStore:
         Whether this one could write to it is not tried.
         """
         with output_path_errors(self._place):
-            self.answered = set(column_values(self.read_answers("ok", self.key_columns), self.key_columns))
+            self._keep_answered(self._read_hashes("ok"))
             Lease(self.path, LEASE_MINUTES).look()
 
     def compare(
@@ -139,64 +145,97 @@ class RunStore:
     def _holds(self) -> str | None:
         return "answers" if self._files("ok") or self._files("failed") else None
 
-    def recover(self) -> set[Key]:
+    def recover(self) -> KeySet:
         """Set damaged files aside and leave one row per key; return the keys that are answered.
 
         A worker that outlived its killed driver may have written an item again, and an item that failed once
         may be answered by now.
         """
-        self.answered = set()
-        self._keep_first_rows("ok", seen=self.answered)
-        self._keep_first_rows("failed", seen=set(self.answered))
+        self._keep_answered(self._keep_first_rows("ok", KeySet()))
+        self._keep_first_rows("failed", self.answered)
         return self.answered
 
-    def _keep_first_rows(self, status: str, seen: set[Key]) -> None:
-        for file, keys in self._read_keys(status):
-            keep = []
-            for key in keys:
-                keep.append(key not in seen)
-                seen.add(key)
-            self._keep_rows(file, keep)
+    def _keep_first_rows(self, status: str, seen: KeySet) -> FileHashes:
+        """Drop rows of keys that were seen, in the set or in an earlier row; return what was in the files."""
+        found = self._read_hashes(status, set_aside=True)
+        keep = np.zeros(len(found.keys), bool)
+        keep[KeySet(found.keys).first_rows] = True
+        keep &= ~seen.holds(found.keys)
+        ends = np.cumsum(found.num_rows)
+        for file, num_rows, end in zip(found.files, found.num_rows, ends, strict=True):
+            self._keep_rows(file, keep[end - num_rows : end])
+        return found
+
+    def _keep_answered(self, found: FileHashes) -> None:
+        self.answered = KeySet(found.keys)
+        self._items = KeySet(found.items)
+        self._asked = found.asked
+
+    def _read_hashes(self, status: str, *, set_aside: bool = False) -> FileHashes:
+        return FileHashes.of(self._read_notes(status, set_aside=set_aside))
 
     def check_items(self, items: pa.Table) -> None:
         """Refuse items that ask something else than what is answered under their id."""
-        if self.answered:
-            names = [name for name in self.key_columns if name in ("benchmark", "item_id")]
-            rows = self.read_answers("ok", [*names, *ASKED_COLUMNS])
-            refuse_changed_items(rows, items, names, path=self.path, place=self._place)
+        if not self.answered:
+            return
+        names = item_columns(self.key_columns)
+        rows = self._items.rows(hash_rows(items, names))
+        is_other = (rows >= 0) & (self._asked[rows] != hash_asked(items))
+        if is_other.any():
+            answered = self.read_answers("ok", [*names, *ASKED_COLUMNS])
+            changed = items.filter(pa.array(is_other))
+            refuse_changed_items(answered, changed, names, path=self.path, place=self._place)
 
-    def drop_failed(self, keys: Iterable[Key]) -> None:
+    def drop_failed(self, keys: KeySet) -> None:
         """Drop the failed rows of what is about to be tried again."""
-        again = set(keys)
-        if again:
-            for file, failed in self._read_keys("failed"):
-                self._keep_rows(file, [key not in again for key in failed])
+        if keys:
+            for file, note in self._read_notes("failed", set_aside=True):
+                self._keep_rows(file, ~keys.holds(note.keys))
 
-    def _keep_rows(self, file: str, keep: list[bool]) -> None:
-        if not any(keep):
+    def _keep_rows(self, file: str, keep: np.ndarray) -> None:
+        if not keep.any():
             storage.remove(file)
-        elif not all(keep):
+        elif not keep.all():
             table = read_parquet(file, lambda parquet: parquet.read())
-            storage.write_bytes(file, as_parquet(table.filter(pa.array(keep, pa.bool_()))))
+            self._write(file, table.filter(pa.array(keep)))
 
-    def _read_keys(self, status: str) -> Iterator[tuple[str, list[Key]]]:
-        """Every whole answers file and the keys in it; damaged files are set aside."""
+    def _read_notes(self, status: str, *, set_aside: bool = False) -> Iterator[tuple[str, FileNote]]:
+        """Every whole answers file and what is in it; damaged files are left out, or set aside."""
 
-        def read(file: str) -> list[Key] | None:
-            # all columns, as each has its checksums
+        def read(file: str) -> FileNote | None:
+            noted = read_note(storage.read_bytes(file))  # of all bytes: a bit of any may have flipped
+            if noted and (note := FileNote.from_bytes(noted, self.key_columns)):
+                return note
             try:
-                return read_parquet(file, lambda parquet: column_values(parquet.read(), self.key_columns))
-            except DamagedFileError:
+                return read_parquet(file, lambda parquet: FileNote.of(parquet.read(), self.key_columns))
+            except DamagedFileError as error:
+                if not set_aside:
+                    logger.warning("left out: {}", error)
                 return None
 
-        files = self._files(status)
+        files = iter(self._files(status))
         with ThreadPoolExecutor(NUM_READERS) as pool:
-            for file, keys in zip(files, pool.map(read, files), strict=True):
-                if keys is None:
+            # some at a time: notes that wait take memory
+            batches = iter(lambda: list(itertools.islice(files, FILES_AT_A_TIME)), [])
+            notes = (pair for some in batches for pair in zip(some, pool.map(read, some), strict=True))
+            for file, note in notes:
+                if note is not None:
+                    yield file, note
+                elif set_aside:
                     storage.move_into(file, storage.join(self.path, "set_aside"))
                     logger.warning("set aside {}: it is not a whole Parquet file; its items run again", file)
-                else:
-                    yield file, keys
+
+    def sums(self, status: str, items: KeySet) -> Sums:
+        """Sums of a summary over the rows of some items; damaged files are left out."""
+        total = Sums()
+        for file, note in self._read_notes(status):
+            is_wanted = items.holds(note.items)
+            if is_wanted.all():
+                total.add(note.sums)
+            elif is_wanted.any():
+                rows = read_parquet(file, lambda parquet: parquet.read()).filter(pa.array(is_wanted))
+                total.add(Sums.of(rows.combine_chunks()))
+        return total
 
     def read_answers(self, status: str, columns: list[str]) -> pa.Table:
         """Some columns of all rows of a status; null in files that lack one. Damaged files are left out."""
@@ -222,7 +261,11 @@ class RunStore:
         keys = "\n".join(sorted("\t".join(key) for key in column_values(table, self.key_columns)))
         name = hashlib.sha256(keys.encode()).hexdigest()[:24]
         uri = storage.join(self.path, "answers", f"status={status}", f"{name}.parquet")
-        storage.write_bytes(uri, as_parquet(table))
+        self._write(uri, table)
+
+    def _write(self, uri: str, rows: pa.Table) -> None:
+        note = FileNote.of(rows, self.key_columns).as_bytes(self.key_columns)
+        storage.write_bytes(uri, as_parquet(rows, note=note))
 
     def _files(self, status: str) -> list[str]:
         return storage.files_in(storage.join(self.path, "answers", f"status={status}"), ".parquet")

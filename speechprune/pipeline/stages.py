@@ -23,6 +23,7 @@ from speechprune.data import column_values
 from speechprune.data.columns import RECORDING_COLUMNS
 from speechprune.data.index_columns import STATE_COLUMNS
 from speechprune.data.index_files import Part, read_parts
+from speechprune.data.row_keys import KeySet, hash_rows
 from speechprune.pipeline.failures import (
     FailureLog,
     MalformedRow,
@@ -95,13 +96,14 @@ MODEL_STAGES = ("encode", "prune", "prefill", "generate")
 
 def make_tasks(
     manifest: Manifest,
-    answered: set[str],
+    answered: KeySet,
     stored: Mapping[str, Sequence[Part]] | None = None,
     *,
     missing_points: Sequence[Sequence[str]] | None = None,
 ) -> pa.Table:
     """Group the items still to be answered by recording (and slice of it), in the manifest's order.
 
+    - ``answered``: ``item_id`` of the items that are answered.
     - ``stored``: where an index holds recordings, by address; slices of them are decoded all the same, as the
       windows of a slice begin at its start.
     - ``missing_points``: of a sweep: names of the points at which each item of the manifest is not answered
@@ -110,8 +112,9 @@ def make_tasks(
     items = manifest.items
     groups: dict[tuple[Any, ...], list[int]] = defaultdict(list)
     identities = column_values(items, ("item_id", *RECORDING_COLUMNS))
+    is_answered = answered.holds(hash_rows(items, ["item_id"]))
     for index, (item_id, *recording) in enumerate(identities):
-        if item_id not in answered:
+        if not is_answered[index]:
             groups[*recording, manifest.malformed.get(item_id)].append(index)
     rows = [
         {

@@ -2,34 +2,16 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
-import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from speechprune.cost import ModelShape, paper_kv_cache_bytes, paper_prefill_flops
-from speechprune.data import column_values
-from speechprune.data.columns import COLUMNS, RECORDING_COLUMNS, aggregated
-
-# columns that the summary is made from
-READ_COLUMNS = (
-    "item_id",
-    *RECORDING_COLUMNS,
-    "answer",
-    "correct",
-    "correct_without_audio",
-    "audio_seconds",
-    "num_audio_tokens",
-    "num_kept_tokens",
-    "num_text_tokens",
-    "weights_bytes",
-    "kv_cache_bytes",
-    *(column.name for column in COLUMNS if column.summary is not None),
-)
+from speechprune.data.columns import aggregated
+from speechprune.data.row_keys import KeySet
+from speechprune.pipeline.sums import TOKENS, Sums
 
 
 class AnswersSource(Protocol):
@@ -38,7 +20,10 @@ class AnswersSource(Protocol):
     path: str
 
     def read_answers(self, status: str, columns: list[str]) -> pa.Table:
-        """Some columns of all rows of a status; null in files that lack one."""
+        """Some columns of all rows of a status."""
+
+    def sums(self, status: str, items: KeySet) -> Sums:
+        """Sums over the rows of some items."""
 
 
 @dataclass(frozen=True)
@@ -53,38 +38,29 @@ class Summary:
         return 1 - self.values["num_ok"] / max(1, self.values["num_items"])
 
 
-def summarise(
-    run: AnswersSource, item_ids: set[str], shape: ModelShape, throughput: dict[str, float]
-) -> Summary:
+def summarise(run: AnswersSource, items: KeySet, shape: ModelShape, throughput: dict[str, float]) -> Summary:
     """Summarise the items of a manifest in a run directory, whichever launch answered them.
 
-    - ``item_ids``: the manifest's items; rows of others in the same directory don't count.
+    - ``items``: the manifest's, by ``item_id``; rows of others in the same directory don't count.
     - ``throughput``: of this launch, see ``Progress``: ``num_items``, ``audio_hours``, ``seconds``, ...
     """
-    ids = pa.array(sorted(item_ids), pa.string())
     seconds = throughput["seconds"]
-    ok = run.read_answers("ok", list(READ_COLUMNS))
-    ok = ok.filter(pc.is_in(ok.column("item_id"), value_set=ids))
-    failed = run.read_answers("failed", ["item_id", "error_type"])
-    failed = failed.filter(pc.is_in(failed.column("item_id"), value_set=ids))
-    recordings = {
-        tuple(recording): seconds
-        for *recording, seconds in column_values(ok, (*RECORDING_COLUMNS, "audio_seconds"))
-    }
+    ok, failed = run.sums("ok", items), run.sums("failed", items)
+    recording_seconds = ok.recording_seconds()
     values: dict[str, Any] = {
-        "num_items": len(item_ids),
-        "num_ok": len(ok),
-        "num_failed": len(failed),
-        "num_missing": len(item_ids) - len(ok) - len(failed),  # of files that are damaged since
-        "failures": dict(Counter(failed.column("error_type").to_pylist()).most_common()),
-        "num_recordings": len(recordings),
-        "audio_hours": sum(recordings.values()) / 3600,
+        "num_items": len(items),
+        "num_ok": ok.num_rows,
+        "num_failed": failed.num_rows,
+        "num_missing": len(items) - ok.num_rows - failed.num_rows,  # of files that are damaged since
+        "failures": dict(failed.failures.most_common()),
+        "num_recordings": len(recording_seconds),
+        "audio_hours": sum(recording_seconds) / 3600,
         **_accuracy(ok),
-        "num_with_evidence_recall": pc.count(ok.column("evidence_recall")).as_py(),
+        "num_with_evidence_recall": ok.counts.get("evidence_recall", 0),
         **_cost(ok, shape),
-        **{f"{name}_mean": pc.mean(ok.column(name)).as_py() for name in aggregated(summary="mean")},
-        **{name: pc.max(ok.column(name)).as_py() for name in aggregated(summary="max")},
-        "totals": {name: pc.sum(ok.column(name)).as_py() or 0.0 for name in aggregated(summary="sum")},
+        **{f"{name}_mean": ok.mean(name) for name in aggregated(summary="mean")},
+        **{name: ok.largest.get(name) for name in aggregated(summary="max")},
+        "totals": {name: ok.totals.get(name) or 0.0 for name in aggregated(summary="sum")},
         "this_launch": {
             **throughput,
             "items_per_second": throughput["num_items"] / seconds if seconds else None,
@@ -96,31 +72,33 @@ def summarise(
     return Summary(values)
 
 
-def _accuracy(ok: pa.Table) -> dict[str, Any]:
+def _accuracy(ok: Sums) -> dict[str, Any]:
     """Accuracy of the items with a gold letter, beside no audio and always giving the commonest one."""
-    judged = ok.filter(pc.is_valid(ok.column("correct")))
-    letter, count = next(iter(Counter(judged.column("answer").to_pylist()).most_common(1)), (None, 0))
+    num_judged = ok.counts.get("correct", 0)
+    letter, count = next(iter(ok.letters.most_common(1)), (None, 0))
     return {
-        "num_judged": len(judged),
-        "accuracy": pc.mean(judged.column("correct")).as_py(),
-        "accuracy_without_audio": pc.mean(judged.column("correct_without_audio")).as_py(),
+        "num_judged": num_judged,
+        "accuracy": ok.mean("correct"),
+        "accuracy_without_audio": ok.mean("correct_without_audio"),
         "majority_letter": letter,
-        "majority_letter_accuracy": count / len(judged) if len(judged) else None,
+        "majority_letter_accuracy": count / num_judged if num_judged else None,
     }
 
 
-def _cost(ok: pa.Table, shape: ModelShape) -> dict[str, float | None]:
-    """Means an answer in the paper's account, and what the same prompts would cost unpruned."""
-    names = ("num_audio_tokens", "num_kept_tokens", "num_text_tokens", "weights_bytes", "kv_cache_bytes")
-    audio, kept, text, weights, cache = (ok.column(name).to_numpy() for name in names)
-    unpruned = [int(number) for number in audio + text]
-    unpruned_flops = np.array([paper_prefill_flops(shape.decoder, number) for number in unpruned])
-    unpruned_cache = np.array([paper_kv_cache_bytes(shape.decoder, number) for number in unpruned])
-    means = {
-        "tokens_kept_mean": kept,
-        "tokens_mean": audio,
-        "tflops_prefill_unpruned_mean": unpruned_flops / 1e12,
-        "memory_gb_mean": (weights + cache) / 1e9,
-        "memory_gb_unpruned_mean": (weights + unpruned_cache) / 1e9,
+def _cost(ok: Sums, shape: ModelShape) -> dict[str, float | None]:
+    """Means an answer in the paper's account, and what the same prompts would cost unpruned.
+
+    Those costs are proportional to the number of tokens, so that of all prompts is as one of their sum.
+    """
+    audio, kept, text, weights, cache = (ok.totals.get(name, 0) for name in TOKENS)
+    unpruned_flops = paper_prefill_flops(shape.decoder, audio + text)
+    unpruned_cache = paper_kv_cache_bytes(shape.decoder, audio + text)
+    totals = {
+        "tokens_kept_mean": (kept, 1),
+        "tokens_mean": (audio, 1),
+        "tflops_prefill_unpruned_mean": (unpruned_flops, 10**12),
+        "memory_gb_mean": (weights + cache, 10**9),
+        "memory_gb_unpruned_mean": (weights + unpruned_cache, 10**9),
     }
-    return {name: float(np.mean(values)) if len(ok) else None for name, values in means.items()}
+    number = ok.num_rows
+    return {name: total / (number * unit) if number else None for name, (total, unit) in totals.items()}

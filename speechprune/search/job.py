@@ -153,7 +153,7 @@ def _answer(
             len(rows) - len(todo),
         )
         point = Point(method=config.pruning.build(), query_text=config.answering.query_text)
-        tasks = make_tasks(manifest, {item_id for (item_id,) in store.answered}, stored)
+        tasks = make_tasks(manifest, store.answered, stored)
         stages = answer_stages(config.model, [point], config.answering, store)
         executor.run(stages, tasks, Progress(len(todo)))
 

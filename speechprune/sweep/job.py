@@ -20,6 +20,7 @@ from speechprune.data.index_files import Part, WindowsDirectory, stored_parts
 from speechprune.data.index_models import open_index
 from speechprune.data.manifest import Manifest, read_manifest
 from speechprune.data.parquet_files import as_parquet
+from speechprune.data.row_keys import KeySet, hash_values
 from speechprune.data.sources import InputOptions, ManifestError
 from speechprune.models.fingerprint import fingerprint
 from speechprune.models.loading import check_model
@@ -79,7 +80,7 @@ def run_sweep(config: SweepConfig) -> SweepResult:
     indexes = open_indexes(config)
     named, shared = sweep_settings(config, indexes)
     with store.launch(named | shared, config, may_be_new=named):
-        with store.answering(items, keys):
+        with store.answering(items, KeySet.of(keys)):
             progress = [_answer(config, model, benchmarks, indexes, store) for model in config.models]
         return _report(config, benchmarks, store, progress)
 
@@ -200,13 +201,15 @@ def missing_tasks(
     tables, num_answers = [], 0
     for name, manifest in benchmarks.items():
         ids = manifest.items.column("item_id").to_pylist()
+        keys = hash_values((model.path, name, p.name, item_id) for item_id in ids for p in config.points)
+        answered = store.answered.holds(keys).reshape(len(ids), len(config.points))
         missing = [
-            [p.name for p in config.points if (model.path, name, p.name, item_id) not in store.answered]
-            for item_id in ids
+            [point.name for point, is_answered in zip(config.points, row, strict=True) if not is_answered]
+            for row in answered
         ]
         num_answers += sum(map(len, missing))
-        done = {item_id for item_id, names in zip(ids, missing, strict=True) if not names}
-        tasks = make_tasks(manifest, done, stored, missing_points=missing)
+        done = {(item_id,) for item_id, names in zip(ids, missing, strict=True) if not names}
+        tasks = make_tasks(manifest, KeySet.of(done), stored, missing_points=missing)
         task_ids = [f"{name}:{task_id}" for task_id in tasks.column("task_id").to_pylist()]
         tables.append(tasks.set_column(0, "task_id", pa.array(task_ids, pa.string())))
     return pa.concat_tables(tables), num_answers

@@ -27,9 +27,11 @@ exec(compile(text[:place] + ENTRIES + text[place:], str(path), "exec"), vars(col
 import pyarrow as pa  # noqa: E402
 
 from speechprune.data.answer_rows import answer_rows  # noqa: E402
+from speechprune.data.row_keys import KeySet  # noqa: E402
 from speechprune.models.loading import model_shape  # noqa: E402
 from speechprune.pipeline.metrics import STAGES  # noqa: E402
 from speechprune.pipeline.summary import summarise  # noqa: E402
+from speechprune.pipeline.sums import Sums  # noqa: E402
 from speechprune.reports.columns_page import columns_page  # noqa: E402
 from speechprune.sweep.points import points_table  # noqa: E402
 from speechprune.sweep.report_tables import table_of_points  # noqa: E402
@@ -53,15 +55,15 @@ ROWS = answer_rows(
 class Run:
     path = "runs/x"
 
-    def read_answers(self, status: str, names: list[str]) -> pa.Table:
-        return ROWS.slice(0 if status == "ok" else 1).select(names)
+    def sums(self, status: str, items: KeySet) -> Sums:
+        return Sums.of(ROWS.slice(0 if status == "ok" else 1))
 
 
 assert ROWS.schema.field("seconds_spell").metadata == {b"comment": b"of the spell check", b"unit": b"s"}
 assert (ROWS["seconds_spell"].to_pylist(), ROWS["spell_errors"].to_pylist()) == ([2.0], [3])
 
 launch = {"num_items": 1, "audio_hours": 0.0, "seconds": 0.0}
-values = summarise(Run(), {"1"}, model_shape("qwen2-audio-7b"), launch).values
+values = summarise(Run(), KeySet.of([("1",)]), model_shape("qwen2-audio-7b"), launch).values
 assert (values["totals"]["seconds_spell"], values["spell_errors"]) == (2.0, 3)
 assert "spell" in STAGES
 

@@ -8,6 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from speechprune.data import row_files
 from tests.helpers.manifest_files import ONE, read_file, write_csv, write_jsonl
 
 
@@ -48,7 +49,11 @@ def test_carried_columns_keep_their_types(tmp_path):
         (["\ud800", "x"], ['"\\ud800"', '"x"']),
     ],
 )
-def test_values_without_a_common_type_are_carried_as_json(tmp_path, values, expected):
+@pytest.mark.parametrize("rows_at_a_time", [1, 100])
+def test_values_without_a_common_type_are_carried_as_json(
+    tmp_path, monkeypatch, values, expected, rows_at_a_time
+):
+    monkeypatch.setattr(row_files, "ROWS_AT_A_TIME", rows_at_a_time)
     path = tmp_path / "m.jsonl"
     rows = [ONE | {"question": str(i), "extra": value} for i, value in enumerate(values)]
     path.write_text("\n".join(json.dumps(row) for row in rows))

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from speechprune.data import row_files
 from speechprune.data.manifest import ManifestError
 from tests.helpers.manifest_files import (
     ITEMS,
@@ -87,6 +88,23 @@ def test_a_split_that_is_not_there_is_named_beside_those_that_are(tmp_path):
     write_dataset_with_splits(tmp_path / "saved", ITEMS)
     with pytest.raises(ManifestError, match=r"no split dev: set input\.split to one of train, test"):
         read_file(tmp_path / "saved", split="dev")
+
+
+@pytest.mark.parametrize(("name", "write"), [("m.jsonl", write_jsonl), ("m.parquet", write_parquet)])
+def test_rows_that_are_read_in_parts_are_the_same_manifest(tmp_path, monkeypatch, name, write):
+    rows = [ITEMS[0] | {"item_id": str(i % 5), "start": None, "end": None} for i in range(9)]
+    rows[3]["question"] = rows[8]["question"] = "  "  # of id 3, twice
+    write(tmp_path / name, rows)
+    whole = read_file(tmp_path / name)
+    monkeypatch.setattr(row_files, "ROWS_AT_A_TIME", 2)
+    parts = read_file(tmp_path / name)
+    assert parts.items == whole.items
+    assert (parts.malformed, parts.num_repeated) == (whole.malformed, whole.num_repeated)
+    assert list(parts.malformed) == ["3"]
+    assert read_file(tmp_path / name, limit=4).items == whole.items.slice(0, 4)
+    write(tmp_path / name, [*rows, rows[0] | {"question": "Else?"}, rows[1] | {"choices": ["one"]}])
+    with pytest.raises(ManifestError, match=r"row 10: item_id '0' already names .*; row 11: choices is"):
+        read_file(tmp_path / name)
 
 
 # ids

@@ -9,6 +9,7 @@ import pytest
 
 from speechprune import storage
 from speechprune.config import ConfigError
+from speechprune.data.row_keys import KeySet
 from speechprune.pipeline.lease import LeaseError
 from speechprune.pipeline.run_store import RunStore
 from speechprune.pipeline.settings import ALWAYS_BEFORE, answer_settings, check_settings
@@ -191,12 +192,12 @@ def test_a_launch_that_lost_its_lease_changes_nothing_more(run, config):
 def test_what_is_answered_is_not_asked_again_and_failures_are_dropped(run, config):
     with run.launch(answer_settings(config, states=None), config):
         with run.answering(items("a", "b", "c")) as todo:
-            assert todo == [("a",), ("b",), ("c",)]
+            assert todo == KeySet.of([("a",), ("b",), ("c",)])
             run.write_answers("ok", answers("a"))
             run.write_answers("failed", answers("b", "c"))
-        assert run.answered == {("a",)}
+        assert run.answered == KeySet.of([("a",)])
     with run.launch(answer_settings(config, states=None), config), run.answering(items("b", "a")) as todo:
-        assert todo == [("b",)]
+        assert todo == KeySet.of([("b",)])
         assert ids(run, "failed") == Counter("c")
 
 

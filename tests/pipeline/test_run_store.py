@@ -8,6 +8,7 @@ import pytest
 from fsspec.core import url_to_fs
 
 from speechprune import storage
+from speechprune.data.row_keys import KeySet
 from speechprune.pipeline.run_store import RunStore
 from speechprune.storage import StorageError
 from tests.helpers.flaky_store import FlakyFileSystem, Trouble
@@ -15,7 +16,7 @@ from tests.helpers.run_directory import answers, answers_files, ids, overwrite
 
 
 def test_an_empty_place_has_no_answers(run):
-    assert run.recover() == set()
+    assert run.recover() == KeySet()
     assert run.read_answers("ok", ["item_id", "correct"]).num_rows == 0
 
 
@@ -23,7 +24,7 @@ def test_what_was_written_is_answered(run):
     run.write_answers("ok", answers("a", "b"))
     run.write_answers("ok", answers("c"))
     run.write_answers("failed", answers("d"))
-    assert run.recover() == {("a",), ("b",), ("c",)}
+    assert run.recover() == KeySet.of([("a",), ("b",), ("c",)])
     assert ids(run, "ok") == Counter("abc")
     assert ids(run, "failed") == Counter("d")
 
@@ -52,22 +53,22 @@ def test_doubled_rows_are_healed(run):
     run.write_answers("ok", answers("a", "b"))
     run.write_answers("ok", answers("b", "c"))
     run.write_answers("ok", answers("c"))
-    assert run.recover() == {("a",), ("b",), ("c",)}
+    assert run.recover() == KeySet.of([("a",), ("b",), ("c",)])
     assert ids(run, "ok") == Counter("abc")
-    assert run.recover() == {("a",), ("b",), ("c",)}
+    assert run.recover() == KeySet.of([("a",), ("b",), ("c",)])
 
 
 def test_a_failure_that_is_answered_by_now_is_dropped(run):
     run.write_answers("failed", answers("a", "b"))
     run.write_answers("ok", answers("a"))
-    assert run.recover() == {("a",)}
+    assert run.recover() == KeySet.of([("a",)])
     assert ids(run, "failed") == Counter("b")
 
 
 def test_failures_are_dropped_when_they_are_tried_again(run):
     run.write_answers("failed", answers("a", "b"))
     run.write_answers("failed", answers("c"))
-    run.drop_failed([("a",), ("c",), ("x",)])
+    run.drop_failed(KeySet.of([("a",), ("c",), ("x",)]))
     assert ids(run, "failed") == Counter("b")
 
 
@@ -100,7 +101,7 @@ def test_a_flipped_bit_is_a_file_set_aside_and_not_another_value(run, column):
     data[first + chunk.total_compressed_size - 1] ^= 1
     overwrite(file, bytes(data))
     assert run.read_answers("ok", [column]).num_rows == 0
-    assert run.recover() == set()
+    assert run.recover() == KeySet()
     assert answers_files(run, "ok") == []
     assert len(storage.files_in(storage.join(run.path, "set_aside"), ".parquet")) == 1
 
@@ -116,7 +117,7 @@ def test_a_lost_connection_sets_no_answers_aside(monkeypatch, trouble, request):
     with pytest.raises(StorageError):
         run.read_answers("ok", ["item_id"])
     monkeypatch.setattr(FlakyFileSystem, "trouble", None)
-    assert run.recover() == {("a",)}
+    assert run.recover() == KeySet.of([("a",)])
 
 
 @pytest.mark.parametrize("path", ["{bucket}//run", "{bucket}/run/", "{bucket}/run"])
@@ -125,5 +126,5 @@ def test_a_run_in_a_store_is_one_place_however_its_address_is_written(s3_bucket,
     run = RunStore(f"s3://{path.format(bucket=s3_bucket.name)}")
     run.write_answers("ok", answers("a"))
     for other in (run, RunStore(f"s3://{s3_bucket.name}/run")):
-        assert other.recover() == {("a",)}
+        assert other.recover() == KeySet.of([("a",)])
     assert [item.key.split("/")[0] for item in s3_bucket.objects.all()] == ["run"]

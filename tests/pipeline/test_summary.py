@@ -1,12 +1,22 @@
 """The summary of a run: counts, accuracy and cost, from rows written by hand."""
 
+from collections import Counter
+from datetime import UTC, datetime
+
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from speechprune.cost import ModelShape, paper_kv_cache_bytes, paper_prefill_flops
+from speechprune.data import column_values
 from speechprune.data.columns import ANSWER_COLUMNS, ITEM_COLUMNS
+from speechprune.data.row_keys import KeySet, hash_rows
 from speechprune.models.loading import model_shape
-from speechprune.pipeline.summary import READ_COLUMNS, Summary, summarise
+from speechprune.pipeline.run_store import RunStore
+from speechprune.pipeline.summary import Summary, summarise
+from speechprune.pipeline.sums import READ_COLUMNS, Sums
 from speechprune.reports.run_summary import show_run
 
 SCHEMA = pa.schema([*ITEM_COLUMNS, *ANSWER_COLUMNS])
@@ -21,8 +31,9 @@ class Answers:
     def __init__(self, ok: list[dict], failed: list[dict]) -> None:
         self._rows = {"ok": ok, "failed": failed}
 
-    def read_answers(self, status: str, columns: list[str]) -> pa.Table:
-        return pa.Table.from_pylist(self._rows[status], schema=SCHEMA).select(columns)
+    def sums(self, status: str, items: KeySet) -> Sums:
+        table = pa.Table.from_pylist(self._rows[status], schema=SCHEMA)
+        return Sums.of(table.filter(pa.array(items.holds(hash_rows(table, ["item_id"])))))
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +73,7 @@ def summary(shape) -> Summary:
     ]
     kinds = {"6": "AudioSilent", "7": "AudioNotFound", "8": "AudioSilent", "98": "MalformedRow"}
     failed = [dict.fromkeys(SCHEMA.names) | {"item_id": i, "error_type": k} for i, k in kinds.items()]
-    return summarise(Answers(ok, failed), {str(i) for i in range(1, 9)}, shape, LAUNCH)
+    return summarise(Answers(ok, failed), KeySet.of((str(i),) for i in range(1, 9)), shape, LAUNCH)
 
 
 def test_counts_are_of_this_manifests_items(summary):
@@ -92,7 +103,7 @@ def test_evidence_recall_is_the_mean_of_the_items_that_have_one(summary, shape, 
     assert summary.values["num_with_evidence_recall"] == 3
     show_run(summary)
     assert "50.0% of the gold evidence's audio tokens kept, mean of 3" in capsys.readouterr().out
-    without = summarise(Answers([answer_row("1", "A", True)], []), {"1"}, shape, LAUNCH)
+    without = summarise(Answers([answer_row("1", "A", True)], []), KeySet.of([("1",)]), shape, LAUNCH)
     assert without.values["evidence_recall_mean"] is None
     show_run(without)
     assert "gold evidence" not in capsys.readouterr().out
@@ -119,7 +130,7 @@ def test_throughput_is_of_this_launch(summary):
 
 
 def test_items_without_any_row_count_as_failed(shape):
-    summary = summarise(Answers([answer_row("1", "A", True)], []), {"1", "2"}, shape, LAUNCH)
+    summary = summarise(Answers([answer_row("1", "A", True)], []), KeySet.of([("1",), ("2",)]), shape, LAUNCH)
     assert summary.failed_fraction == 0.5
 
 
@@ -127,7 +138,7 @@ def test_items_without_any_row_count_as_failed(shape):
 def test_the_table_is_printed_whatever_there_is(shape, capsys, with_answers):
     ok = [answer_row("1", "B", True), answer_row("2", None, None)] if with_answers else []
     nothing = {"num_items": 0, "audio_hours": 0.0, "seconds": 0.0}
-    show_run(summarise(Answers(ok, []), {"1", "2"}, shape, nothing))
+    show_run(summarise(Answers(ok, []), KeySet.of([("1",), ("2",)]), shape, nothing))
     printed = capsys.readouterr().out
     assert f"{2 if with_answers else 0} answered, 0 failed" in printed
     assert "runs/x/answers" in printed
@@ -143,7 +154,44 @@ def test_only_columns_of_the_schema_are_read():
 def test_use_of_gpus_is_shown_where_there_are_any(shape, capsys):
     ok = [answer_row("1", "B", True)]
     used = {"num_gpus": 4, "gpu_utilisation": 0.83, "model_flops_utilisation": 0.31}
-    show_run(summarise(Answers(ok, []), {"1"}, shape, LAUNCH | used))
+    show_run(summarise(Answers(ok, []), KeySet.of([("1",)]), shape, LAUNCH | used))
     assert "4, at work 83% of the time, 31% of their FLOPs" in capsys.readouterr().out
-    show_run(summarise(Answers(ok, []), {"1"}, shape, LAUNCH))
+    show_run(summarise(Answers(ok, []), KeySet.of([("1",)]), shape, LAUNCH))
     assert "GPUs" not in capsys.readouterr().out
+
+
+GOLD = st.sampled_from(["A", "B", None])
+ROWS = st.lists(
+    st.tuples(st.floats(-1e9, 1e9) | st.none(), st.sampled_from(["a.wav", "b.wav"]), GOLD, st.booleans()),
+    min_size=5,
+    max_size=40,
+)
+
+
+@settings(max_examples=12)
+@given(ROWS, st.integers(1, 5), st.sets(st.integers(0, 39), max_size=4))
+def test_sums_of_files_add_up_to_those_of_all_rows_to_the_bit(tmp_path_factory, drawn, rows_per_file, others):
+    """Arrow adds a column chunk by chunk, a file each; rows of other manifests don't count."""
+    run = RunStore(str(tmp_path_factory.mktemp("run")))
+    rows = [
+        answer_row(str(i), gold, gold and is_right, audio, audio_seconds=60.0 + i, evidence_recall=number)
+        | {"finished_at": datetime.now(UTC), "tflops_total": number, "num_audio_tokens": i}
+        for i, (number, audio, gold, is_right) in enumerate(drawn)
+    ]
+    for start in range(0, len(rows), rows_per_file):
+        run.write_answers("ok", pa.Table.from_pylist(rows[start : start + rows_per_file], schema=SCHEMA))
+    ids = [row["item_id"] for i, row in enumerate(rows) if i not in others]
+    wanted = KeySet.of((item_id,) for item_id in ids)
+    sums = run.sums("ok", wanted)
+    table = run.read_answers("ok", SCHEMA.names)
+    table = table.filter(pc.is_in(table["item_id"], value_set=pa.array(ids, pa.string())))
+    assert (sums.num_rows, sums.counts.get("correct", 0)) == (len(table), pc.count(table["correct"]).as_py())
+    for name in ("tflops_total", "evidence_recall", "num_audio_tokens", "seconds_encode"):
+        assert (sums.totals.get(name) or None, sums.mean(name)) == (
+            pc.sum(table[name]).as_py() or None,
+            pc.mean(table[name]).as_py(),
+        )
+    judged = table.filter(pc.is_valid(table["correct"]))
+    assert sums.letters.most_common() == Counter(judged["answer"].to_pylist()).most_common()
+    lengths = dict(column_values(table, ("audio", "audio_seconds")))
+    assert sums.recording_seconds() == list(lengths.values())

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from speechprune.data.columns import ITEM_COLUMNS
 from speechprune.data.index_files import Part
 from speechprune.data.manifest import Manifest, make_manifest
+from speechprune.data.row_keys import KeySet
 from speechprune.pipeline.failures import FailureLog, PoisonedRecording
 from speechprune.pipeline.options import RayOptions
 from speechprune.pipeline.retries import Attempts, AttemptTracker, raise_if_poisoned, start_tracker
@@ -42,7 +43,7 @@ def test_each_items_track_is_decoded(tmp_path):
     path.write_bytes(write_tracks([telling_tones(3, first=30), telling_tones(3, first=60)], "matroska"))
     rows = [{"audio": str(path), "question": "?", "track": track} for track in (None, 0, 1, 1)]
     manifest = make_manifest([row | {"item_id": str(i)} for i, row in enumerate(rows)])
-    tasks = make_tasks(manifest, set(), stored={str(path): [Part("file", 0)]})
+    tasks = make_tasks(manifest, KeySet(), stored={str(path): [Part("file", 0)]})
     assert [task["track"] for task in tasks.to_pylist()] == [None, 0, 1]
     assert [task["index_parts"] is None for task in tasks.to_pylist()] == [False, True, True]
     for number, second in ((1, 31.25), (2, 61.25)):
@@ -55,7 +56,7 @@ def test_each_items_track_is_decoded(tmp_path):
 def test_every_open_item_is_in_one_task_of_its_recording(drawn, data):
     manifest = manifest_of(drawn)
     answered = data.draw(st.sets(st.sampled_from([str(i) for i in range(len(drawn))])))
-    tasks = make_tasks(manifest, answered)
+    tasks = make_tasks(manifest, KeySet.of((item_id,) for item_id in answered))
     seen = []
     for task in tasks.to_pylist():
         items = unpack_items(task["items"])
@@ -72,7 +73,7 @@ def test_every_open_item_is_in_one_task_of_its_recording(drawn, data):
 
 @given(ITEMS, st.integers(1, 7))
 def test_blocks_are_the_tasks_in_order_a_few_at_a_time(drawn, recordings_per_block):
-    tasks = make_tasks(manifest_of(drawn), set())
+    tasks = make_tasks(manifest_of(drawn), KeySet())
     blocks = list(split_blocks(tasks, recordings_per_block))
     assert pa.concat_tables(blocks) == tasks
     assert [len(block) for block in blocks[:-1]] == [recordings_per_block] * (len(blocks) - 1)
@@ -85,11 +86,11 @@ def test_a_sweeps_tasks_name_the_points_that_each_item_is_missing_whatever_its_c
     names = pa.array([["mine"]] * 3, pa.list_(pa.string()))
     items = manifest.items.append_column("missing_points", names)
     missing = [["p", "q"], ["q"], ["p"]]
-    tasks = make_tasks(replace(manifest, items=items), {"1"}, missing_points=missing)
+    tasks = make_tasks(replace(manifest, items=items), KeySet.of([("1",)]), missing_points=missing)
     (task,) = tasks.to_pylist()
     assert task["missing_points"] == [["p", "q"], ["p"]]
     assert unpack_items(task["items"]).column("missing_points").to_pylist() == [["mine"], ["mine"]]
-    assert make_tasks(manifest, set()).column("missing_points").null_count == 2
+    assert make_tasks(manifest, KeySet()).column("missing_points").null_count == 2
 
 
 def test_attempts_are_open_from_their_begin_to_their_end():

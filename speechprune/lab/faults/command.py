@@ -4,6 +4,7 @@
     python jobs/bench_cluster.py scaling               # one to four nodes, with sleep in place of a GPU
     python jobs/bench_cluster.py soak                  # 10,032 items about 2,508 recordings in one launch
     python jobs/bench_cluster.py kills                 # kill -9 at random moments, and two launches at once
+    python jobs/bench_cluster.py driver                # the driver's CPU time and memory for many items
 
 Nodes are separate Ray nodes; the archive is the demo's, repeated, for the first two in S3. Each prints its
 table and writes bench_cluster.WHAT.json.
@@ -21,13 +22,14 @@ from typing import TypeVar
 
 from loguru import logger
 
+from speechprune.lab.faults.driver import DriverUse, driver_use
 from speechprune.lab.faults.faults import FAULTS, Outcome, no_fault, run_scenario
 from speechprune.lab.faults.kills import Kills, kill_scenes
 from speechprune.lab.faults.scaling import Scaling, scale
 from speechprune.lab.faults.scenario import BUCKET, DEMO, fill_archive
 from speechprune.lab.faults.soak import Soak, soak
 from speechprune.lab.faults.store import FaultyStore
-from speechprune.lab.faults.tables import show_faults, show_kills, show_scaling, show_soak
+from speechprune.lab.faults.tables import show_driver, show_faults, show_kills, show_scaling, show_soak
 from speechprune.lab.speed.measurements import temporary_folder
 from speechprune.pipeline.terminal import divert_framework_output
 
@@ -37,7 +39,7 @@ Result = TypeVar("Result", Outcome, Scaling)
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run one of the four; returns the exit code."""
+    """Run one of the five; returns the exit code."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -53,14 +55,20 @@ def main(arguments: Sequence[str]) -> int:
     kills = whats.add_parser("kills")
     kills.add_argument("--kills", type=int, default=20, help="number of kills")
     kills.add_argument("--items", type=int, default=16, help="of each run")
+    driver = whats.add_parser("driver")
+    driver.add_argument("--items", type=int, default=1_000_000, help="of the manifest")
     options = parser.parse_args(arguments)
     unknown = set(getattr(options, "names", [])) - set(FAULTS)
     if unknown:
         parser.error(f"unknown faults {', '.join(sorted(unknown))}: give some of {', '.join(FAULTS)}")
-    results: list[Outcome] | list[Scaling] | list[Soak] | list[Kills]
+    results: list[Outcome] | list[Scaling] | list[Soak] | list[Kills] | list[DriverUse]
     if options.what == "soak":
         results = [_soak(options.copies)]
         show_soak(results[0])
+    elif options.what == "driver":
+        with temporary_folder() as folder:
+            results = driver_use(Path(folder), options.items, MODEL)
+        show_driver(results)
     elif options.what == "kills":
         with temporary_folder() as folder:
             manifest = f"input.manifest={DEMO / 'archive/manifest.jsonl'}"

@@ -17,6 +17,7 @@ from loguru import logger
 
 from speechprune.data.answer_rows import answers_table
 from speechprune.data.manifest import read_manifest
+from speechprune.data.row_keys import KeySet
 from speechprune.data.sources import InputOptions
 from speechprune.lab.faults.cluster import LocalCluster
 from speechprune.lab.faults.scenario import BUCKET
@@ -113,7 +114,7 @@ def _one_size(nodes: int, num_items: int, seconds_per_item: float) -> Scaling:
         InputOptions(manifest=f"{BUCKET}/manifest.jsonl", limit=num_items), f"{BUCKET}/no-bytes"
     )
     run = RunStore(f"{BUCKET}/runs/asleep-{nodes}")
-    tasks = make_tasks(manifest, set())
+    tasks = make_tasks(manifest, KeySet())
     start = time.perf_counter()
     stages = Stages(
         decode=decode_recording,

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from rich.console import Console
 from rich.table import Table
 
+from speechprune.lab.faults.driver import DriverUse
 from speechprune.lab.faults.faults import Outcome
 from speechprune.lab.faults.kills import Kills
 from speechprune.lab.faults.scaling import Scaling
@@ -56,6 +57,15 @@ def show_kills(results: Sequence[Kills]) -> None:
             ", ".join(map(str, one.exit_codes)),
             *map(str, (one.items, one.lost, one.duplicated, one.different)),
         )
+    Console(width=WIDTH).print(table)
+
+
+def show_driver(uses: Sequence[DriverUse]) -> None:
+    """Print one row per launch."""
+    table = Table("launch", "items", "answers files", "CPU s", "peak, MB")
+    for one in uses:
+        counts = f"{one.items:,}", f"{one.files:,}"
+        table.add_row(one.launch, *counts, f"{one.cpu_seconds:.1f}", f"{one.peak_bytes / 1e6:,.0f}")
     Console(width=WIDTH).print(table)
 
 

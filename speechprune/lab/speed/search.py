@@ -10,6 +10,7 @@ size, every list N times: what grows with an archive is this, the candidates' st
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import time
 from collections.abc import Sequence
@@ -76,7 +77,7 @@ def main(arguments: Sequence[str]) -> int:
     assert published is not None
     learned, names = published
     segments = codes.segments(learned.codec, names)
-    rows = read_source(InputOptions(manifest=options.questions)).rows[:NUM_QUESTIONS]
+    rows = itertools.islice(read_source(InputOptions(manifest=options.questions)).rows, NUM_QUESTIONS)
     asked = [(row["question"], row.get("choices")) for row in rows]
     for times in options.times:
         many = [renamed(segment, number) for number in range(times) for segment in segments]
