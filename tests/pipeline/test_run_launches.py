@@ -56,7 +56,7 @@ def test_a_run_of_before_a_setting_existed_goes_on_with_what_it_did(run, config,
     claim(run, config)
     run.write_answers("ok", answers("a"))
     record = record_of(run)
-    for name in ALWAYS_BEFORE:
+    for name in ALWAYS_BEFORE.keys() & record["settings"].keys():  # some are a benchmark's
         del record["settings"][name]
     del record["sha256"]  # earlier versions wrote none
     storage.write_json(f"{run.path}/run.json", record)

@@ -43,7 +43,7 @@ def test_the_sweep_on_speech_can_be_read(tmp_path, monkeypatch):
 def test_the_paper_has_its_sweeps():
     assert {path.stem for path in SWEEPS} == {
         *("paper_table1", "paper_table2", "paper_fig3"),
-        *("overhead", "long", "noise", "phase_balance"),
+        *("overhead", "long", "noise", "phase_balance", "pauses"),
     }
 
 

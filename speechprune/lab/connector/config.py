@@ -79,11 +79,31 @@ class Recipe:
 
 
 @dataclass(frozen=True, kw_only=True)
+class QuestionOptions:
+    """What ``jobs/measure_connector.py`` asks.
+
+    Parameters
+    ----------
+    model
+        A cascade: its language model answers, with its own Whisper for comparison.
+    kokoro
+        Folder of Kokoro, which speaks beside espeak-ng's held-out voices.
+    num_items
+        Number of questions in each engine's voices.
+    """
+
+    model: str
+    kokoro: str
+    num_items: int = 100
+
+
+@dataclass(frozen=True, kw_only=True)
 class ConnectorConfig:
-    """Configuration of ``jobs/train_connector.py``."""
+    """Configuration of ``jobs/train_connector.py`` and ``jobs/measure_connector.py``."""
 
     start: StartOptions
     speech: SpeechOptions
     output: ModelOutputOptions
+    questions: QuestionOptions | None = None
     recipe: Recipe = field(default_factory=Recipe)
     run: RunOptions = field(default_factory=RunOptions)

@@ -39,10 +39,16 @@ class Spoken(NamedTuple):
 
 
 def load_scripts(texts: Sequence[str]) -> tuple[list[Script], list[Script]]:
-    """Scripts to train on, and those held out: every fifth item."""
+    """Scripts to train on, and those held out: every fifth item, unless another item has its text."""
     scripts = [script for path in texts for _, script in read_spiral_scripts(path)]
     training = [script for i, script in enumerate(scripts) if i % HELD_OUT_EVERY]
-    return training, scripts[::HELD_OUT_EVERY]
+    trained_texts = {text_of(script) for script in training}
+    return training, [script for script in scripts[::HELD_OUT_EVERY] if text_of(script) not in trained_texts]
+
+
+def text_of(script: Script) -> str:
+    """The script's sentences, one behind another."""
+    return " ".join(text for _, text in sentences_of(script))
 
 
 def sentences_of(script: Script) -> list[tuple[str, str]]:
@@ -66,12 +72,23 @@ class WindowSpeaker:
 
     def speak(self, rng: random.Random) -> Spoken:
         """Speak sentences of a random script, from a random one on, until the window is full."""
-        self._source.reset()
         script = rng.choice(self._scripts)
-        voices = {speaker.name: self._voice(speaker.gender, rng) for speaker in script.speakers}
+        voices = self._voices(script, rng)
         pieces = sentences_of(script)
-        begin = rng.randrange(len(pieces))
-        return fill_window(((text, self._speak(text, voices[who])) for who, text in pieces[begin:]), rng)
+        return self._fill(pieces[rng.randrange(len(pieces)) :], voices, rng)
+
+    def say(self, script: Script, pieces: Sequence[tuple[str, str]], rng: random.Random) -> Spoken:
+        """Speak some sentences of a script, until the window is full."""
+        return self._fill(pieces, self._voices(script, rng), rng)
+
+    def _fill(
+        self, pieces: Sequence[tuple[str, str]], voices: dict[str, Voice], rng: random.Random
+    ) -> Spoken:
+        self._source.reset()
+        return fill_window(((text, self._speak(text, voices[who])) for who, text in pieces), rng)
+
+    def _voices(self, script: Script, rng: random.Random) -> dict[str, Voice]:
+        return {speaker.name: self._voice(speaker.gender, rng) for speaker in script.speakers}
 
     def _voice(self, gender: str, rng: random.Random) -> Voice:
         voice = rng.choice([voice for voice in self.voices if voice.gender == gender])

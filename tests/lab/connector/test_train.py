@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 from speechprune.lab.connector import measure, train
 from speechprune.lab.connector.config import ConnectorConfig, Recipe, SpeechOptions, StartOptions
 from speechprune.lab.connector.objective import Connector, CtcObjective, best_path
+from speechprune.lab.connector.speakers import load_scripts, text_of
 from speechprune.lab.connector.windows import BLANK, IGNORED, WindowBatch
 from speechprune.lab.training import progress
 from speechprune.lab.training.config import ModelOutputOptions
@@ -69,10 +70,13 @@ def test_the_best_path_drops_repeats_and_blanks():
 
 
 def write_texts(path: Path) -> str:
-    """Six items of SPIRAL's form, two of which are held out."""
+    """Six items of SPIRAL's form; of two every fifth ones, the last repeats a text to train on."""
+    texts = [
+        [*SENTENCES, f"It is number {number}."] for number in ("one", "two", "three", "four", "five", "two")
+    ]
     records = [
         {
-            "transcript": [{"speaker": "spk_1", "text": SENTENCES}],
+            "transcript": [{"speaker": "spk_1", "text": texts[i]}],
             "original_key_sentence": SENTENCES[0],
             "test_question": {
                 "question": "When is the review?",
@@ -91,7 +95,7 @@ def write_texts(path: Path) -> str:
                     "audio_files": ["a.wav"],
                     "audio_folder": "wavs",
                     "prompts_used": {"spk_1": "1_F.wav"},
-                    "sentences": SENTENCES,
+                    "sentences": texts[i],
                 },
             },
         }
@@ -152,6 +156,12 @@ def test_a_stopped_training_ends_at_the_same_weights(make_config, tmp_path, monk
     assert {name.split(".")[0] for name in whole} == {"encoder", "connector", "token_ids"}
     assert "encoder.layers.0.fc1.weight" not in whole
     assert json.loads((tmp_path / "whole/model/connector.json").read_text())["free_layers"] == 1
+
+
+def test_an_item_whose_text_is_trained_on_is_not_held_out(tmp_path):
+    training, held_out = load_scripts([write_texts(tmp_path / "data.jsonl")])
+    assert (len(training), len(held_out)) == (4, 1)
+    assert text_of(held_out[0]) not in map(text_of, training)
 
 
 def test_missing_texts_leave_no_work_folder(make_config, tmp_path):
