@@ -94,7 +94,7 @@ class QuestionOptions:
 
     model: str
     kokoro: str
-    num_items: int = 100
+    num_items: int = 40
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -125,7 +125,10 @@ def _speakers(
 
 
 def ask(scripts: Sequence[Script], speaker: WindowSpeaker, num_items: int) -> Iterator[Asked]:
-    """The first question of each script, with its key sentence and one before and behind it, spoken."""
+    """The first question of each script, with its key sentence and one before and behind it, spoken.
+
+    Sentences that don't fit into a window are left out; so is a question where none fits.
+    """
     rng = random.Random("questions")
     for script in scripts[:num_items]:
         question = script.questions[0]
@@ -133,7 +136,9 @@ def ask(scripts: Sequence[Script], speaker: WindowSpeaker, num_items: int) -> It
         before = sum(len(turn.sentences) for turn in script.turns[: question.turn])
         key = before + question.sentence
         first = min(max(0, key - 1), max(0, len(pieces) - 3))
-        yield Asked(question, speaker.say(script, pieces[first : first + 3], rng))
+        spoken = speaker.say(script, pieces[first : first + 3], rng)
+        if spoken.text:
+            yield Asked(question, spoken)
 
 
 def _answers(lm: SpeechLM, asked: Iterator[Asked], transcribers: dict[str, Transcribe]) -> dict[str, float]:
