@@ -199,19 +199,41 @@ def _write(uri: str, data: bytes, mode: Literal["overwrite", "create"]) -> None:
             if is_remote(uri):
                 fs.pipe_file(path, data, mode=mode)
                 return
-            target = Path(path)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            draft = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-            try:
+            with _draft_of(path) as draft:
                 draft.write_bytes(data)
                 if mode == "overwrite":
-                    draft.replace(target)
+                    draft.replace(path)
                 else:
-                    _link(draft, target)
-            finally:
-                draft.unlink(missing_ok=True)
+                    _link(draft, Path(path))
     except FileNotFoundError as error:  # no such bucket, no such drive
         raise StorageError(f"{uri}: there is no such place to write to ({error})") from error
+
+
+@contextlib.contextmanager
+def writing(uri: str) -> Iterator[IO[bytes]]:
+    """Write a file piece by piece, in one step for its readers: they see all of it or nothing."""
+    fs, path = filesystem(uri)
+    with storage_errors(uri):
+        if is_remote(uri):
+            with fs.open(path, "wb") as file:
+                yield file
+            return
+        with _draft_of(path) as draft:
+            with open(draft, "wb") as file:
+                yield file
+            draft.replace(path)
+
+
+@contextlib.contextmanager
+def _draft_of(path: str) -> Iterator[Path]:
+    """Make the folder of a local file, and name a draft of it, which is gone at the end."""
+    target = Path(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    draft = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    try:
+        yield draft
+    finally:
+        draft.unlink(missing_ok=True)
 
 
 def _link(draft: Path, target: Path) -> None:

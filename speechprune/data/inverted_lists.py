@@ -24,7 +24,7 @@ from speechprune.data.column import arrow_field
 from speechprune.data.index_columns import SHARD_COLUMNS, WINDOWS_SCHEMA
 from speechprune.data.index_files import Shard
 from speechprune.data.parquet_files import DamagedFileError, as_parquet, read_parquet
-from speechprune.data.ranged_files import read_ranges, writing
+from speechprune.data.ranged_files import read_ranges
 from speechprune.data.token_codec import CODE_BYTES
 
 SHARDS_SCHEMA = pa.schema(
@@ -160,7 +160,7 @@ def _write(folder: str, rows: pa.Table, lists: Iterator[Entries], num_lists: int
     names = "\n".join(map(repr, shards_of(rows)))
     segment = Segment(folder, hashlib.sha256(names.encode()).hexdigest()[:24], rows, num_lists)
     lengths, checksums = [], []
-    with writing(segment._uri) as file:
+    with storage.writing(segment._uri) as file:
         for blocks, codes in lists:
             data = blocks.tobytes() + codes.tobytes()
             lengths.append(len(blocks))
@@ -192,10 +192,8 @@ def merge_segments(segments: Sequence[Segment], current: Collection[Shard]) -> S
             read = [segment.read(batch)[0] for segment in segments]
             for number in batch.tolist():
                 found = [(new, own[number]) for new, own in zip(numbers, read, strict=True) if number in own]
-                blocks = np.concatenate([np.zeros(0, np.int64), *(new[some] for new, (some, _) in found)])
-                codes = np.concatenate(
-                    [np.zeros((0, CODE_BYTES), np.uint8), *(some for _, (_, some) in found)]
-                )
+                blocks = np.concatenate([_NO_BLOCKS, *(new[some] for new, (some, _) in found)])
+                codes = np.concatenate([_NO_CODES, *(some for _, (_, some) in found)])
                 yield blocks[blocks >= 0].astype("<u4"), codes[blocks >= 0]
 
     return _write(segments[0].folder, rows, pieces(), num_lists)

@@ -1,13 +1,9 @@
-"""Files that are written piece by piece and read in parts, local or in an object store."""
+"""Files that are read in parts, local or in an object store."""
 
 from __future__ import annotations
 
-import contextlib
 import mmap
-import os
-from collections.abc import Iterator, Sequence
-from pathlib import Path
-from typing import IO
+from collections.abc import Sequence
 
 from speechprune import storage
 
@@ -49,23 +45,3 @@ def read_ranges(uri: str, ranges: Sequence[tuple[int, int]]) -> tuple[list[memor
     views = [memoryview(part) for part in fetched]
     found = zip(ranges, places, strict=True)
     return [views[i][start - starts[i] : end - starts[i]] for (start, end), i in found], len(starts)
-
-
-@contextlib.contextmanager
-def writing(uri: str) -> Iterator[IO[bytes]]:
-    """Write a file piece by piece; readers see all of it or nothing."""
-    fs, path = storage.filesystem(uri)
-    with storage.storage_errors(uri):
-        if storage.is_remote(uri):
-            with fs.open(path, "wb") as file:
-                yield file
-            return
-        target = Path(path)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        draft = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-        try:
-            with open(draft, "wb") as file:
-                yield file
-            draft.replace(target)
-        finally:
-            draft.unlink(missing_ok=True)
