@@ -19,6 +19,7 @@ from speechprune.data.formats import p_value, percent
 from speechprune.pipeline.run_store import RunStore
 from speechprune.pipeline.summary import AnswersSource
 from speechprune.pipeline.terminal import printable
+from speechprune.reports.answers import AnswerNotFound
 from speechprune.sweep.statistics import mcnemar_p
 
 KEY = ("benchmark", "point", "item_id")  # the first two are null but in a sweep
@@ -59,7 +60,7 @@ def compare(run: AnswersSource, other: AnswersSource) -> list[Comparison]:
     Raises
     ------
     ValueError
-        A run holds answers of several models, or no item was answered in both.
+        A run holds no answers, or answers of several models, or no item was answered in both.
     """
     mine, theirs = _answers(run), _answers(other)
     groups: dict[tuple[str | None, str | None], list[Key]] = defaultdict(list)
@@ -87,6 +88,8 @@ def _answers(run: AnswersSource) -> dict[Key, tuple[str, bool]]:
     """Prediction, and whether it is right, of each item with a gold letter."""
     columns = (*KEY, "model", "prediction", "correct")
     table = run.read_answers("ok", list(columns))
+    if not len(table):
+        raise AnswerNotFound(f"{run.path} holds no answers: is it the output.path of a run?")
     models = sorted(set(table.column("model").to_pylist()))
     if len(models) > 1:
         raise ValueError(f"{run.path} holds answers of {', '.join(models)}: compare runs of one model each")

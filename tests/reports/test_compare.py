@@ -29,6 +29,8 @@ def test_what_can_not_be_compared_is_one_line(tmp_path, log_lines, capsys):
     run = made_run(f"{tmp_path}/a", "+-")
     assert main([run.path, made_run(f"{tmp_path}/b", "++", first=2).path]) == 2
     assert "no answer to the same item" in log_lines[-1]
+    assert main([run.path, f"{tmp_path}/none"]) == 2
+    assert log_lines[-1] == f"{tmp_path}/none holds no answers: is it the output.path of a run?"
     made_run(run.path, "+", model="n", first=2)
     assert main([run.path, run.path]) == 2
     assert log_lines[-1] == f"{run.path} holds answers of m, n: compare runs of one model each"
