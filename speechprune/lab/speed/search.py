@@ -93,15 +93,7 @@ def main(arguments: Sequence[str]) -> int:
             find_candidates(coded, [matches], words, statistics, NUM_CANDIDATES)
             clocks.append((time.perf_counter(), time.process_time()))
             measured.append([*np.diff(clocks, axis=0).ravel(), matches.num_bytes, matches.num_requests])
-        names = [
-            "sample_seconds",
-            "sample_cpu_seconds",
-            "lists_seconds",
-            "lists_cpu_seconds",
-            "bytes",
-            "requests",
-        ]
-        line = dict(zip(names, np.median(measured, axis=0).tolist(), strict=True))
+        line = dict(zip(MEASURED, np.median(measured, axis=0).tolist(), strict=True))
         size = {"times": times, "num_shards": len(coded.shards), "num_segments": len(many)}
         print(json.dumps(size | line), flush=True)
     return 0
