@@ -22,8 +22,8 @@ class EncodingOptions:
         Windows hold speech alone, as Silero VAD finds it; times stay the recording's. It needs the extra
         ``silence`` and ``python jobs/fetch_models.py silero-vad`` where the job is started.
     cut
-        Where a window ends: ``fixed``, when it is full; ``pause``, at the last pause of its last 5 s, so
-        that hardly one is cut in a word, for 4 % shorter windows.
+        Where a window ends: ``fixed``, when it is full, even in a word; ``pause``, at the last pause of its
+        last 5 s.
     """
 
     skip_silence: bool = False
