@@ -247,6 +247,10 @@ def memory_limit(gigabytes: float | None, audio: str) -> Iterator[None]:
     if gigabytes is None or not hasattr(psutil, "RLIMIT_DATA"):
         yield
         return
+    # what a worker loads for its first recording is no part of that recording
+    import av  # noqa: F401
+    import soxr  # noqa: F401
+
     process = psutil.Process()
     before = process.rlimit(psutil.RLIMIT_DATA)
     process.rlimit(psutil.RLIMIT_DATA, (process.memory_info().data + int(gigabytes * 1e9), before[1]))

@@ -20,8 +20,8 @@ from tests.helpers.harness import Job, launch, write_sound
 
 CHOICES = ["yes", "no"]
 MAX_SECONDS = 10
-MAX_DECODE_GB = 0.02
-GREEDY_SECONDS = 1080  # a small file of which 0.035 GB of samples unpack
+MAX_DECODE_GB = 0.1
+GREEDY_SECONDS = 5400  # a small file of which 0.17 GB of samples unpack
 MAX_ATTEMPTS = 1  # even so, those that were in company when the worker died are not given up
 
 

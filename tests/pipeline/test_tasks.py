@@ -1,6 +1,10 @@
 """Tasks: every open item once, with its recording, whatever the manifest's order."""
 
+import os
+import subprocess
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -9,6 +13,7 @@ import ray
 from hypothesis import given
 from hypothesis import strategies as st
 
+import speechprune
 from speechprune.data.columns import ITEM_COLUMNS
 from speechprune.data.index_files import Part
 from speechprune.data.manifest import Manifest, make_manifest
@@ -91,6 +96,17 @@ def test_a_sweeps_tasks_name_the_points_that_each_item_is_missing_whatever_its_c
     assert task["missing_points"] == [["p", "q"], ["p"]]
     assert unpack_items(task["items"]).column("missing_points").to_pylist() == [["mine"], ["mine"]]
     assert make_tasks(manifest, KeySet()).column("missing_points").null_count == 2
+
+
+def test_what_a_worker_loads_for_its_first_recording_is_not_within_that_recordings_limit():
+    program = (
+        "import sys; from speechprune.pipeline.stages import memory_limit\n"
+        "before = 'av' in sys.modules\n"
+        "with memory_limit(1.0, 'a.wav'): print(before, 'av' in sys.modules, 'soxr' in sys.modules)"
+    )
+    environment = os.environ | {"PYTHONPATH": str(Path(speechprune.__file__).parents[1])}
+    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=environment)
+    assert run.stdout == "False True True\n", run.stderr
 
 
 def test_attempts_are_open_from_their_begin_to_their_end():
