@@ -3,14 +3,14 @@
 python jobs/bench_search.py INDEX FOLDER QUESTIONS [--recordings N] [--times N ...]
 
 INDEX is a model's folder in an index of the demo model, FOLDER that of the larger archive, which
-search_archive.py then searches, exactly or not. The lists are also searched as if the archive had N times its
+search_archive.py then searches, exactly or not. No copy has a window with the evidence of a question, if the
+manifest says where that is: each question still has one recording that answers it. The lists are also searched as if the archive had N times its
 size, every list N times: what grows with an archive is this, the candidates' states don't.
 """
 
 from __future__ import annotations
 
 import argparse
-import itertools
 import json
 import time
 from collections.abc import Sequence
@@ -25,8 +25,9 @@ from speechprune.config import load_config
 from speechprune.data.index_columns import WINDOWS_SCHEMA
 from speechprune.data.index_files import WindowsDirectory
 from speechprune.data.inverted_lists import Segment
+from speechprune.data.manifest import read_manifest
 from speechprune.data.search_codes import SearchCodes
-from speechprune.data.sources import InputOptions, read_source
+from speechprune.data.sources import InputOptions
 from speechprune.index.config import IndexConfig
 from speechprune.index.search_codes import update_search_codes
 from speechprune.inference.states import load_states, store_states
@@ -66,8 +67,10 @@ def main(arguments: Sequence[str]) -> int:
     config = load_config(IndexConfig, "package://configs/index.yaml", ["ray.executor=local"])
     model = load_model(config.model)
     directory = WindowsDirectory(options.folder)
+    source = InputOptions(manifest=options.questions)
+    questions = read_manifest(source, options.folder, needs_audio=False).items.to_pylist()
     if not directory.files():
-        copy_with_noise(WindowsDirectory(options.index), directory, options.recordings)
+        copy_with_noise(WindowsDirectory(options.index), directory, options.recordings, questions)
     codes = SearchCodes(directory.path)
     rate = model.shape.token_rate
     start = time.process_time()
@@ -77,8 +80,7 @@ def main(arguments: Sequence[str]) -> int:
     assert published is not None
     learned, names = published
     segments = codes.segments(learned.codec, names)
-    rows = itertools.islice(read_source(InputOptions(manifest=options.questions)).rows, NUM_QUESTIONS)
-    asked = [(row["question"], row.get("choices")) for row in rows]
+    asked = [(row["question"], row["choices"]) for row in questions[:NUM_QUESTIONS]]
     for times in options.times:
         many = [renamed(segment, number) for number in range(times) for segment in segments]
         coded = CodedBlocks.of(many, {shard for segment in many for shard in segment.shards})
@@ -105,26 +107,34 @@ def renamed(segment: Segment, number: int) -> Segment:
     return replace(segment, rows=segment.rows.set_column(0, segment.rows.schema.field(0), uris))
 
 
-def copy_with_noise(source: WindowsDirectory, target: WindowsDirectory, num_recordings: int) -> None:
+def copy_with_noise(
+    source: WindowsDirectory,
+    target: WindowsDirectory,
+    num_recordings: int,
+    questions: Sequence[dict[str, Any]],
+) -> None:
     """Write the recordings of an index, and then copies of them until there are enough.
 
-    Window i of a copy is window i of any recording that has one, with noise on all states, so that no copy is
-    like one recording. The norms stay as they are.
+    Window i of a copy is window i of any recording that has one without the evidence of a question, with noise
+    on all states, so that no copy is like one recording. The norms stay as they are.
     """
     storage.write_json(storage.join(target.path, "run.json"), storage.read_json(f"{source.path}/run.json"))
     rows = source.read_columns(WINDOWS_SCHEMA.names).sort_by("window").to_pylist()
+    evidence = {one["audio"]: (one["evidence_start"], one["evidence_end"]) for one in questions}
     recordings: dict[str, list[dict[str, Any]]] = {}
+    to_copy: dict[int, list[dict[str, Any]]] = {}  # by number of the window
     for row in rows:
         recordings.setdefault(row["recording"], []).append(row)
+        start, end = evidence.get(row["recording"], (0.0, 0.0))
+        if row["end_seconds"] <= start or row["start_seconds"] >= end:
+            to_copy.setdefault(row["window"], []).append(row)
     originals = list(recordings.values())
     deviation = np.concatenate([load_states(row) for row in rows[:: len(rows) // 100]]).std(axis=0)
     rng = np.random.default_rng(1)
     made = list(originals)
     for number in range(num_recordings - len(originals)):
-        like = originals[number % len(originals)]
-        others = [originals[i] for i in rng.integers(len(originals), size=len(like))]
-        windows = [(other if i < len(other) else like)[i] for i, other in enumerate(others)]
-        made.append([_copy(row, number, deviation, rng) for row in windows])
+        windows = [to_copy[row["window"]] for row in originals[number % len(originals)]]
+        made.append([_copy(some[rng.integers(len(some))], number, deviation, rng) for some in windows])
         if len(made) >= RECORDINGS_PER_FILE:
             _write(target, made)
             made = []
