@@ -1,7 +1,8 @@
 """Files of an index: one folder per model with Parquet files of windows, which are its only state.
 
-``windows/*.parquet`` hold ``WINDOWS_SCHEMA`` with one row group per shard of a recording, ``run.json``
-settings and versions, ``summary.json`` the counts of the last run, ``set_aside/`` files that can't be read.
+``windows/*.parquet`` hold ``WINDOWS_SCHEMA`` with one row group per shard of a recording,
+``listing.parquet`` which these are, ``run.json`` settings and versions, ``summary.json`` the counts of the
+last run, ``set_aside/`` files that can't be read.
 """
 
 from __future__ import annotations
@@ -11,7 +12,8 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any
+from operator import itemgetter
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -20,6 +22,7 @@ from loguru import logger
 
 from speechprune import storage
 from speechprune.data.index_columns import ACCOUNT_COLUMNS, SHARD_COLUMNS, WINDOW_KEY_COLUMNS, WINDOWS_SCHEMA
+from speechprune.data.index_listing import FileShards, Shard, read_listing, write_listing
 from speechprune.data.parquet_files import (
     BLOCK_BYTES,
     NUM_READERS,
@@ -29,13 +32,8 @@ from speechprune.data.parquet_files import (
     read_parquet,
 )
 
-Shard = tuple[str, str, int]  # recording, version, number
-# a file with its shards: which, out of how many, and the number of its row group
-FileShards = tuple[str, list[tuple[Shard, int, int]]]
 
-
-@dataclass(frozen=True)
-class Part:
+class Part(NamedTuple):
     """A row group: one shard of a recording, as it lies in a file."""
 
     file: str
@@ -83,7 +81,12 @@ class WindowsDirectory:
         all.
         """
         contents: Contents = {}
-        files = list(self._read_shards(set_aside=True))
+        files = []
+        for file, shards in self._read_shards(self.files()):
+            if shards is None:
+                self._set_aside(file)
+            else:
+                files.append((file, shards))
         for (file, kept), (_, shards) in zip(_without_repeats(files, current), files, strict=True):
             if not kept:
                 storage.remove(file)
@@ -96,22 +99,33 @@ class WindowsDirectory:
 
     def contents(self) -> Contents:
         """What is there, for a reader: nothing is changed, and files that can't be read are passed over."""
+        sizes = self.sizes()
+        listed = read_listing(self.path, sizes)
+        for file, shards in self._read_shards([file for file in sizes if file not in listed]):
+            if shards is None:
+                logger.warning("{} is not a whole file of the index: passed over", file)
+            else:
+                listed[file] = shards
         contents: Contents = {}
-        for file, kept in _without_repeats(list(self._read_shards(set_aside=False)), current=None):
+        for file, kept in _without_repeats(sorted(listed.items()), current=None):
             _add_parts(contents, file, kept)
         return contents
 
-    def _read_shards(self, *, set_aside: bool) -> Iterator[FileShards]:
-        """Every readable file with its shards."""
-        files = self.files()
+    def write_listing(self, contents: Contents) -> None:
+        """Write down what is there, so that readers need not open all files.
+
+        - ``contents``: after ``settle``.
+        """
+        files: dict[str, list[tuple[Shard, int, int]]] = defaultdict(list)
+        for (recording, version), there in contents.items():
+            for number, part in there.parts.items():
+                files[part.file].append(((recording, version, number), there.num_shards, part.row_group))
+        write_listing(self.path, sorted(files.items()), self.sizes())
+
+    def _read_shards(self, files: Sequence[str]) -> Iterator[tuple[str, list[tuple[Shard, int, int]] | None]]:
+        """Files with their shards, None of one that is damaged."""
         with ThreadPoolExecutor(NUM_READERS) as pool:
-            for file, shards in zip(files, pool.map(self._shards_of, files), strict=True):
-                if shards is not None:
-                    yield file, shards
-                elif set_aside:
-                    self._set_aside(file)
-                else:
-                    logger.warning("{} is not a whole file of the index: passed over", file)
+            yield from zip(files, pool.map(self._shards_of, files), strict=True)
 
     def _shards_of(self, file: str) -> list[tuple[Shard, int, int]] | None:
         """Shards of a file, None if it is damaged."""
@@ -181,8 +195,12 @@ class WindowsDirectory:
             infos = self._fs.ls(storage.join(self._root, "windows"), detail=True)
         except FileNotFoundError:
             return {}
-        sizes = {info["name"]: int(info["size"]) for info in infos}
-        return {file: sizes[storage.filesystem(file)[1]] for file in self.files()}
+        named = self._fs.unstrip_protocol if storage.is_remote(self.path) else str
+        return {
+            named(info["name"]): int(info["size"])
+            for info in sorted(infos, key=itemgetter("name"))
+            if info["name"].endswith(".parquet")
+        }
 
 
 def _sizes_and_keys(parquet: pq.ParquetFile) -> tuple[list[int], pa.Table]:

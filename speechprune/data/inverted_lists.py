@@ -22,7 +22,7 @@ import pyarrow as pa
 from speechprune import storage
 from speechprune.data.column import arrow_field
 from speechprune.data.index_columns import SHARD_COLUMNS, WINDOWS_SCHEMA
-from speechprune.data.index_files import Shard
+from speechprune.data.index_listing import Shard
 from speechprune.data.parquet_files import DamagedFileError, as_parquet, read_parquet
 from speechprune.data.ranged_files import read_ranges
 from speechprune.data.token_codec import CODE_BYTES

@@ -1,34 +1,43 @@
 """Files of a search index, in the folder ``search`` of a model's folder in an index.
 
 ``manifest.json`` names the codec and the segments that searches use, and is replaced in one step. A codec
-has a folder: ``codec.parquet``, with a sample of windows, and the segments that it made. Files that the
+has a folder: ``codec.parquet``, with the word statistics, and the segments that it made. Files that the
 manifest no longer names stay for a while, for searches that have read an earlier one.
 """
 
 from __future__ import annotations
 
-import io
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+import numpy as np
 import pyarrow as pa
 from loguru import logger
 
 from speechprune import storage
 from speechprune.data.column import arrow_field
-from speechprune.data.index_files import Shard
+from speechprune.data.index_columns import SHARD_COLUMNS, WINDOWS_SCHEMA
+from speechprune.data.index_listing import Shard
 from speechprune.data.inverted_lists import Segment
-from speechprune.data.parquet_files import DamagedFileError, as_parquet, open_parquet, read_parquet
+from speechprune.data.parquet_files import DamagedFileError, as_parquet, read_parquet
 from speechprune.data.token_codec import TokenCodec, empty_index
+from speechprune.data.word_statistics import WordStatistics
 
-SEARCH_FORMAT = 2  # 1 had no inverted lists
+SEARCH_FORMAT = 3  # 1 had no inverted lists, 2 a sample of windows in place of word statistics
 
 _CODEC_SCHEMA = pa.schema(
     [
         arrow_field("num_shards", pa.int64(), "shards in the index when the codec was learned"),
+        arrow_field(
+            "sampled",
+            pa.list_(pa.struct([WINDOWS_SCHEMA.field(name) for name in SHARD_COLUMNS])),
+            "shards that it was learned from",
+        ),
         arrow_field("quantiser", pa.large_binary(), "an IndexIVFPQ of FAISS without tokens"),
-        arrow_field("sample", pa.large_binary(), "a Parquet file of windows from all over the archive"),
+        arrow_field("num_windows", pa.int64(), "windows that the words were measured on"),
+        arrow_field("sums", pa.large_binary(), "of each word of the vocabulary, float64"),
+        arrow_field("squares", pa.large_binary(), "of each word of the vocabulary, float64"),
     ]
 )
 
@@ -39,11 +48,8 @@ class LearnedCodec:
 
     codec: TokenCodec
     num_shards: int  # number of shards in the index then
-    sample: bytes  # a Parquet file of windows, which the statistics of words are measured on
-
-    def sampled_windows(self) -> pa.Table:
-        """Read the sample: windows of the index, no two of them of one shard."""
-        return open_parquet(io.BytesIO(self.sample)).read()
+    sampled: list[Shard]  # shards that it was learned from
+    statistics: WordStatistics  # of the vocabulary, by token id, in their windows
 
 
 class SearchCodes:
@@ -73,7 +79,11 @@ class SearchCodes:
         except (DamagedFileError, storage.StorageError) as error:
             logger.warning("no search index: {}; the next run of the index job makes it again", error)
             return None
-        learned = LearnedCodec(TokenCodec(row["quantiser"]), row["num_shards"], row["sample"])
+        statistics = WordStatistics(
+            row["num_windows"], *(np.frombuffer(row[name], "<f8") for name in ("sums", "squares"))
+        )
+        sampled = [(one["recording"], one["version"], one["shard"]) for one in row["sampled"]]
+        learned = LearnedCodec(TokenCodec(row["quantiser"]), row["num_shards"], sampled, statistics)
         return learned, manifest["segments"]
 
     def segments(self, codec: TokenCodec, names: Sequence[str]) -> list[Segment]:
@@ -96,8 +106,11 @@ class SearchCodes:
         """Make a codec and its segments those that searches use, in one step."""
         row = {
             "num_shards": learned.num_shards,
+            "sampled": [dict(zip(SHARD_COLUMNS, shard, strict=True)) for shard in learned.sampled],
             "quantiser": learned.codec.quantiser,
-            "sample": learned.sample,
+            "num_windows": learned.statistics.num_windows,
+            "sums": learned.statistics.sums.astype("<f8").tobytes(),
+            "squares": learned.statistics.squares.astype("<f8").tobytes(),
         }
         uri = storage.join(self.folder(learned.codec.name), "codec.parquet")
         storage.write_bytes(uri, as_parquet(pa.Table.from_pylist([row], _CODEC_SCHEMA)))
@@ -114,7 +127,7 @@ class SearchCodes:
         self.clean(None, [], kept_seconds=0.0)
 
     def clean(self, codec: TokenCodec | None, segments: Sequence[Segment], kept_seconds: float) -> None:
-        """Remove the files that are not in use and older than that; samples of other codecs at once."""
+        """Remove the files that are not in use and older than that; other codecs at once."""
         used = {f"{segment.name}{ending}" for segment in segments for ending in (".lists", ".parquet")}
         for folder in storage.folders_in(self.path):
             is_current = codec is not None and folder.endswith(f"/{codec.name}")

@@ -77,6 +77,7 @@ def run_index(config: IndexConfig) -> dict[str, Any]:
                 directory, lambda done, of: logger.info("compacted {:,} of {:,} files", done, of)
             )
             contents = directory.settle() if num_gone else contents
+        directory.write_listing(contents)
         complete = {uri: version for (uri, version), there in contents.items() if there.is_complete}
         failures = [part for report in reports for part in report["failed_parts"]]
         write_columns(directory.path, archive_manifest(config.archive.path))

@@ -5,20 +5,19 @@ from __future__ import annotations
 import math
 import time
 from collections import defaultdict
-from collections.abc import Collection, Sequence
-from dataclasses import replace
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from loguru import logger
 
 from speechprune.config import ConfigError
 from speechprune.cost import ModelShape
 from speechprune.data.index_columns import STATE_COLUMNS
-from speechprune.data.index_files import Contents, Part, Shard, as_windows_file, read_parts
-from speechprune.data.inverted_lists import SHARDS_SCHEMA, Segment, merge_segments, shards_of, write_segment
+from speechprune.data.index_files import Contents, Part, read_parts
+from speechprune.data.index_listing import Shard
+from speechprune.data.inverted_lists import SHARDS_SCHEMA, Segment, merge_segments, write_segment
 from speechprune.data.search_codes import LearnedCodec, SearchCodes, adopt
 from speechprune.data.token_codec import (
     MIN_TOKENS,
@@ -30,13 +29,17 @@ from speechprune.data.token_codec import (
     token_vectors,
 )
 from speechprune.index.config import IndexConfig, IndexOptions
+from speechprune.index.vocabulary import measure_vocabulary
+from speechprune.models.options import ModelOptions
+from speechprune.pipeline.answer_stage import load_in_worker
 from speechprune.pipeline.executor import make_executor
 from speechprune.pipeline.failures import code_error, failure_sentence
 
 # a codec is learned again when the index has this many times the shards that it had then, or when less than
-# half of its sample is still there
+# half of those that it was learned from are still there
 GROWTH = 4
-SAMPLED_SHARDS = 256  # at most: the middle window of each is sampled
+SAMPLED_WINDOWS = 1024  # of as many shards, or several of each where there are fewer
+LEARNED_WINDOWS = 256  # that have as many tokens as the codec is learned from
 SHARDS_PER_SEGMENT = 64
 KEPT_SECONDS = 3600.0  # that files stay which the manifest no longer names
 FANOUT = 8  # segments of about one size that are merged to one
@@ -77,7 +80,8 @@ def update_search_codes(
     executor = None
     if learned is None:
         executor = make_executor(config.ray, config.model)
-        learned = executor.get(executor.submit(learn, list(parts.values())))
+        handle = executor.submit(learn, parts, executor.model, block_tokens, with_model=True)
+        learned = executor.get(handle)
         names = []
         if learned is None:
             logger.info("no search index: the archive has too few tokens for one, and is searched without")
@@ -99,7 +103,7 @@ def update_search_codes(
     merged = merge_by_size([*segments, *written], parts.keys())
     known = {segment.name for segment in [*segments, *written]}
     written += [segment for segment in merged if segment.name not in known]
-    if learned != earlier or [segment.name for segment in merged] != names:
+    if learned is not earlier or [segment.name for segment in merged] != names:
         codes.publish(learned, merged)
     codes.clean(codec, merged, KEPT_SECONDS)
     return {
@@ -135,31 +139,49 @@ def merge_by_size(segments: Sequence[Segment], current: Collection[Shard]) -> li
 
 
 def _still_good(learned: LearnedCodec | None, current: Collection[Shard]) -> LearnedCodec | None:
-    """Return a codec without sampled windows of recordings that are gone; None if one is to be learned."""
+    """Return a codec as long as it fits the archive; None if one is to be learned."""
     if learned is None or len(current) >= GROWTH * learned.num_shards:
         return None
-    windows = learned.sampled_windows()
-    kept = windows.filter(pa.array([shard in current for shard in shards_of(windows)]))
-    if len(kept) < min(learned.num_shards, SAMPLED_SHARDS) / 2:
-        return None
-    return learned if len(kept) == len(windows) else replace(learned, sample=as_windows_file(kept))
+    num_kept = sum(shard in current for shard in learned.sampled)
+    return learned if num_kept >= len(learned.sampled) / 2 else None
 
 
-def learn(parts: Sequence[Part]) -> LearnedCodec | None:
-    """Learn a codec from shards spread evenly over an archive; None where they have too few tokens."""
-    places = np.linspace(0, len(parts) - 1, min(len(parts), SAMPLED_SHARDS)).round().astype(int)
-    samples, num_tokens = [], 0
+def learn(parts: Mapping[Shard, Part], model: ModelOptions, block_tokens: int) -> LearnedCodec | None:
+    """Learn a codec and word statistics from shards spread evenly over an archive.
+
+    Returns None where these have too few tokens.
+    """
+    shards = list(parts)
+    places = np.linspace(0, len(shards) - 1, min(len(shards), SAMPLED_WINDOWS)).round().astype(int)
+    sampled, samples, num_tokens = [], [], 0
     for place in places:
-        windows = _read(parts[place], None)
+        windows = _read(parts[shards[place]], None)
         if windows is None:
             continue
-        num_tokens += pc.sum(windows.column("num_tokens")).as_py()
-        samples.append(windows.take([len(windows) // 2]))  # a copy: the shard itself is large
-    vectors = [token_vectors(row) for some in samples for row in some.to_pylist() if row["num_tokens"]]
+        sampled.append(shards[place])
+        lengths = windows.column("num_tokens").to_numpy()
+        num_tokens += int(lengths.sum())
+        taken = _spread(np.flatnonzero(lengths), -(-SAMPLED_WINDOWS // len(places)))
+        samples += [windows.take([window]) for window in taken]  # copies: the shard itself is large
+    step = -(-len(samples) // LEARNED_WINDOWS)
+    vectors = [token_vectors(row)[::step] for row in _rows(samples)]
     if sum(map(len, vectors)) < MIN_TOKENS:
         return None
-    codec = learn_codec(np.concatenate(vectors), num_tokens * len(parts) // len(samples))
-    return LearnedCodec(codec, len(parts), as_windows_file(pa.concat_tables(samples)))
+    codec = learn_codec(np.concatenate(vectors), num_tokens * len(parts) // len(sampled))
+    statistics = measure_vocabulary(load_in_worker(model, num_threads=None), _rows(samples), block_tokens)
+    return LearnedCodec(codec, len(parts), sampled, statistics)
+
+
+def _spread(places: np.ndarray, num: int) -> list[int]:
+    """Choose some places evenly; all of them where there are fewer."""
+    if len(places) <= num:
+        return places.tolist()
+    chosen: list[int] = places[((np.arange(num) + 0.5) * len(places) / num).astype(int)].tolist()
+    return chosen
+
+
+def _rows(tables: Iterable[pa.Table]) -> Iterator[dict[str, Any]]:
+    return (row for table in tables for row in table.to_pylist())
 
 
 def code_shards(

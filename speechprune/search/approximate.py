@@ -5,22 +5,19 @@ Of a recording only its candidate shards are scanned, each by itself, and the sh
 
 from __future__ import annotations
 
-import functools
-import operator
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-import numpy as np
-
-from speechprune.data.index_files import Contents, Part, Shard
+from speechprune.data.index_files import Contents, Part
+from speechprune.data.index_listing import Shard
 from speechprune.data.search_codes import LearnedCodec, SearchCodes
+from speechprune.data.word_statistics import WordStatistics
 from speechprune.pipeline.executor import Executor
-from speechprune.pruning.late_interaction import block_tokens
 from speechprune.search.candidates import WORDS_PER_READ, CodedBlocks, find_candidates, find_matches
 from speechprune.search.index_pass import RECORDINGS_PER_BLOCK, ScannedBlock, scan_block
-from speechprune.search.scan import NOT_SCORED, Score, WordStatistics, scan, score
+from speechprune.search.scan import NOT_SCORED, Score, score
 from speechprune.search.words import QueryWords
 
 
@@ -65,14 +62,13 @@ def approximate_pass(
     that can't be read a sentence each; and what was read.
     """
     shared, codec, coded = map(executor.put, (words, index.learned.codec, index.coded))
-    measuring = executor.submit(sample_statistics, index.learned, shared, token_rate)
-    vectors = np.column_stack([words.directions, words.offsets])
+    statistics = index.learned.statistics[words.token_ids]
+    vectors = words.vectors
     finding = [
         executor.submit(find_matches, coded, codec, vectors[i : i + WORDS_PER_READ])
         for i in range(0, len(vectors), WORDS_PER_READ)
     ]
     matches = [executor.get(handle) for handle in finding]
-    statistics = executor.get(measuring)
     found = find_candidates(index.coded, matches, words, statistics, num_candidates)
     asked = questions_of_shards(found, set(index.coded.shards), index.parts)
     shards = sorted(asked)
@@ -95,13 +91,6 @@ def approximate_pass(
         len(shards), sum(some.num_bytes for some in matches), sum(some.num_requests for some in matches)
     )
     return {uri: some for uri, some in scores.items() if uri not in unreadable}, unreadable, reading
-
-
-def sample_statistics(learned: LearnedCodec, words: QueryWords, token_rate: float) -> WordStatistics:
-    """Measure the word statistics of the archive on the sample of its windows."""
-    windows = learned.sampled_windows().to_pylist()
-    scans = [scan([window], words, block_tokens(token_rate)) for window in windows]
-    return functools.reduce(operator.add, [WordStatistics.of(one.maxima) for one in scans])
 
 
 def questions_of_shards(

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from speechprune.data.index_files import Shard
+from speechprune.data.index_listing import Shard
 from speechprune.data.inverted_lists import Segment
 from speechprune.data.token_codec import (
     TokenCodec,
@@ -22,7 +22,7 @@ from speechprune.data.token_codec import (
     empty_index,
     search_lists,
 )
-from speechprune.search.scan import WordStatistics
+from speechprune.data.word_statistics import WordStatistics
 from speechprune.search.words import QueryWords
 
 MATCHES_PER_WORD = 4096  # tokens

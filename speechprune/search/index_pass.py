@@ -14,10 +14,11 @@ from typing import Any, Generic, TypeVar
 
 from speechprune.data.index_columns import STATE_COLUMNS
 from speechprune.data.index_files import Part, read_parts
+from speechprune.data.word_statistics import WordStatistics
 from speechprune.pipeline.executor import Executor
 from speechprune.pipeline.failures import code_error, failure_sentence
 from speechprune.pruning.late_interaction import block_tokens
-from speechprune.search.scan import WHOLE, Scan, Score, Span, WordStatistics, scan, score
+from speechprune.search.scan import WHOLE, Scan, Score, Span, scan, score
 from speechprune.search.words import QueryWords
 
 RECORDINGS_PER_BLOCK = 8

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
+from speechprune.data.word_statistics import WordStatistics
 from speechprune.inference.states import load_states, load_times
 from speechprune.pruning.late_interaction import NEARLY_BEST, sum_of_squares, window_maxima
 from speechprune.search.words import QueryWords
@@ -64,38 +65,6 @@ def scan(windows: Iterable[dict[str, Any]], words: QueryWords, block_tokens: int
         np.concatenate([empty, *means]),
         np.concatenate([np.zeros((0, 2)), *times]),
     )
-
-
-@dataclass(frozen=True)
-class WordStatistics:
-    """Statistics of each word's best match in the windows of an archive; they add up over recordings."""
-
-    num_windows: int  # number of windows W
-    # sums, squares: Σ_w m_wv and Σ_w m_wv², float64, ``(V,)``
-    sums: np.ndarray
-    squares: np.ndarray
-
-    @classmethod
-    def of(cls, maxima: np.ndarray) -> WordStatistics:
-        """Make the statistics of one recording."""
-        m = window_maxima(torch.from_numpy(maxima)).numpy()
-        return cls(len(m), m.sum(axis=0), np.square(m).sum(axis=0))
-
-    def __add__(self, other: WordStatistics) -> WordStatistics:
-        return WordStatistics(
-            self.num_windows + other.num_windows, self.sums + other.sums, self.squares + other.squares
-        )
-
-    @property
-    def mean(self) -> np.ndarray:
-        """mean_w m_wv, ``(V,)``."""
-        return self.sums / max(1, self.num_windows)
-
-    @property
-    def deviation(self) -> np.ndarray:
-        """deviation_w m_wv, ``(V,)``."""
-        variance: np.ndarray = self.squares / max(1, self.num_windows) - np.square(self.mean)
-        return np.sqrt(np.maximum(variance, 0.0))
 
 
 class Match(NamedTuple):

@@ -10,10 +10,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 
 from speechprune.inference.prompts import prompt_of
 from speechprune.inference.types import AnsweringOptions
+from speechprune.inference.word_vectors import word_vectors
 from speechprune.models.base import SpeechModel
 
 _SMALLEST = 1e-12
@@ -23,9 +23,15 @@ _SMALLEST = 1e-12
 class QueryWords:
     """The distinct words of some queries."""
 
+    token_ids: np.ndarray  # ascending, int64, ``(V,)``
     directions: np.ndarray  # Pᵀt_v of every word, float32, ``(V, d)``
     offsets: np.ndarray  # b · t_v, float32, ``(V,)``
     of_query: list[np.ndarray]  # indices of each query's words, ascending and unique
+
+    @property
+    def vectors(self) -> np.ndarray:
+        """(Pᵀt_v, b · t_v), float32, ``(V, d + 1)``: what a search index compares with tokens' vectors."""
+        return np.column_stack([self.directions, self.offsets])
 
     def cosines(self, states: np.ndarray, norms: np.ndarray) -> np.ndarray:
         """cos(S_i, T_v) of tokens x_i, ``(tokens, d)``, with norms ‖S_i‖: float32, ``(tokens, V)``.
@@ -40,7 +46,6 @@ class QueryWords:
         return products
 
 
-@torch.inference_mode()
 def encode_query_words(
     model: SpeechModel, questions: Sequence[tuple[str, Sequence[str] | None]], options: AnsweringOptions
 ) -> QueryWords:
@@ -56,14 +61,11 @@ def encode_query_words(
         prompt = prompt_of(model, question, choices, options)
         queries.append(prompt.query_ids(options.query_text))
     token_ids, places = np.unique(np.concatenate(queries), return_inverse=True)
-    embeds = model.embed_tokens(token_ids.tolist()).float()
-    embeds = embeds / embeds.norm(dim=-1, keepdim=True).clamp_min(_SMALLEST)
-    weight, bias = model.projector
-    if bias is None:
-        bias = torch.zeros(len(weight))
+    directions, offsets = word_vectors(model, token_ids.tolist())
     ends = np.cumsum([len(query) for query in queries])[:-1]
     return QueryWords(
-        directions=(embeds @ weight.float().to(embeds.device)).cpu().numpy(),
-        offsets=(embeds @ bias.float().to(embeds.device)).cpu().numpy(),
+        token_ids=token_ids,
+        directions=directions,
+        offsets=offsets,
         of_query=[np.unique(part) for part in np.split(places, ends)],
     )

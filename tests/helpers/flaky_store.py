@@ -25,7 +25,12 @@ class FlakyFileSystem(MemoryFileSystem):
         return super()._strip_protocol(path.removeprefix("flaky://"))
 
     def _open(self, path: str, mode: str = "rb", **options: Any) -> Any:
-        if mode != "rb" or not path.endswith(".parquet") or FlakyFileSystem.trouble is None:
+        if (
+            mode != "rb"
+            or not path.endswith(".parquet")
+            or FlakyFileSystem.trouble is None
+            or path not in self.store
+        ):
             return super()._open(path, mode, **options)
         data = self.store[path].getvalue()
         return (

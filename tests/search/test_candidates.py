@@ -13,9 +13,9 @@ from speechprune.data.token_codec import (
     learn_codec,
     token_vectors,
 )
+from speechprune.data.word_statistics import WordStatistics
 from speechprune.search.approximate import questions_of_shards
 from speechprune.search.candidates import CodedBlocks, find_candidates, find_matches
-from speechprune.search.scan import WordStatistics
 from speechprune.search.words import QueryWords
 
 pytest.importorskip("faiss")
@@ -39,6 +39,7 @@ def window(num_tokens: int) -> dict:
 
 WINDOWS = [window(num_tokens) for num_tokens in LENGTHS]
 WORDS = QueryWords(
+    token_ids=np.arange(5),
     directions=RNG.normal(size=(5, 10)).astype(np.float32),
     offsets=RNG.normal(size=5).astype(np.float32),
     of_query=[np.array([0, 1, 3]), np.array([2, 3, 4])],

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.feature_extraction.text import TfidfVectorizer
 
+from speechprune.data.word_statistics import WordStatistics
 from speechprune.inference.encode import encode_recordings
 from speechprune.inference.types import AnsweringOptions
 from speechprune.pruning.late_interaction import block_tokens, match_words
@@ -18,7 +19,7 @@ from speechprune.search.recall import (
     recall,
     recall_of_chance,
 )
-from speechprune.search.scan import NOT_SCORED, Scan, WordStatistics, scan, score
+from speechprune.search.scan import NOT_SCORED, Scan, scan, score
 from speechprune.search.words import encode_query_words
 from tests.helpers.stored_windows import stored_windows
 

@@ -1,20 +1,21 @@
-"""Search index of a large archive, made from copies of states with noise, and the time that its lists take.
+"""Search index of a large archive, made from copies of states with noise, and the seconds of a question.
 
 python jobs/bench_search.py INDEX FOLDER QUESTIONS [--recordings N] [--times N ...]
 
 INDEX is a model's folder in an index of the demo model, FOLDER that of the larger archive, which
 search_archive.py then searches, exactly or not. No copy has a window with the evidence of a question, if the
-manifest says where that is: each question still has one recording that answers it. The lists are also searched as if the archive had N times its
-size, every list N times: what grows with an archive is this, the candidates' states don't.
+manifest has its place: each question still has one recording that answers it. For archives of N times this
+size, all files are linked N times under other names, beside FOLDER: hours of states without bytes of their own.
 """
 
 from __future__ import annotations
 
 import argparse
+import gc
 import json
+import os
 import time
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -23,32 +24,31 @@ import pyarrow as pa
 from speechprune import storage
 from speechprune.config import load_config
 from speechprune.data.index_columns import WINDOWS_SCHEMA
-from speechprune.data.index_files import WindowsDirectory
-from speechprune.data.inverted_lists import Segment
+from speechprune.data.index_files import IndexedRecording, Part, WindowsDirectory, stored_parts
 from speechprune.data.manifest import read_manifest
+from speechprune.data.parquet_files import as_parquet
 from speechprune.data.search_codes import SearchCodes
 from speechprune.data.sources import InputOptions
 from speechprune.index.config import IndexConfig
 from speechprune.index.search_codes import update_search_codes
 from speechprune.inference.states import load_states, store_states
 from speechprune.models.loading import load_model
+from speechprune.pipeline.executor import make_executor
 from speechprune.pruning.late_interaction import block_tokens
-from speechprune.search.approximate import sample_statistics
-from speechprune.search.candidates import CodedBlocks, find_candidates, find_matches
+from speechprune.search.approximate import SearchIndex, approximate_pass
+from speechprune.search.candidates import find_matches
 from speechprune.search.words import encode_query_words
 
 NOISE = 0.5  # of the copies' states, as a share of each dimension's deviation
 RECORDINGS_PER_FILE = 50
 NUM_CANDIDATES = 64
+NUM_QUESTIONS = 20  # whose medians are printed
 MEASURED = (
-    "sample_seconds",
-    "sample_cpu_seconds",
-    "lists_seconds",
-    "lists_cpu_seconds",
-    "bytes",
-    "requests",
+    *(f"{what}_{clock}" for what in ("listing", "lists", "all") for clock in ("seconds", "cpu_seconds")),
+    "list_bytes",
+    "list_requests",
+    "num_shards_read",
 )
-NUM_QUESTIONS = 20  # for the time of the lists
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -71,40 +71,84 @@ def main(arguments: Sequence[str]) -> int:
     questions = read_manifest(source, options.folder, needs_audio=False).items.to_pylist()
     if not directory.files():
         copy_with_noise(WindowsDirectory(options.index), directory, options.recordings, questions)
-    codes = SearchCodes(directory.path)
-    rate = model.shape.token_rate
+    contents = directory.settle()
+    directory.write_listing(contents)
     start = time.process_time()
-    counts = update_search_codes(config, codes, directory.contents(), block_tokens(rate))
+    rate = model.shape.token_rate
+    counts = update_search_codes(config, SearchCodes(directory.path), contents, block_tokens(rate))
     print(json.dumps({"search_codes": counts, "cpu_seconds": time.process_time() - start}), flush=True)
-    published = codes.published()
-    assert published is not None
-    learned, names = published
-    segments = codes.segments(learned.codec, names)
-    asked = [(row["question"], row["choices"]) for row in questions[:NUM_QUESTIONS]]
+    executor = make_executor(config.ray, config.model)
+    gc.freeze()  # as ``run_search`` does
     for times in options.times:
-        many = [renamed(segment, number) for number in range(times) for segment in segments]
-        coded = CodedBlocks.of(many, {shard for segment in many for shard in segment.shards})
+        larger = directory if times == 1 else linked(directory, times)
         measured = []
-        for question in asked:
-            words = encode_query_words(model, [question], config.answering)
-            vectors = np.column_stack([words.directions, words.offsets])
+        for row in questions[:NUM_QUESTIONS]:
+            words = encode_query_words(model, [(row["question"], row["choices"])], config.answering)
             clocks = [(time.perf_counter(), time.process_time())]
-            statistics = sample_statistics(learned, words, rate)
+            contents = larger.contents()
+            index = SearchIndex.open(SearchCodes(larger.path), contents, stored_parts(contents))
+            assert index is not None
             clocks.append((time.perf_counter(), time.process_time()))
-            matches = find_matches(coded, learned.codec, vectors)
-            find_candidates(coded, [matches], words, statistics, NUM_CANDIDATES)
+            _, _, reading = approximate_pass(executor, index, words, rate, NUM_CANDIDATES)
             clocks.append((time.perf_counter(), time.process_time()))
-            measured.append([*np.diff(clocks, axis=0).ravel(), matches.num_bytes, matches.num_requests])
+            find_matches(index.coded, index.learned.codec, words.vectors)
+            listing, passed, lists = np.diff([*clocks, (time.perf_counter(), time.process_time())], axis=0)
+            measured.append(
+                [
+                    *listing,
+                    *lists,
+                    *(listing + passed),
+                    reading.num_bytes,
+                    reading.num_requests,
+                    reading.num_shards,
+                ]
+            )
         line = dict(zip(MEASURED, np.median(measured, axis=0).tolist(), strict=True))
-        size = {"times": times, "num_shards": len(coded.shards), "num_segments": len(many)}
+        size = {"times": times, "num_shards": len(index.parts), "num_segments": len(index.coded.segments)}
         print(json.dumps(size | line), flush=True)
     return 0
 
 
-def renamed(segment: Segment, number: int) -> Segment:
-    """Return a segment with the same lists, as of other recordings."""
-    uris = pa.array([f"{number}-{uri}" for uri in segment.rows.column("recording").to_pylist()])
-    return replace(segment, rows=segment.rows.set_column(0, segment.rows.schema.field(0), uris))
+def linked(directory: WindowsDirectory, times: int) -> WindowsDirectory:
+    """Make an index of many times as many recordings, of links to the files of one."""
+    larger = WindowsDirectory(f"{directory.path}-times-{times}")
+    if larger.files():
+        return larger
+    contents = directory.contents()
+    many = {}
+    for number in range(times):
+        for file in directory.files():
+            _link(file, _copied(file, number, directory, larger))
+        for (uri, version), there in contents.items():
+            parts = {
+                shard: Part(_copied(part.file, number, directory, larger), part.row_group)
+                for shard, part in there.parts.items()
+            }
+            many[f"{number}-{uri}", version] = IndexedRecording(there.num_shards, parts)
+    larger.write_listing(many)
+    codes, larger_codes = SearchCodes(directory.path), SearchCodes(larger.path)
+    published = codes.published()
+    assert published is not None
+    learned, names = published
+    for number in range(times):
+        for segment in codes.segments(learned.codec, names):
+            uris = pa.array([f"{number}-{uri}" for uri in segment.rows.column("recording").to_pylist()])
+            rows = segment.rows.set_column(0, segment.rows.schema.field(0), uris)
+            name = storage.join(larger_codes.folder(learned.codec.name), f"{number}-{segment.name}")
+            storage.write_bytes(f"{name}.parquet", as_parquet(rows))
+            _link(storage.join(segment.folder, f"{segment.name}.lists"), f"{name}.lists")
+    larger_codes.publish(learned, larger_codes.segments(learned.codec, larger_codes.written(learned.codec)))
+    return larger
+
+
+def _copied(file: str, number: int, directory: WindowsDirectory, larger: WindowsDirectory) -> str:
+    folder, _, name = file.replace(directory.path, larger.path).rpartition("/")
+    return f"{folder}/{number}-{name}"
+
+
+def _link(file: str, link: str) -> None:
+    os.makedirs(os.path.dirname(link), exist_ok=True)
+    os.link(file, link)
 
 
 def copy_with_noise(
@@ -115,12 +159,16 @@ def copy_with_noise(
 ) -> None:
     """Write the recordings of an index, and then copies of them until there are enough.
 
-    Window i of a copy is window i of any recording that has one without the evidence of a question, with noise
-    on all states, so that no copy is like one recording. The norms stay as they are.
+    Window i of a copy is window i of any recording that has one without the evidence of a question, with
+    noise on all states, so that no copy is like one recording. The norms stay as they are.
     """
     storage.write_json(storage.join(target.path, "run.json"), storage.read_json(f"{source.path}/run.json"))
     rows = source.read_columns(WINDOWS_SCHEMA.names).sort_by("window").to_pylist()
-    evidence = {one["audio"]: (one["evidence_start"], one["evidence_end"]) for one in questions}
+    evidence = {
+        one["audio"]: (one["evidence_start"], one["evidence_end"])
+        for one in questions
+        if one.get("evidence_end") is not None
+    }
     recordings: dict[str, list[dict[str, Any]]] = {}
     to_copy: dict[int, list[dict[str, Any]]] = {}  # by number of the window
     for row in rows:
