@@ -55,7 +55,7 @@ class IndexedRecording:
     @property
     def is_complete(self) -> bool:
         """Whether it can be asked."""
-        return not self.missing
+        return len(self.parts) == self.num_shards
 
 
 Contents = dict[tuple[str, str], IndexedRecording]  # by recording and version

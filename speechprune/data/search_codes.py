@@ -102,8 +102,8 @@ class SearchCodes:
         names = [file.rpartition("/")[2].removesuffix(".parquet") for file in files]
         return [name for name in names if name != "codec"]
 
-    def publish(self, learned: LearnedCodec, segments: Sequence[Segment]) -> None:
-        """Make a codec and its segments those that searches use, in one step."""
+    def write_codec(self, learned: LearnedCodec) -> None:
+        """Write a codec, which searches use once its segments are published."""
         row = {
             "num_shards": learned.num_shards,
             "sampled": [dict(zip(SHARD_COLUMNS, shard, strict=True)) for shard in learned.sampled],
@@ -114,9 +114,12 @@ class SearchCodes:
         }
         uri = storage.join(self.folder(learned.codec.name), "codec.parquet")
         storage.write_bytes(uri, as_parquet(pa.Table.from_pylist([row], _CODEC_SCHEMA)))
+
+    def publish(self, codec: TokenCodec, segments: Sequence[Segment]) -> None:
+        """Make a codec and its segments those that searches use, in one step."""
         manifest = {
             "format": SEARCH_FORMAT,
-            "codec": learned.codec.name,
+            "codec": codec.name,
             "segments": [segment.name for segment in segments],
         }
         storage.write_json(self._manifest_uri, manifest)

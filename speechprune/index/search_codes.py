@@ -103,8 +103,10 @@ def update_search_codes(
     merged = merge_by_size([*segments, *written], parts.keys())
     known = {segment.name for segment in [*segments, *written]}
     written += [segment for segment in merged if segment.name not in known]
+    if learned is not earlier:
+        codes.write_codec(learned)
     if learned is not earlier or [segment.name for segment in merged] != names:
-        codes.publish(learned, merged)
+        codes.publish(codec, merged)
     codes.clean(codec, merged, KEPT_SECONDS)
     return {
         "num_coded": len(missing),

@@ -93,16 +93,8 @@ def main(arguments: Sequence[str]) -> int:
             clocks.append((time.perf_counter(), time.process_time()))
             find_matches(index.coded, index.learned.codec, words.vectors)
             listing, passed, lists = np.diff([*clocks, (time.perf_counter(), time.process_time())], axis=0)
-            measured.append(
-                [
-                    *listing,
-                    *lists,
-                    *(listing + passed),
-                    reading.num_bytes,
-                    reading.num_requests,
-                    reading.num_shards,
-                ]
-            )
+            read = (reading.num_bytes, reading.num_requests, reading.num_shards)
+            measured.append([*listing, *lists, *(listing + passed), *read])
         line = dict(zip(MEASURED, np.median(measured, axis=0).tolist(), strict=True))
         size = {"times": times, "num_shards": len(index.parts), "num_segments": len(index.coded.segments)}
         print(json.dumps(size | line), flush=True)
@@ -137,7 +129,10 @@ def linked(directory: WindowsDirectory, times: int) -> WindowsDirectory:
             name = storage.join(larger_codes.folder(learned.codec.name), f"{number}-{segment.name}")
             storage.write_bytes(f"{name}.parquet", as_parquet(rows))
             _link(storage.join(segment.folder, f"{segment.name}.lists"), f"{name}.lists")
-    larger_codes.publish(learned, larger_codes.segments(learned.codec, larger_codes.written(learned.codec)))
+    larger_codes.write_codec(learned)
+    larger_codes.publish(
+        learned.codec, larger_codes.segments(learned.codec, larger_codes.written(learned.codec))
+    )
     return larger
 
 
