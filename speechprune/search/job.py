@@ -56,7 +56,7 @@ def run_search(config: SearchConfig, asked: tuple[str, list[str] | None] | None 
     ``asked``: a question and its choices; None for those of ``search.questions``. Raises what
     ``run_batch_qa`` raises.
     """
-    gc.freeze()  # what is loaded by now stays: a large index makes objects, and each collection would visit it
+    gc.freeze()  # the collections that a large listing causes would visit all of PyTorch
     store = RunStore(config.output.path)
     inputs = Inputs(config, asked, storage.join(store.path, "audio"))
     shape = check_model(config.model)

@@ -5,7 +5,7 @@ python jobs/bench_search.py INDEX FOLDER QUESTIONS [--recordings N] [--times N .
 INDEX is a model's folder in an index of the demo model, FOLDER that of the larger archive, which
 search_archive.py then searches, exactly or not. No copy has a window with the evidence of a question, if the
 manifest has its place: each question still has one recording that answers it. For archives of N times this
-size, all files are linked N times under other names, beside FOLDER: hours of states without bytes of their own.
+size, all files are linked N times under other names, beside FOLDER.
 """
 
 from __future__ import annotations
@@ -96,7 +96,7 @@ def main(arguments: Sequence[str]) -> int:
             read = (reading.num_bytes, reading.num_requests, reading.num_shards)
             measured.append([*listing, *lists, *(listing + passed), *read])
         line = dict(zip(MEASURED, np.median(measured, axis=0).tolist(), strict=True))
-        size = {"times": times, "num_shards": len(index.parts), "num_segments": len(index.coded.segments)}
+        size = {"times": times, "num_shards": sum(len(there.parts) for there in contents.values())}
         print(json.dumps(size | line), flush=True)
     return 0
 
@@ -130,9 +130,8 @@ def linked(directory: WindowsDirectory, times: int) -> WindowsDirectory:
             storage.write_bytes(f"{name}.parquet", as_parquet(rows))
             _link(storage.join(segment.folder, f"{segment.name}.lists"), f"{name}.lists")
     larger_codes.write_codec(learned)
-    larger_codes.publish(
-        learned.codec, larger_codes.segments(learned.codec, larger_codes.written(learned.codec))
-    )
+    names = larger_codes.written(learned.codec)
+    larger_codes.publish(learned.codec, larger_codes.segments(learned.codec, names))
     return larger
 
 
