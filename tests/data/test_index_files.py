@@ -8,6 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from speechprune.data import index_files
 from speechprune.data.index_columns import WINDOWS_SCHEMA
 from speechprune.data.index_files import WindowsDirectory, read_parts, stored_parts
 from speechprune.index.compaction import compact
@@ -105,6 +106,27 @@ def test_of_two_ways_to_cut_a_recording_the_complete_one_stays(directory):
     contents = directory.settle()
     assert contents["a", "1"].num_shards == 1
     assert [row["window"] for row in rows_of(directory)] == list(range(6))
+
+
+def test_a_reader_opens_only_files_that_the_listing_does_not_name_as_they_are(directory, monkeypatch):
+    for table in (pa.concat_tables([shard("a"), shard("gone")]), shard("b", 0, 2), shard("b", 1, 2)):
+        directory.write(table)
+    directory.write_listing(directory.settle())
+    directory.write(shard("new"))
+    read, opened = index_files.read_parquet, []
+    monkeypatch.setattr(
+        index_files, "read_parquet", lambda uri, *_, **__: opened.append(uri) or read(uri, *_, **__)
+    )
+    contents = directory.contents()
+    assert (len(opened), len(contents)) == (1, 4)
+    assert contents == directory.settle()
+    expected = directory.settle({"a": "1", "b": "1", "new": "1"})  # the file of a is another one now
+    opened.clear()
+    assert directory.contents() == expected
+    assert len(opened) == 2
+    listing = Path(directory.path, "listing.parquet")
+    listing.write_bytes(listing.read_bytes()[:-9])
+    assert directory.contents() == expected
 
 
 @pytest.mark.parametrize("share", [0.0, 0.3, 0.9])

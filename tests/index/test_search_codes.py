@@ -138,6 +138,23 @@ def test_a_run_codes_what_is_new_and_leaves_out_what_is_gone(directory):
     assert files_of(codes) == files
 
 
+@pytest.mark.usefixtures("_no_model")
+def test_a_night_of_one_percent_touches_one_percent(tmp_path, monkeypatch):
+    """Of an earlier segment only the table of its shards is read."""
+    directory = WindowsDirectory(str(tmp_path / "model-1"))
+    directory.write(pa.concat_tables([windows_of(f"{i}", "1", num_tokens=60) for i in range(99)]))
+    codes, _ = update(directory)
+    before = files_of(codes)
+    directory.write(windows_of("new", "1", num_tokens=60))
+    read: list[str] = []
+    monkeypatch.setattr("speechprune.data.inverted_lists.read_ranges", lambda uri, _: read.append(uri))
+    assert update(directory)[1]["num_coded"] == 1
+    assert read == []
+    assert sorted(segment.num_tokens for segment in segments(codes)) == [60, 35 * 60, 64 * 60]
+    changed = dict(files_of(codes).items() - before.items())
+    assert sorted(path.suffix for path in changed) == [".json", ".lists", ".parquet"]
+
+
 def test_small_segments_are_merged_and_earlier_ones_stay_for_a_while(directory, monkeypatch):
     monkeypatch.setattr("speechprune.index.search_codes.SHARDS_PER_SEGMENT", 1)
     monkeypatch.setattr("speechprune.index.search_codes.FANOUT", 3)

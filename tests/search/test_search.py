@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from sklearn.feature_extraction.text import TfidfVectorizer
 
 from speechprune.data.word_statistics import WordStatistics
+from speechprune.index.vocabulary import measure_vocabulary
 from speechprune.inference.encode import encode_recordings
 from speechprune.inference.types import AnsweringOptions
 from speechprune.pruning.late_interaction import block_tokens, match_words
@@ -106,6 +107,19 @@ def test_scores_are_those_of_a_loop_over_the_whole_archive(archive, size, token_
         best = int(np.argmax(expected))
         assert result.matches[0].start == best * size / token_rate
         assert result.matches[0].end == one.times[min(best + 1, len(one.times) - 1), 1]
+
+
+def test_statistics_of_the_vocabulary_are_those_of_its_words_in_scans(tiny_lm, speech, words, monkeypatch):
+    monkeypatch.setattr("speechprune.index.vocabulary._WORDS_PER_PRODUCT", 50)
+    windows = stored_windows(tiny_lm, speech(64.0))
+    size = block_tokens(tiny_lm.model.shape.token_rate)
+    parts = [WordStatistics.of(scan([window], words, size).maxima) for window in windows]
+    expected = sum(parts[1:], start=parts[0])
+    found = measure_vocabulary(tiny_lm.model, windows, size)
+    assert len(found.sums) == len(tiny_lm.model.language_model.embedding.weight)
+    assert found.num_windows == expected.num_windows
+    np.testing.assert_allclose(found[words.token_ids].mean, expected.mean, atol=1e-5)
+    np.testing.assert_allclose(found[words.token_ids].deviation, expected.deviation, atol=1e-5)
 
 
 def test_a_recording_without_sound_is_last():
