@@ -4,6 +4,7 @@
     python jobs/bench_cluster.py scaling               # one to four nodes, with sleep in place of a GPU
     python jobs/bench_cluster.py soak                  # 10,032 items about 2,508 recordings in one launch
     python jobs/bench_cluster.py kills                 # kill -9 at random moments, and two launches at once
+    python jobs/bench_cluster.py index_kills           # kill -9 of the index job, which makes a search index
     python jobs/bench_cluster.py driver                # the driver's CPU time and memory for many items
 
 Nodes are separate Ray nodes; the archive is the demo's, repeated, for the first two in S3. Each prints its
@@ -24,6 +25,7 @@ from loguru import logger
 
 from speechprune.lab.faults.driver import DriverUse, driver_use
 from speechprune.lab.faults.faults import FAULTS, Outcome, no_fault, run_scenario
+from speechprune.lab.faults.index_kills import index_kills
 from speechprune.lab.faults.kills import Kills, kill_scenes
 from speechprune.lab.faults.scaling import Scaling, scale
 from speechprune.lab.faults.scenario import BUCKET, DEMO, fill_archive
@@ -39,7 +41,7 @@ Result = TypeVar("Result", Outcome, Scaling)
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run one of the five; returns the exit code."""
+    """Run one of them; returns the exit code."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -55,6 +57,8 @@ def main(arguments: Sequence[str]) -> int:
     kills = whats.add_parser("kills")
     kills.add_argument("--kills", type=int, default=20, help="number of kills")
     kills.add_argument("--items", type=int, default=16, help="of each run")
+    killed_index = whats.add_parser("index_kills")
+    killed_index.add_argument("--kills", type=int, default=10, help="number of kills")
     driver = whats.add_parser("driver")
     driver.add_argument("--items", type=int, default=1_000_000, help="of the manifest")
     options = parser.parse_args(arguments)
@@ -74,6 +78,10 @@ def main(arguments: Sequence[str]) -> int:
             manifest = f"input.manifest={DEMO / 'archive/manifest.jsonl'}"
             settings = (MODEL, manifest, f"input.limit={options.items}", "ray.recordings_per_block=1")
             results = kill_scenes(Path(folder), options.kills, settings)
+        show_kills(results)
+    elif options.what == "index_kills":
+        with temporary_folder() as folder:
+            results = index_kills(Path(folder), options.kills, DEMO / "archive", MODEL)
         show_kills(results)
     elif options.what == "scaling":
         results = _with_store(lambda store: _scaling(options.items))

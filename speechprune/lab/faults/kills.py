@@ -9,7 +9,9 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Sized
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +53,17 @@ class Kills:
     different: int
 
 
+def kill_after(
+    job: subprocess.Popen[bytes], files: Callable[[], Sized], num_files: int, seconds: float
+) -> None:
+    """Kill a launch some time after a number of its files is there, unless it ends before."""
+    while len(files()) < num_files and job.poll() is None:
+        time.sleep(POLL_SECONDS)
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        job.wait(seconds)
+    job.kill()
+
+
 class KillScenes:
     """Runs the main job in processes of their own, without Ray.
 
@@ -88,7 +101,8 @@ class KillScenes:
             num_there = len(self._files(runs[-1]))
             if kills < num_kills and num_there < max(1, self._num_files - 1):
                 num_files = generator.randrange(num_there, self._num_files)
-                self._kill(job, runs[-1], num_files, generator.uniform(0, self._seconds / self._num_files))
+                seconds = generator.uniform(0, self._seconds / self._num_files)
+                kill_after(job, partial(self._files, runs[-1]), num_files, seconds)
             code = job.wait()
             is_done = code != -signal.SIGKILL
             if is_done:
@@ -99,14 +113,6 @@ class KillScenes:
                 while_writing += 0 < num_rows < len(self._reference)
                 logger.info("kill {} of {}: {} rows by then", kills, num_kills, num_rows)
         return self._compared("driver killed", runs, kills, while_writing, exit_codes)
-
-    def _kill(self, job: subprocess.Popen[bytes], run: Path, num_files: int, seconds: float) -> None:
-        """Kill a launch some time after a number of files of answers is there, unless it ends before."""
-        while len(self._files(run)) < num_files and job.poll() is None:
-            time.sleep(POLL_SECONDS)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            job.wait(seconds)
-        job.kill()
 
     def _files(self, run: Path) -> list[str]:
         return storage.files_in(str(run / "answers/status=ok"), ".parquet")
