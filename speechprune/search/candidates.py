@@ -25,7 +25,8 @@ from speechprune.data.token_codec import (
 from speechprune.data.word_statistics import WordStatistics
 from speechprune.search.words import QueryWords
 
-MATCHES_PER_WORD = 4096  # tokens
+MATCHES_PER_WORD = 4096  # tokens, or more in a large archive:
+TOKENS_PER_MATCH = 10_000
 WORDS_PER_READ = 64  # words whose lists are in memory together
 _SMALLEST = 1e-12
 
@@ -80,7 +81,8 @@ def find_matches(coded: CodedBlocks, codec: TokenCodec, vectors: np.ndarray) -> 
         num_bytes += own_bytes
         num_requests += own_requests
         first += int(segment.num_blocks.sum())
-    cosines, blocks = search_lists(index, vectors, (lists, products), MATCHES_PER_WORD)
+    num_matches = max(MATCHES_PER_WORD, int(lengths.sum()) // TOKENS_PER_MATCH)
+    cosines, blocks = search_lists(index, vectors, (lists, products), num_matches)
     return Matches(cosines, blocks, num_bytes, num_requests)
 
 
@@ -127,16 +129,15 @@ def find_candidates(
 def _best_of_windows(
     blocks: np.ndarray, squares: np.ndarray, firsts: np.ndarray, lasts: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Windows that hold the matches of a word, given the blocks of these, and the best z_v² in each.
+    """Windows that hold the matches of a word, and the best z_v² in each.
 
+    - ``blocks``, ``squares``: of the matches, best first.
     - ``firsts``, ``lasts``: first and last window of each shard.
     """
     shards = np.searchsorted(firsts, blocks, side="right") - 1
-    places = np.concatenate([np.minimum(blocks, lasts[shards]), np.maximum(blocks - 1, firsts[shards])])
-    twice = np.concatenate([squares, squares])
-    order = np.argsort(-twice, kind="stable")
-    windows, first = np.unique(places[order], return_index=True)
-    return windows, twice[order][first]
+    places = np.stack([np.minimum(blocks, lasts[shards]), np.maximum(blocks - 1, firsts[shards])], axis=1)
+    windows, first = np.unique(places, return_index=True)
+    return windows, squares[first // 2]
 
 
 def down_to(num_recordings: int, hits: Iterable[tuple[float, Shard]]) -> list[tuple[float, Shard]]:

@@ -67,7 +67,7 @@ class SearchOptions:
     num_answered: int = 3
     questions_per_pass: int = 64
     exact: bool = False
-    num_candidates: int = 64
+    num_candidates: int = 32
     transcripts: str | None = None
 
     def __post_init__(self) -> None:

@@ -36,6 +36,7 @@ SETTINGS = (
     "questions.output=null",
     "ray.executor=local",
 )
+RECORDINGS = "audio/recording-000[0-3].opus"  # of the demo's archive: 12 parts
 KILL_SECONDS = 0.2  # after a number of files is there, at most
 
 
@@ -76,7 +77,7 @@ def _files(index: Path) -> list[Path]:
 
 
 def _launch(index: Path, archive: Path, model: str) -> subprocess.Popen[bytes]:
-    paths = (f"archive.path={archive / 'audio'}", f"index.path={index}", "questions.path=null")
+    paths = (f"archive.path={archive / RECORDINGS}", f"index.path={index}", "questions.path=null")
     settings = ("package://configs/index.yaml", model, *paths, *SETTINGS)
     with open(index.with_suffix(".log"), "ab") as log:
         return subprocess.Popen([sys.executable, "-c", PROGRAM, *settings], stdout=log, stderr=log)

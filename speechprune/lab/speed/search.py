@@ -41,7 +41,7 @@ from speechprune.search.words import encode_query_words
 
 NOISE = 0.5  # of the copies' states, as a share of each dimension's deviation
 RECORDINGS_PER_FILE = 50
-NUM_CANDIDATES = 64
+NUM_CANDIDATES = 32
 NUM_QUESTIONS = 20  # whose medians are printed
 MEASURED = (
     *(f"{what}_{clock}" for what in ("listing", "lists", "all") for clock in ("seconds", "cpu_seconds")),
