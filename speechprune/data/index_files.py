@@ -101,13 +101,15 @@ class WindowsDirectory:
         """What is there, for a reader: nothing is changed, and files that can't be read are passed over."""
         sizes = self.sizes()
         listed = read_listing(self.path, sizes)
-        for file, shards in self._read_shards([file for file in sizes if file not in listed]):
+        others = [file for file in sizes if file not in listed]
+        for file, shards in self._read_shards(others):
             if shards is None:
                 logger.warning("{} is not a whole file of the index: passed over", file)
             else:
                 listed[file] = shards
         contents: Contents = {}
-        for file, kept in _without_repeats(sorted(listed.items()), current=None):
+        files = sorted(listed.items())
+        for file, kept in _without_repeats(files, current=None) if others else files:
             _add_parts(contents, file, kept)
         return contents
 

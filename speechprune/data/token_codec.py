@@ -20,7 +20,8 @@ from speechprune.inference.states import load_states
 FaissIndex = Any  # an IndexIVFPQ: the package is an extra
 CODE_BYTES = 56  # product code of a token: one byte for each of 56 parts of its vector
 NUM_PROBES = 8  # centroids whose tokens a word is compared with, at most
-TOKENS_PER_WORD = 1 << 18  # tokens that a word is compared with, but for one centroid's, at most
+MIN_PROBES = 2  # of these, however many tokens they have
+TOKENS_PER_WORD = 1 << 16  # tokens that a word is compared with, but for those and one centroid's, at most
 MAX_CENTROIDS = 4096
 # tokens that a codebook is learned from: at least one for each of a byte's values
 MIN_TOKENS = 256
@@ -124,7 +125,8 @@ def choose_lists(
     words
         Vectors of V words, float32, ``(V, d + 1)``.
     lengths
-        Tokens of each centroid, ``(C,)``. A word that has ``TOKENS_PER_WORD`` gets no more lists.
+        Tokens of each centroid, ``(C,)``. A word that has ``TOKENS_PER_WORD`` gets no more lists than
+        ``MIN_PROBES``.
 
     Returns
     -------
@@ -138,7 +140,8 @@ def choose_lists(
     # of largest product, where FAISS's own search would take those of least distance
     products, lists = faiss.knn(words, centroids, num_probes, metric=faiss.METRIC_INNER_PRODUCT)
     before = np.cumsum(lengths[lists], axis=1) - lengths[lists]
-    return np.where(before < TOKENS_PER_WORD, lists, -1), products
+    is_read = (before < TOKENS_PER_WORD) | (np.arange(num_probes) < MIN_PROBES)
+    return np.where(is_read, lists, -1), products
 
 
 def add_tokens(index: FaissIndex, number: int, ids: np.ndarray, codes: np.ndarray) -> None:

@@ -134,7 +134,7 @@ def _index_parts(task: dict[str, Any], stored: Mapping[str, Sequence[Part]]) -> 
     audio, start, end, track = (task[name] for name in RECORDING_COLUMNS)
     if task["error"] or audio not in stored or start or end is not None or track is not None:
         return None
-    return [vars(part) for part in stored[audio]]
+    return [part._asdict() for part in stored[audio]]
 
 
 def split_blocks(tasks: pa.Table, recordings_per_block: int) -> Iterator[pa.Table]:

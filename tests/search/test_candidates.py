@@ -134,6 +134,9 @@ def test_a_word_that_has_enough_tokens_gets_no_more_lists(codec, monkeypatch):
     fewer, _ = choose_lists(centroids, VECTORS, lengths)
     np.testing.assert_array_equal(fewer[:, :3], lists[:, :3])
     assert (fewer[:, 3:] == -1).all()
+    two, _ = choose_lists(centroids, VECTORS, 100 * lengths)
+    np.testing.assert_array_equal(two[:, :2], lists[:, :2])
+    assert (two[:, 2:] == -1).all()
 
 
 def test_shards_are_scanned_for_the_questions_that_they_may_answer():

@@ -24,7 +24,8 @@ import pyarrow as pa
 from speechprune import storage
 from speechprune.config import load_config
 from speechprune.data.index_columns import WINDOWS_SCHEMA
-from speechprune.data.index_files import IndexedRecording, Part, WindowsDirectory, stored_parts
+from speechprune.data.index_files import Contents, IndexedRecording, Part, WindowsDirectory, stored_parts
+from speechprune.data.inverted_lists import SHARDS_SCHEMA
 from speechprune.data.manifest import read_manifest
 from speechprune.data.parquet_files import as_parquet
 from speechprune.data.search_codes import SearchCodes
@@ -41,6 +42,7 @@ from speechprune.search.words import encode_query_words
 
 NOISE = 0.5  # of the copies' states, as a share of each dimension's deviation
 RECORDINGS_PER_FILE = 50
+PARTS_PER_RECORDING = 40  # of 90 s, where an archive is repeated
 NUM_CANDIDATES = 32
 NUM_QUESTIONS = 20  # whose medians are printed
 MEASURED = (
@@ -102,21 +104,25 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def linked(directory: WindowsDirectory, times: int) -> WindowsDirectory:
-    """Make an index of many times as many recordings, of links to the files of one."""
+    """Make an index of many times as many parts, of links to the files of one; 40 parts are a recording."""
     larger = WindowsDirectory(f"{directory.path}-times-{times}")
     if larger.files():
         return larger
-    contents = directory.contents()
-    many = {}
+    parts = {
+        (uri, version, shard): part
+        for (uri, version), there in directory.contents().items()
+        for shard, part in there.parts.items()
+    }
+    places = {shard: divmod(place, PARTS_PER_RECORDING) for place, shard in enumerate(parts)}
+    many: Contents = {}
     for number in range(times):
         for file in directory.files():
             _link(file, _copied(file, number, directory, larger))
-        for (uri, version), there in contents.items():
-            parts = {
-                shard: Part(_copied(part.file, number, directory, larger), part.row_group)
-                for shard, part in there.parts.items()
-            }
-            many[f"{number}-{uri}", version] = IndexedRecording(there.num_shards, parts)
+        for shard, part in parts.items():
+            recording, own = places[shard]
+            size = min(PARTS_PER_RECORDING, len(parts) - recording * PARTS_PER_RECORDING)
+            there = many.setdefault((f"{number}-{recording}", "1"), IndexedRecording(size))
+            there.parts[own] = Part(_copied(part.file, number, directory, larger), part.row_group)
     larger.write_listing(many)
     codes, larger_codes = SearchCodes(directory.path), SearchCodes(larger.path)
     published = codes.published()
@@ -124,10 +130,12 @@ def linked(directory: WindowsDirectory, times: int) -> WindowsDirectory:
     learned, names = published
     for number in range(times):
         for segment in codes.segments(learned.codec, names):
-            uris = pa.array([f"{number}-{uri}" for uri in segment.rows.column("recording").to_pylist()])
-            rows = segment.rows.set_column(0, segment.rows.schema.field(0), uris)
+            rows = segment.rows.to_pylist()
+            for row, shard in zip(rows, segment.shards, strict=True):
+                recording, own = places[shard]
+                row |= {"recording": f"{number}-{recording}", "version": "1", "shard": own}
             name = storage.join(larger_codes.folder(learned.codec.name), f"{number}-{segment.name}")
-            storage.write_bytes(f"{name}.parquet", as_parquet(rows))
+            storage.write_bytes(f"{name}.parquet", as_parquet(pa.Table.from_pylist(rows, SHARDS_SCHEMA)))
             _link(storage.join(segment.folder, f"{segment.name}.lists"), f"{name}.lists")
     larger_codes.write_codec(learned)
     names = larger_codes.written(learned.codec)
