@@ -38,7 +38,8 @@ from speechprune.pipeline.failures import code_error, failure_sentence
 # a codec is learned again when the index has this many times the shards that it had then, or when less than
 # half of those that it was learned from are still there
 GROWTH = 4
-SAMPLED_WINDOWS = 1024  # of as many shards, or several of each where there are fewer
+SAMPLED_WINDOWS = 1024  # of as many shards, or several of each where there are fewer; of a quarter of them
+# word statistics are so rough that recall@20 among 5,000 recordings is 3 points lower
 LEARNED_WINDOWS = 256  # that have as many tokens as the codec is learned from
 SHARDS_PER_SEGMENT = 64
 KEPT_SECONDS = 3600.0  # that files stay which the manifest no longer names
