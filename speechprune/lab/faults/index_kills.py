@@ -36,7 +36,7 @@ SETTINGS = (
     "questions.output=null",
     "ray.executor=local",
 )
-RECORDINGS = "audio/recording-000[0-3].opus"  # of the demo's archive: 12 parts
+RECORDINGS = "audio/recording-000[0-3].opus"  # of the demo's archive: 16 parts
 KILL_SECONDS = 0.2  # after a number of files is there, at most
 
 
