@@ -83,6 +83,7 @@ class CtcTranscriber:
     ) -> None:
         self.recognizer = recognizer
         self.token_ids = token_ids
+        self.extractor = extractor
         self._tokenizer = tokenizer
         self._log_mel = LogMel(extractor, recognizer.directions.device)
         texts = tokenizer.batch_decode([[token_id] for token_id in token_ids])

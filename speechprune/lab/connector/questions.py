@@ -103,7 +103,8 @@ def _answers(lm: SpeechLM, asked: Iterator[Asked], transcribers: dict[str, Trans
         if isinstance(alone, Exception):
             raise alone
         right["nothing"] += alone.prediction == question.answer
-        for name, transcribe in {**transcribers, "text": partial(_write, spoken.text)}.items():
+        true_text: Transcribe = partial(_write, spoken.text)
+        for name, transcribe in {**transcribers, "text": true_text}.items():
             model.transcriber = transcribe
             (audio,) = lm.encode_many([spoken.samples])
             answer = lm.answer(
