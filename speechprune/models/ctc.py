@@ -43,7 +43,7 @@ class Connector(nn.Module):
         return self.down(hidden), self.blank(hidden)
 
 
-class CtcRecognizer(nn.Module):
+class CtcRecogniser(nn.Module):
     """Encoder and connector, whose vectors are compared with the embeddings of the tokens that are known.
 
     - ``encoder``: Whisper's.
@@ -72,27 +72,27 @@ def unit_directions(embeddings: torch.Tensor) -> torch.Tensor:
 class CtcTranscriber:
     """Writes down windows by the best path: of each frame the likeliest class, words with their times.
 
-    - ``recognizer``: in eval mode.
+    - ``recogniser``: in eval mode.
     - ``extractor``: Whisper's feature extractor.
     - ``tokenizer``: the language model's, of byte pairs.
     - ``token_ids``: of the classes from 1 on.
     """
 
     def __init__(
-        self, recognizer: CtcRecognizer, extractor: Any, tokenizer: Any, token_ids: Sequence[int]
+        self, recogniser: CtcRecogniser, extractor: Any, tokenizer: Any, token_ids: Sequence[int]
     ) -> None:
-        self.recognizer = recognizer
+        self.recogniser = recogniser
         self.token_ids = token_ids
         self.extractor = extractor
         self._tokenizer = tokenizer
-        self._log_mel = LogMel(extractor, recognizer.directions.device)
+        self._log_mel = LogMel(extractor, recogniser.directions.device)
         texts = tokenizer.batch_decode([[token_id] for token_id in token_ids])
         self._begins_word = [text[:1].isspace() for text in texts]
 
     @torch.inference_mode()
     def __call__(self, windows: Sequence[Window]) -> list[Transcript]:
         """Write down each window of a batch."""
-        logits = self.recognizer.logits(self._log_mel([window.samples for window in windows]))
+        logits = self.recogniser.logits(self._log_mel([window.samples for window in windows]))
         paths = logits.argmax(-1).tolist()
         return [Transcript(self._segments(*pair)) for pair in zip(windows, paths, strict=True)]
 

@@ -12,7 +12,7 @@ from speechprune.models.cascade_config import CtcCascadeConfig, parse_ctc_cascad
 from speechprune.models.ctc import (
     POSITIONS_PER_FRAME,
     Connector,
-    CtcRecognizer,
+    CtcRecogniser,
     CtcTranscriber,
     unit_directions,
 )
@@ -74,23 +74,23 @@ class CtcCascade(TextCascade):
             connector = Connector(encoder.config.d_model, config.connector.hidden_size, embeddings.shape[1])
         own = {"device": encoder.conv1.weight.device, "dtype": encoder.conv1.weight.dtype}
         directions = unit_directions(embeddings[token_ids.to(embeddings.device)])
-        recognizer = CtcRecognizer(encoder, connector.to(**own), directions.to(**own))
+        recogniser = CtcRecogniser(encoder, connector.to(**own), directions.to(**own))
         if trained:
-            _add_trained(source, recognizer, trained)
-        recognizer.eval().requires_grad_(False)
+            _add_trained(source, recogniser, trained)
+        recogniser.eval().requires_grad_(False)
         extractor = AutoFeatureExtractor.from_pretrained(**whisper_source.location)
-        return CtcTranscriber(recognizer, extractor, tokenizer, token_ids.tolist())
+        return CtcTranscriber(recogniser, extractor, tokenizer, token_ids.tolist())
 
     @property
     def layers(self) -> list[torch.nn.Module]:
         """Those of Whisper's encoder and of the language model."""
-        return [*self.transcriber.recognizer.encoder.layers, *super().layers]
+        return [*self.transcriber.recogniser.encoder.layers, *super().layers]
 
 
 @torch.no_grad()
-def _add_trained(source: ModelSource, recognizer: CtcRecognizer, trained: dict[str, torch.Tensor]) -> None:
+def _add_trained(source: ModelSource, recogniser: CtcRecogniser, trained: dict[str, torch.Tensor]) -> None:
     """Add what is trained to the encoder's weights, and take the connector's as they are."""
-    weights = dict(recognizer.named_parameters())
+    weights = dict(recogniser.named_parameters())
     needed = {name for name in weights if name.startswith("connector.")}
     odd = (trained.keys() - weights.keys()) | (needed - trained.keys())
     odd |= {name for name in trained.keys() & weights.keys() if trained[name].shape != weights[name].shape}

@@ -74,7 +74,7 @@ def test_a_missing_connector_is_one_line(folder):
 
 
 class Known(torch.nn.Module):
-    """A recognizer whose best classes are known."""
+    """A recogniser whose best classes are known."""
 
     def __init__(self, best: list[int], num_classes: int) -> None:
         super().__init__()

@@ -8,10 +8,10 @@ import torch
 from torch.nn import functional
 
 from speechprune.lab.connector.windows import IGNORED, WindowBatch
-from speechprune.models.ctc import BLANK, Connector, CtcRecognizer, unit_directions
+from speechprune.models.ctc import BLANK, Connector, CtcRecogniser, unit_directions
 
 
-class CtcObjective(CtcRecognizer):
+class CtcObjective(CtcRecogniser):
     """Encoder and connector, and their loss on spoken windows.
 
     - ``encoder``: Whisper's.
