@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 
 from speechprune.lab.connector import measure, train
 from speechprune.lab.connector.config import ConnectorConfig, Recipe, SpeechOptions, StartOptions
+from speechprune.lab.connector.held_out import held_out_lines
 from speechprune.lab.connector.objective import CtcObjective, best_path
 from speechprune.lab.connector.speakers import load_scripts, text_of
 from speechprune.lab.connector.windows import IGNORED, WindowBatch
@@ -166,9 +167,12 @@ def test_a_stopped_training_ends_at_the_same_weights(make_config, tmp_path, monk
 
 
 def test_an_item_whose_text_is_trained_on_is_not_held_out(tmp_path):
-    training, held_out = load_scripts([write_texts(tmp_path / "data.jsonl")])
+    texts = write_texts(tmp_path / "data.jsonl")
+    training, held_out = load_scripts([texts])
     assert (len(training), len(held_out)) == (4, 1)
     assert text_of(held_out[0]) not in map(text_of, training)
+    (line,) = held_out_lines([texts])
+    assert json.loads(line)["metadata"]["id"] == "lecture_0"
 
 
 def test_missing_texts_leave_no_work_folder(make_config, tmp_path):
