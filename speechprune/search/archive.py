@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from speechprune.config import ConfigError
+from speechprune.config import ConfigError, resolve_package_address
 from speechprune.data.search_codes import SearchCodes
 from speechprune.inference.encoding_options import EncodingOptions
 from speechprune.inference.speech_lm import SpeechLM
@@ -69,7 +69,9 @@ class Archive:
         self, index: str, model: str | ModelOptions, *, encoding: EncodingOptions | None = None, **search: Any
     ) -> None:
         self._options = SearchOptions(index=index, **search)
-        self._model = ModelOptions(path=model) if isinstance(model, str) else model
+        if isinstance(model, str):
+            model = ModelOptions(path=resolve_package_address(model))
+        self._model = model
         self._encoding = encoding or EncodingOptions()
         self._executor = LocalExecutor(RayOptions(executor="local"), self._model)
         inputs = self._inputs("", None)
