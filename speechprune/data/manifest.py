@@ -8,6 +8,7 @@ import math
 from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -16,10 +17,11 @@ import pyarrow as pa
 from speechprune import storage
 from speechprune.data import Row
 from speechprune.data.choices import gold_letter, read_choices
-from speechprune.data.columns import GOLD_SPAN_COLUMNS, ITEM_COLUMNS, RESERVED_NAMES
+from speechprune.data.columns import GOLD_SPAN_COLUMNS, ITEM_COLUMNS, RECORDING_COLUMNS, RESERVED_NAMES
+from speechprune.data.disk_rows import DiskFile, DiskRows
 from speechprune.data.item_tables import ItemTables, gold_seconds, seconds_in
-from speechprune.data.row_files import ManifestError, Source
-from speechprune.data.row_keys import KIND, KeySet, hash_values
+from speechprune.data.row_files import ROWS_AT_A_TIME, ManifestError, Source
+from speechprune.data.row_keys import KIND, KeySet, hash_rows, hash_values
 from speechprune.data.sources import InputOptions, read_source
 
 NUM_PROBLEMS_SHOWN = 5
@@ -32,6 +34,22 @@ class Manifest:
     items: pa.Table  # ``ITEM_COLUMNS`` with absolute audio URIs, then the columns that are carried through
     malformed: dict[str, str]  # item_id -> what is wrong with the row; such an item becomes a failed row
     num_repeated: int  # rows left out because they say the same as an earlier one
+    disk: DiskFile | None = None  # that the items are in; None where they are in memory
+
+    @cached_property
+    def rows(self) -> DiskRows:
+        """The items, to be read a part at a time."""
+        return DiskRows(self.items, self.disk)
+
+    @cached_property
+    def ids(self) -> np.ndarray:
+        """Hash of every item's id."""
+        return hash_rows(self.rows, ["item_id"])
+
+    @cached_property
+    def recordings(self) -> np.ndarray:
+        """Hash of every item's recording, or its slice."""
+        return hash_rows(self.rows, RECORDING_COLUMNS)
 
 
 def make_manifest(rows: list[Row], carried: Sequence[pa.Field] = ()) -> Manifest:
@@ -93,7 +111,13 @@ def check_manifest(
         item_id: checked.malformed[place]
         for item_id, place in zip(checked.tables.ids(places), places, strict=True)
     }
-    return Manifest(items.filter(pa.array(keep)) if num_repeated else items, malformed, num_repeated)
+    disk = checked.tables.disk
+    if num_repeated:
+        every, disk = DiskRows(items, disk), DiskFile()
+        for some in np.array_split(np.flatnonzero(keep), -(-len(keep) // ROWS_AT_A_TIME)):
+            disk.add(every.take(some))
+        items = pa.concat_tables(disk.tables)
+    return Manifest(items, malformed, num_repeated, disk)
 
 
 class _CheckedRows:

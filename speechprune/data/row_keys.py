@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 
 from speechprune.data import column_values
+
+if TYPE_CHECKING:
+    from speechprune.data.disk_rows import DiskRows
 
 NUM_BYTES = 16
 KIND = np.dtype(f"S{NUM_BYTES}")
@@ -22,11 +25,15 @@ def hash_values(rows: Iterable[tuple[Any, ...]]) -> np.ndarray:
     return np.frombuffer(b"".join(hashlib.blake2b(t, digest_size=NUM_BYTES).digest() for t in texts), KIND)
 
 
-def hash_rows(table: pa.Table, names: Sequence[str]) -> np.ndarray:
+def hash_rows(table: pa.Table | DiskRows, names: Sequence[str]) -> np.ndarray:
     """Hash some columns of every row."""
     starts = range(0, len(table), ROWS_AT_A_TIME)
-    parts = [hash_values(column_values(table.slice(start, ROWS_AT_A_TIME), names)) for start in starts]
-    return np.concatenate([np.empty(0, KIND), *parts])
+    hashes = np.empty(len(table), KIND)
+    for start in starts:
+        hashes[start : start + ROWS_AT_A_TIME] = hash_values(
+            column_values(table.slice(start, ROWS_AT_A_TIME), names)
+        )
+    return hashes
 
 
 class KeySet:

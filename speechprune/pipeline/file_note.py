@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from speechprune.data import column_values
+from speechprune.data.disk_rows import DiskRows
 from speechprune.data.row_keys import KIND, ROWS_AT_A_TIME, hash_rows, hash_values
 from speechprune.pipeline.changed_items import ASKED_COLUMNS, file_name
 from speechprune.pipeline.sums import READ_COLUMNS, TYPES, Sums
@@ -84,14 +85,17 @@ def item_columns(key_columns: Sequence[str]) -> list[str]:
     return [name for name in key_columns if name in ("benchmark", "item_id")]
 
 
-def hash_asked(rows: pa.Table) -> np.ndarray:
+def hash_asked(rows: pa.Table | DiskRows) -> np.ndarray:
     """Hash what every row was asked; of a recording's address the file's name counts, as it may move."""
-    for name in ASKED_COLUMNS:
-        if name not in rows.column_names:  # files may be older than a column
-            rows = rows.append_column(name, pa.nulls(len(rows), TYPES[name]))
     place = ASKED_COLUMNS.index("audio")
-    parts = [np.empty(0, KIND)]
+    hashes = np.empty(len(rows), KIND)
     for start in range(0, len(rows), ROWS_AT_A_TIME):
-        asked = column_values(rows.slice(start, ROWS_AT_A_TIME), ASKED_COLUMNS)
-        parts.append(hash_values((*row[:place], file_name(row[place]), *row[place + 1 :]) for row in asked))
-    return np.concatenate(parts)
+        part = rows.slice(start, ROWS_AT_A_TIME)
+        for name in ASKED_COLUMNS:
+            if name not in part.column_names:  # files may be older than a column
+                part = part.append_column(name, pa.nulls(len(part), TYPES[name]))
+        asked = column_values(part, ASKED_COLUMNS)
+        hashes[start : start + len(part)] = hash_values(
+            (*row[:place], file_name(row[place]), *row[place + 1 :]) for row in asked
+        )
+    return hashes

@@ -21,6 +21,7 @@ from loguru import logger
 from speechprune import storage
 from speechprune.data import column_values
 from speechprune.data.columns import ANSWER_COLUMNS, ITEM_COLUMNS
+from speechprune.data.disk_rows import DiskRows
 from speechprune.data.parquet_files import NUM_READERS, DamagedFileError, as_parquet, read_note, read_parquet
 from speechprune.data.row_keys import KIND, KeySet, hash_rows
 from speechprune.pipeline.changed_items import ASKED_COLUMNS, refuse_changed_items
@@ -94,7 +95,7 @@ class RunStore:
             yield
 
     @contextlib.contextmanager
-    def answering(self, items: pa.Table, keys: KeySet | None = None) -> Iterator[KeySet]:
+    def answering(self, items: pa.Table | DiskRows, keys: KeySet | None = None) -> Iterator[KeySet]:
         """Yield the keys that are to be answered in this launch, their earlier failures dropped.
 
         - ``items``: items of the manifest, with the column ``benchmark`` where that is a key column.
@@ -131,7 +132,7 @@ class RunStore:
             Lease(self.path, LEASE_MINUTES).look()
 
     def compare(
-        self, settings: dict[str, Any], items: pa.Table | None, may_be_new: Collection[str] = ()
+        self, settings: dict[str, Any], items: pa.Table | DiskRows | None, may_be_new: Collection[str] = ()
     ) -> None:
         """Raise what ``launch`` and ``answering`` would raise about settings and items, after ``look``."""
         with output_path_errors(self._place):
@@ -174,7 +175,7 @@ class RunStore:
     def _read_hashes(self, status: str, *, set_aside: bool = False) -> FileHashes:
         return FileHashes.of(self._read_notes(status, set_aside=set_aside))
 
-    def check_items(self, items: pa.Table) -> None:
+    def check_items(self, items: pa.Table | DiskRows) -> None:
         """Refuse items that ask something else than what is answered under their id."""
         if not self.answered:
             return
@@ -183,7 +184,7 @@ class RunStore:
         is_other = (rows >= 0) & (self._asked[rows] != hash_asked(items))
         if is_other.any():
             answered = self.read_answers("ok", [*names, *ASKED_COLUMNS])
-            changed = items.filter(pa.array(is_other))
+            changed = items.take(np.flatnonzero(is_other))
             refuse_changed_items(answered, changed, names, path=self.path, place=self._place)
 
     def drop_failed(self, keys: KeySet) -> None:
