@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 
 from speechprune import storage
-from speechprune.data import Row
+from speechprune.data import Row, collector_paused
 from speechprune.data.choices import gold_letter, read_choices
 from speechprune.data.columns import GOLD_SPAN_COLUMNS, ITEM_COLUMNS, RECORDING_COLUMNS, RESERVED_NAMES
 from speechprune.data.disk_rows import DiskFile, DiskRows
@@ -25,6 +25,8 @@ from speechprune.data.row_keys import KIND, KeySet, hash_rows, hash_values
 from speechprune.data.sources import InputOptions, read_source
 
 NUM_PROBLEMS_SHOWN = 5
+ITEM_NAMES = tuple(field.name for field in ITEM_COLUMNS)
+_QUESTION_NAMES = tuple(name for name in ITEM_NAMES if name not in ("item_id", "track"))
 
 
 @dataclass(frozen=True)
@@ -79,10 +81,11 @@ def check_manifest(
 ) -> Manifest:
     """Resolve and check rows that were read, see ``read_manifest``; sentences name ``options.manifest``."""
     checked = _CheckedRows(options, source.base, audio_folder, needs_audio)
-    for rows, schema in source.batches:
-        checked.add(rows, schema)
-        if checked.is_full:
-            break
+    with collector_paused():
+        for rows, schema in source.batches:
+            checked.add(rows, schema)
+            if checked.is_full:
+                break
     names, problems = checked.names, checked.problems
     if not names:
         raise ManifestError(f"{options.manifest} has no rows: there is nothing to ask")
@@ -209,7 +212,7 @@ def read_row(row: Row, track: int | None) -> Row:
 
     ``track``: of items without one of their own.
     """
-    item = {field.name: row.get(field.name) for field in ITEM_COLUMNS}
+    item = {name: row.get(name) for name in ITEM_NAMES}
     item |= {name: value for name, value in row.items() if name not in item}
     for name in ("start", "end"):
         try:
@@ -268,10 +271,9 @@ def _malformed_gold_span(start: Any, end: Any) -> str | None:
 
 def _question_of(item: Row) -> tuple[Any, ...]:
     """All that makes an item what it is, but its id."""
-    return tuple(
-        tuple(value) if isinstance(value, list) else value
-        for value in (item[field.name] for field in ITEM_COLUMNS if field.name not in ("item_id", "track"))
-    ) + ((item["track"],) if item["track"] is not None else ())  # ids are older than tracks
+    values = [item[name] for name in _QUESTION_NAMES]
+    track = [] if item["track"] is None else [item["track"]]  # ids are older than tracks
+    return tuple(tuple(value) if isinstance(value, list) else value for value in values + track)
 
 
 def _hash_of(item: Row) -> str:

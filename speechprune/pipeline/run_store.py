@@ -19,7 +19,7 @@ import pyarrow as pa
 from loguru import logger
 
 from speechprune import storage
-from speechprune.data import column_values
+from speechprune.data import collector_paused, column_values
 from speechprune.data.columns import ANSWER_COLUMNS, ITEM_COLUMNS
 from speechprune.data.disk_rows import DiskRows
 from speechprune.data.parquet_files import NUM_READERS, DamagedFileError, as_parquet, read_note, read_parquet
@@ -181,7 +181,8 @@ class RunStore:
             return
         names = item_columns(self.key_columns)
         rows = self._items.rows(hash_rows(items, names))
-        is_other = (rows >= 0) & (self._asked[rows] != hash_asked(items))
+        with collector_paused():
+            is_other = (rows >= 0) & (self._asked[rows] != hash_asked(items))
         if is_other.any():
             answered = self.read_answers("ok", [*names, *ASKED_COLUMNS])
             changed = items.take(np.flatnonzero(is_other))

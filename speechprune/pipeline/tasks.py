@@ -96,24 +96,23 @@ def make_tasks(
 
     def make(numbers: np.ndarray) -> pa.Table:
         own = [rows[begins[number] : begins[number + 1]] for number in numbers.tolist()]
+        places = np.cumsum([0, *map(len, own)])
         items = manifest.rows.take(np.concatenate([*own, np.empty(0, np.int64)]))
-        made, begin = [], 0
-        for some in own:
-            part = items.slice(begin, len(some))
-            begin += len(some)
-            ((item_id, *recording),) = column_values(part.slice(0, 1), ("item_id", *RECORDING_COLUMNS))
-            key = (*recording, malformed.get(item_id))
-            task = dict(zip((*RECORDING_COLUMNS, "error"), key, strict=True))
-            made.append(
-                {
-                    "task_id": hashlib.sha256(repr(key).encode()).hexdigest()[:16],
-                    **task,
-                    "index_parts": _index_parts(task, stored or {}),
-                    "items": pack_items(part),
-                    "missing_points": None if missing_points is None else [missing_points[i] for i in some],
-                }
-            )
-        return pa.Table.from_pylist(made, schema=TASK_SCHEMA)
+        firsts = column_values(items.take(pa.array(places[:-1])), ("item_id", *RECORDING_COLUMNS))
+        keys = [(*recording, malformed.get(item_id)) for item_id, *recording in firsts]
+        tasks = [dict(zip((*RECORDING_COLUMNS, "error"), key, strict=True)) for key in keys]
+        columns = {
+            **{name: [task.get(name) for task in tasks] for name in TASK_SCHEMA.names},
+            "task_id": [hashlib.sha256(repr(key).encode()).hexdigest()[:16] for key in keys],
+            "index_parts": [_index_parts(task, stored or {}) for task in tasks],
+            "items": [
+                pack_items(items.slice(place, len(some)))
+                for place, some in zip(places.tolist(), own, strict=False)
+            ],
+        }
+        if missing_points is not None:
+            columns["missing_points"] = [[missing_points[row] for row in some.tolist()] for some in own]
+        return pa.table(columns, schema=TASK_SCHEMA)
 
     return Tasks(make, is_malformed[order][is_first])
 
