@@ -115,13 +115,17 @@ def files_in(folder: str, suffix: str) -> list[str]:
 
     Not a glob: a folder may have brackets or stars in its name.
     """
+    return sorted(sizes_in(folder, suffix))
+
+
+def sizes_in(folder: str, suffix: str) -> dict[str, int]:
+    """Bytes of each of the files that ``files_in`` lists."""
     fs, path = filesystem(folder)
-    files: list[str] = []
+    infos: list[dict[str, Any]] = []
     with storage_errors(folder), contextlib.suppress(FileNotFoundError):
-        files = fs.ls(path, detail=False)
-    if is_remote(folder):
-        files = [fs.unstrip_protocol(file) for file in files]
-    return sorted(file for file in files if file.endswith(suffix))
+        infos = fs.ls(path, detail=True)
+    sizes = {info["name"]: int(info.get("size") or 0) for info in infos if info["name"].endswith(suffix)}
+    return {fs.unstrip_protocol(file): size for file, size in sizes.items()} if is_remote(folder) else sizes
 
 
 def folders_in(folder: str) -> list[str]:

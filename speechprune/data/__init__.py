@@ -20,7 +20,7 @@ def column_values(table: pa.Table, names: Iterable[str]) -> list[tuple[Any, ...]
 
 @contextlib.contextmanager
 def collector_paused() -> Iterator[None]:
-    """Without Python's collector of cycles: looking for them in millions of new values takes a third of the time."""
+    """Without Python's search for cycles, which takes a third of the time in which many values are made."""
     was_enabled = gc.isenabled()
     gc.disable()
     try:

@@ -20,13 +20,14 @@ HASHES = ("keys", "items", "asked")
 
 @dataclass(frozen=True, kw_only=True)
 class FileNote:
-    """Hashes of every row, and sums over all."""
+    """Hashes of every row, and sums over all; and which files it replaces, see ``compaction``."""
 
     # keys, items, asked: hash of each row's key columns, of its item, and of what it was asked
     keys: np.ndarray
     items: np.ndarray
     asked: np.ndarray
     sums: Sums
+    replaced: Sequence[str] = ()
 
     @classmethod
     def of(cls, rows: pa.Table, key_columns: Sequence[str]) -> FileNote:
@@ -48,8 +49,8 @@ class FileNote:
         note = json.loads(data)
         if note["layout"] != _layout(key_columns):
             return None
-        hashes = {name: np.frombuffer(bytes.fromhex(note[name]), KIND) for name in HASHES}
-        return cls(**hashes, sums=Sums.from_json(note["sums"]))
+        keys, items, asked = (np.frombuffer(bytes.fromhex(note[name]), KIND) for name in HASHES)
+        return cls(keys=keys, items=items, asked=asked, sums=Sums.from_json(note["sums"]))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,19 +62,21 @@ class FileHashes:
     keys: np.ndarray
     items: np.ndarray
     asked: np.ndarray
+    sums: Sums  # over all
 
     @classmethod
     def of(cls, notes: Iterable[tuple[str, FileNote]]) -> FileHashes:
-        """The hashes of files and their notes, in 16 bytes each: sums are not kept."""
-        files, num_rows = [], []
+        """The hashes of files and their notes, in 16 bytes each, and their sums."""
+        files, num_rows, sums = [], [], Sums()
         joined = {name: bytearray() for name in HASHES}
         for file, note in notes:
             files.append(file)
             num_rows.append(len(note.keys))
+            sums.add(note.sums)
             for name, data in joined.items():
                 data += getattr(note, name).tobytes()
         arrays = {name: np.frombuffer(data, KIND) for name, data in joined.items()}
-        return cls(files=files, num_rows=num_rows, **arrays)
+        return cls(files=files, num_rows=num_rows, sums=sums, **arrays)
 
 
 def _layout(key_columns: Sequence[str]) -> list[list[str]]:
