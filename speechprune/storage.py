@@ -31,6 +31,7 @@ from speechprune.addresses import shortened as shortened
 # s3fs retries what botocore does not; both back off between attempts. A request without
 # an answer after 10 s is sent again: a healthy store starts to answer within milliseconds
 _S3 = {"retries": {"max_attempts": 10, "mode": "standard"}, "connect_timeout": 10, "read_timeout": 10}
+_READ_WHOLE = {"max_concurrency": 1}  # else s3fs asks for the size first, to read large objects in parts
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _STORAGE_OPTIONS: dict[str, dict[str, Any]] = {"s3": {"config_kwargs": _S3}}
 
@@ -162,7 +163,7 @@ def read_bytes(uri: str) -> bytes:
     """Read a whole file; FileNotFoundError if there is none."""
     fs, path = filesystem(uri)
     with storage_errors(uri):
-        return cast(bytes, fs.cat_file(path))
+        return cast(bytes, fs.cat_file(path, **(_READ_WHOLE if uri.startswith("s3://") else {})))
 
 
 def read_text(uri: str) -> str:

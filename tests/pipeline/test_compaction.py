@@ -4,15 +4,16 @@ from collections import Counter
 
 import pyarrow as pa
 import pytest
+import s3fs
 
 from speechprune import storage
 from speechprune.data.row_keys import KeySet
 from speechprune.pipeline import compaction
 from speechprune.pipeline.answers_files import AnswersFiles
 from speechprune.pipeline.run_store import RunStore
-from tests.helpers.run_directory import answers, answers_files, ids, overwrite
+from tests.helpers.run_directory import answers, answers_files, config_with, ids, items, overwrite
 
-ITEMS = "abcdef"
+ITEMS = "abcd"
 KEYS = KeySet.of([(item_id,) for item_id in ITEMS])
 
 
@@ -27,9 +28,9 @@ def few_files(monkeypatch):
 
 def filled(path: str) -> RunStore:
     run = RunStore(path)
-    for item_id in ITEMS[:4]:
+    for item_id in ITEMS[:2]:
         run.write_answers("ok", answers(item_id))
-    for item_id in ITEMS[4:]:
+    for item_id in ITEMS[2:]:
         run.write_answers("ok", answers(item_id).append_column("team", pa.array([7])))
     return run
 
@@ -70,7 +71,7 @@ def test_a_kill_at_any_write_leaves_every_row_once(tmp_path, monkeypatch):
         assert ids(run, "ok") == Counter(ITEMS)
         assert len(answers_files(run, "ok")) == 2
     teams = run.read_answers("ok", ["item_id", "team"]).to_pylist()
-    assert {row["item_id"]: row["team"] for row in teams} == dict.fromkeys("abcd") | {"e": 7, "f": 7}
+    assert {row["item_id"]: row["team"] for row in teams} == dict.fromkeys("ab") | {"c": 7, "d": 7}
 
 
 def test_joined_files_are_joined_again(tmp_path, monkeypatch):
@@ -94,6 +95,23 @@ def test_who_reads_meanwhile_finds_every_row_once(tmp_path, monkeypatch):
         storage, "files_in", lambda folder, suffix: earlier.pop(folder, None) or now(folder, suffix)
     )
     assert ids(run, "ok") == Counter(ITEMS)
+
+
+def test_a_launch_reads_each_file_of_a_store_with_one_request(bucket, request, monkeypatch):
+    path, config = f"s3://{bucket}/{request.node.name}", config_with("model")
+    with RunStore(path).launch({}, config):
+        run = filled(path)
+    requests: Counter[str] = Counter()
+    call = s3fs.S3FileSystem._call_s3
+
+    async def counted(self, method, *arguments, **options):
+        requests[method] += str(options.get("Key")).endswith(".parquet")
+        return await call(self, method, *arguments, **options)
+
+    monkeypatch.setattr(s3fs.S3FileSystem, "_call_s3", counted)
+    with run.launch({}, config), run.answering(items(*ITEMS)):
+        run.sums("ok", KEYS)
+    assert +requests == {"get_object": len(ITEMS)}
 
 
 def test_a_damaged_joined_file_replaces_nothing(tmp_path, monkeypatch):
