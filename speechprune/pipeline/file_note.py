@@ -65,10 +65,11 @@ class FileHashes:
     sums: Sums  # over all
 
     @classmethod
-    def of(cls, notes: Iterable[tuple[str, FileNote]]) -> FileHashes:
+    def of(cls, notes: Iterable[tuple[str, FileNote]], key_columns: Sequence[str]) -> FileHashes:
         """The hashes of files and their notes, in 16 bytes each, and their sums."""
         files, num_rows, sums = [], [], Sums()
-        joined = {name: bytearray() for name in HASHES}
+        is_item = item_columns(key_columns) == list(key_columns)
+        joined = {name: bytearray() for name in HASHES if not (is_item and name == "items")}
         for file, note in notes:
             files.append(file)
             num_rows.append(len(note.keys))
@@ -76,7 +77,7 @@ class FileHashes:
             for name, data in joined.items():
                 data += getattr(note, name).tobytes()
         arrays = {name: np.frombuffer(data, KIND) for name, data in joined.items()}
-        return cls(files=files, num_rows=num_rows, sums=sums, **arrays)
+        return cls(files=files, num_rows=num_rows, sums=sums, **({"items": arrays["keys"]} | arrays))
 
 
 def _layout(key_columns: Sequence[str]) -> list[list[str]]:

@@ -179,13 +179,12 @@ class RunStore:
 
     def _keep_answered(self, found: FileHashes) -> None:
         self.answered = KeySet(found.keys)
-        is_item = item_columns(self.key_columns) == self.key_columns
-        self._items = self.answered if is_item else KeySet(found.items)
+        self._items = self.answered if found.items is found.keys else KeySet(found.items)
         self._asked = found.asked
         self._sums = found.sums
 
     def _read_hashes(self, status: str, *, set_aside: bool = False) -> FileHashes:
-        return FileHashes.of(self._files.notes(status, set_aside=set_aside))
+        return FileHashes.of(self._files.notes(status, set_aside=set_aside), self.key_columns)
 
     def check_items(self, items: pa.Table | DiskRows) -> None:
         """Refuse items that ask something else than what is answered under their id."""
