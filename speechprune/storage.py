@@ -45,7 +45,7 @@ class NotRegularFile(OSError):
 
 
 def store_errors() -> tuple[type[Exception], ...]:
-    """Return the exception types of a store; not all of botocore's and aiohttp's are OSErrors."""
+    """Return the exception types of a store; not all of botocore's, aiohttp's and the Hub's are OSErrors."""
     kinds: list[type[Exception]] = [OSError]
     if "botocore.exceptions" in sys.modules:
         from botocore.exceptions import BotoCoreError, ClientError
@@ -55,6 +55,7 @@ def store_errors() -> tuple[type[Exception], ...]:
         from aiohttp import ClientError as ConnectionLost
 
         kinds.append(ConnectionLost)
+    kinds += [sys.modules[name].HTTPError for name in ("httpx", "httpx2") if name in sys.modules]
     return tuple(kinds)
 
 
@@ -193,7 +194,14 @@ def create_bytes(uri: str, data: bytes) -> None:
     ------
     FileExistsError
         The file exists.
+    StorageError
+        A store that can't do it.
     """
+    if uri.startswith("hf://"):
+        raise StorageError(
+            f"{uri}: the Hugging Face Hub has no way to create a file if there is none, by which a job keeps "
+            "a second one out: give a folder or an s3:// address, and push its files to the Hub afterwards"
+        )
     _write(uri, data, "create")
 
 

@@ -46,7 +46,7 @@ def test_recordings_last_ninety_seconds_and_hold_their_facts(audio):
 
 @pytest.fixture(scope="module")
 def lm() -> SpeechLM:
-    return SpeechLM.from_pretrained(str(DEMO / "model"), dtype="float32", device="cpu")
+    return SpeechLM.from_pretrained("package://demo/model", dtype="float32", device="cpu")
 
 
 def test_it_answers_far_better_with_audio_than_without(lm):

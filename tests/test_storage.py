@@ -110,3 +110,18 @@ def test_damaged_json_is_named(tmp_path, content):
     ) as error:
         storage.read_json(str(tmp_path / "run.json"))
     assert "\n" not in str(error.value)
+
+
+def test_the_hub_is_no_place_for_a_run_and_its_client_is_a_store(monkeypatch):
+    with pytest.raises(storage.StorageError, match="has no way to create a file if there is none"):
+        storage.create_bytes("hf://datasets/you/answers/run.json", b"{}")
+    from huggingface_hub import HfFileSystem
+
+    [client] = [sys.modules[name] for name in ("httpx", "httpx2") if name in sys.modules]
+
+    def unreachable(*_: object, **__: object) -> None:
+        raise client.ConnectError("no such host")
+
+    monkeypatch.setattr(HfFileSystem, "cat_file", unreachable)
+    with pytest.raises(storage.StorageError, match="no such host"):
+        storage.read_bytes("hf://datasets/you/answers/run.json")

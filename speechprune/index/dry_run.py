@@ -15,6 +15,7 @@ from speechprune.cost import ModelShape
 from speechprune.data.index_files import WindowsDirectory
 from speechprune.data.index_models import index_dir
 from speechprune.index.config import IndexConfig
+from speechprune.index.index_bytes import index_bytes_per_second
 from speechprune.index.job import index_settings
 from speechprune.index.listing import Recording, list_archive
 from speechprune.index.plan import Plan, make_plan
@@ -43,16 +44,12 @@ from speechprune.pipeline.lease import Lease
 from speechprune.pipeline.sampling import Sample, Stored, pick, sample_files
 from speechprune.pipeline.settings import answer_settings, compare_settings, output_path_errors
 
-NUMBER_BYTES = {"float16": 2, "int8": 1}  # of a stored state
-TOKEN_ID_BYTES = 4
-TIMES_BYTES = 20  # of a token's norm and times
-
 
 def dry_run_index(config: IndexConfig) -> DryRun:
     """Plan what ``run_index`` would do.
 
-    A recording of which the index holds some parts counts as a whole one. Where the index is new, windows are
-    counted without compression.
+    A recording of which the index holds some parts counts as a whole one. Where the index is new, states are
+    taken to compress as noise does.
     """
     refusals = Refusals(config.ray.executor)
     shape = planned_shape(refusals, config.model)
@@ -68,9 +65,11 @@ def dry_run_index(config: IndexConfig) -> DryRun:
     plan = make_plan(archive, directory.contents())
     sample = sample_files([recording.uri for recording in plan.encode])
     stored = Stored.of(directory)
-    rate = stored.bytes_per_second or _bytes_per_second(config, shape)
-    encoding = _encoding(config, shape, plan, sample, rate)
-    estimates = [replace(encoding, is_compression_unknown=not stored.bytes_per_second)]
+    part_seconds = config.index.shard_seconds(shape.encoder.window_seconds)
+    rate = stored.bytes_per_second or index_bytes_per_second(
+        config.model, shape, config.index.states, min(part_seconds, sample.mean_seconds or part_seconds)
+    )
+    estimates = [_encoding(config, shape, plan, sample, rate)]
     if questions:
         seconds = sample.mean_seconds or fmean(stored.seconds.values() or [0.0])
         lengths = {recording.uri: seconds for recording in archive} | stored.seconds
@@ -84,13 +83,6 @@ def _check_directory(config: IndexConfig, directory: WindowsDirectory) -> None:
         Lease(directory.path, config.index.lease_minutes).look()
         holds = "windows" if directory.files() else None
     compare_settings(directory.path, index_settings(config), holds=holds, place="index.path")
-
-
-def _bytes_per_second(config: IndexConfig, shape: ModelShape) -> float:
-    """Windows of a second of audio, without compression."""
-    width = shape.encoder.states_size
-    state_bytes = TOKEN_ID_BYTES if width == 1 else width * NUMBER_BYTES[config.index.states]
-    return shape.token_rate * (state_bytes + TIMES_BYTES)
 
 
 def _encoding(

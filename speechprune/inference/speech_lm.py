@@ -51,7 +51,7 @@ class SpeechLM:
         Parameters
         ----------
         path
-            Hub id, local folder or ``s3://`` folder.
+            Hub id, local folder, ``s3://`` folder, ``package://demo/model`` or ``fetched://NAME``.
         encoding
             How recordings are cut into windows.
         **options
@@ -59,9 +59,13 @@ class SpeechLM:
 
         Raises
         ------
-        ModelError
-            In one line: missing, gated, incomplete, or too large for the device.
+        ModelError, ConfigError
+            In one line: missing, gated, incomplete, not fetched, or too large for the device.
         """
+        if "://" in path:
+            from speechprune.config import resolve_package_address  # needs pydantic, unlike the rest
+
+            path = resolve_package_address(path)
         return cls(load_model(ModelOptions(path=path, **options)), encoding)
 
     def encode(

@@ -103,7 +103,6 @@ class Estimate:
     # the samples of a block of recordings
     actor_bytes: int = 0
     samples_bytes: float = 0.0
-    is_compression_unknown: bool = False  # whether the bytes written are counted before compression
     is_prompt_estimated: bool = False  # whether the prompts' lengths are from the number of characters
 
 

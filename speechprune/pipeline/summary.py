@@ -88,10 +88,13 @@ def _accuracy(ok: Sums) -> dict[str, Any]:
 def _cost(ok: Sums, shape: ModelShape) -> dict[str, float | None]:
     """Means an answer in the paper's account, and what the same prompts would cost unpruned.
 
-    Those costs are proportional to the number of tokens, so that of all prompts is as one of their sum.
+    Those costs are proportional to the number of tokens, so all prompts without pruning cost as much more as
+    one of all pruned tokens.
     """
     audio, kept, text, weights, cache = (ok.totals.get(name, 0) for name in TOKENS)
-    unpruned_flops = paper_prefill_flops(shape.decoder, audio + text)
+    unpruned_flops = ok.totals.get("tflops_prefill", 0) * 1e12 + paper_prefill_flops(
+        shape.decoder, audio - kept
+    )
     unpruned_cache = paper_kv_cache_bytes(shape.decoder, audio + text)
     totals = {
         "tokens_kept_mean": (kept, 1),

@@ -51,8 +51,7 @@ def _facts(estimate: Estimate) -> Iterator[tuple[str, str]]:
             f"{decimal(round(estimate.samples_bytes))} of samples for a block of recordings",
         )
     num_bytes = (decimal(round(number)) for number in (estimate.bytes_read, estimate.bytes_written))
-    before = " before compression" if estimate.is_compression_unknown else ""
-    yield "bytes", "{} read, {} written".format(*num_bytes) + before
+    yield "bytes", "{} read, {} written".format(*num_bytes)
     if estimate.num_requests:
         yield "S3 requests", f"{estimate.num_requests:,.0f}"
 

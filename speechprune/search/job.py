@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from functools import partial
 
 import numpy as np
 import pyarrow as pa
@@ -27,7 +28,7 @@ from speechprune.pipeline.tasks import make_tasks
 from speechprune.search.approximate import SearchIndex
 from speechprune.search.config import SearchConfig
 from speechprune.search.inputs import Inputs, check_words
-from speechprune.search.ranking import Ranking, query_text, rank_recordings
+from speechprune.search.ranking import Ranking, encode_on_worker, query_text, rank_recordings
 from speechprune.search.recall import bag_of_words_scores, found_by, ranks_of
 from speechprune.search.scan import WHOLE
 from speechprune.search.summary import SearchResult, search_summary
@@ -71,7 +72,14 @@ def run_search(config: SearchConfig, asked: tuple[str, list[str] | None] | None 
         if not config.search.exact and config.search.span == WHOLE:
             codes = SearchIndex.open(SearchCodes(inputs.directory.path), inputs.contents, stored)
         ranking = rank_recordings(
-            executor, config.search, config.answering, stored, codes, questions, inputs.part_bytes
+            executor,
+            config.search,
+            config.answering,
+            stored,
+            codes,
+            questions,
+            inputs.part_bytes,
+            partial(encode_on_worker, executor, config.answering),
         )
         hits = _hits(config, ranking, questions, versions)
         _answer(executor, config, store, hits, questions, stored)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +15,7 @@ from speechprune.config import ConfigError
 from speechprune.data.formats import counted
 from speechprune.data.index_files import Part
 from speechprune.inference.types import AnsweringOptions
+from speechprune.models.base import SpeechModel
 from speechprune.models.options import ModelOptions
 from speechprune.pipeline.answer_stage import load_in_worker
 from speechprune.pipeline.executor import Executor
@@ -24,6 +25,10 @@ from speechprune.search.index_pass import search_pass
 from speechprune.search.scan import Score
 from speechprune.search.transcripts import fuse, search_transcripts
 from speechprune.search.words import QueryWords, encode_query_words
+
+Asked = tuple[str, list[str] | None]  # a question and its choices
+# words of the questions of each pass, and f
+EncodeWords = Callable[[list[list[Asked]]], tuple[list[QueryWords], float]]
 
 
 @dataclass(frozen=True)
@@ -52,6 +57,7 @@ def rank_recordings(
     codes: SearchIndex | None,
     questions: pa.Table,
     part_bytes: float,
+    encode: EncodeWords,
 ) -> Ranking:
     """Score every recording for every question: by late interaction, by its words in transcripts, or by both.
 
@@ -70,8 +76,7 @@ def rank_recordings(
         pairs = [(row["question"], row["choices"]) for row in rows]
         size = search.questions_per_pass
         passes = [pairs[i : i + size] for i in range(0, len(pairs), size)]
-        reading = executor.submit(_words_of_passes, executor.model, passes, answering, with_model=True)
-        words, token_rate = executor.get(reading)
+        words, token_rate = encode(passes)
         start = time.perf_counter()
         scores, num_bytes, num_requests = _late_interaction(
             executor, search, stored, codes, words, token_rate, part_bytes
@@ -146,11 +151,23 @@ def _late_interaction(
     return scores, num_bytes, num_requests
 
 
-def _words_of_passes(
-    model: ModelOptions,
-    passes: list[list[tuple[str, list[str] | None]]],
-    options: AnsweringOptions,
+def encode_on_worker(
+    executor: Executor, options: AnsweringOptions, passes: list[list[Asked]]
 ) -> tuple[list[QueryWords], float]:
-    """On a worker, as only they need a model: the words of each pass, and f."""
-    lm = load_in_worker(model, num_threads=None)
-    return [encode_query_words(lm, questions, options) for questions in passes], lm.shape.token_rate
+    """Encode the words on a worker, as only they need a model."""
+    loading = executor.submit(_load_and_encode, executor.model, options, passes, with_model=True)
+    words: tuple[list[QueryWords], float] = executor.get(loading)
+    return words
+
+
+def _load_and_encode(
+    model: ModelOptions, options: AnsweringOptions, passes: list[list[Asked]]
+) -> tuple[list[QueryWords], float]:
+    return encode_words(load_in_worker(model, num_threads=None), options, passes)
+
+
+def encode_words(
+    model: SpeechModel, options: AnsweringOptions, passes: list[list[Asked]]
+) -> tuple[list[QueryWords], float]:
+    """Encode the words of each pass with a loaded model; returns also f."""
+    return [encode_query_words(model, questions, options) for questions in passes], model.shape.token_rate

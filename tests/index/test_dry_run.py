@@ -38,7 +38,6 @@ def test_the_account_is_that_of_the_run_that_follows(archive, speech):
     assert encoding.tflops["encode"] == pytest.approx(summary["tflops_encode"], rel=0.01)
     assert encoding.bytes_read == summary["audio_bytes"]
     assert encoding.bytes_written == pytest.approx(summary["index_bytes"], rel=0.1)
-    assert encoding.is_compression_unknown
     assert (asking.num_todo, asking.num_done) == (summary["questions"]["num_ok"], 0)
     asked = summary["questions"]["tflops_per_question"] * asking.num_todo
     assert sum(asking.tflops.values()) == pytest.approx(asked, rel=0.02)  # three tokens are decoded at most

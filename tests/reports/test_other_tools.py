@@ -6,6 +6,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
+from speechprune.search.archive import Hit
 from speechprune.sweep.points import points_table
 from tests.helpers.answer_rows import answers, grid, right_of
 from tests.helpers.answered_run import answered_run
@@ -56,3 +57,22 @@ def test_mlflow(run, tmp_path, monkeypatch):
     run("mlflow.log_metrics")
     runs = mlflow.search_runs(output_format="list")
     assert {one.info.run_name: one.data.metrics["accuracy"] for one in runs} == {"none": 0.8, "truncate": 0.4}
+
+
+def test_langchain(run, monkeypatch):
+    pytest.importorskip("langchain_core")
+
+    class Found:
+        def __init__(self, *place: str, num_listed: int) -> None:
+            self.place = place
+
+        def search(self, question: str) -> list[Hit]:
+            return [Hit("a.wav", 3.0, 20.0, 25.0, ())]
+
+        def text(self, recording: str, start: float, end: float) -> str:
+            return f"{recording} from {start} to {end}"
+
+    monkeypatch.setattr("speechprune.search.archive.Archive", Found)
+    [passage] = run("langchain_core")["retriever"].invoke("Who comes?")
+    assert passage.page_content == "a.wav from 5.0 to 40.0"
+    assert passage.metadata == {"source": "a.wav", "start": 20.0, "end": 25.0}
