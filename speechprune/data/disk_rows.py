@@ -91,7 +91,7 @@ class DiskRows:
         return self._table.slice(start, length)
 
     def take(self, numbers: np.ndarray) -> pa.Table:
-        """Copy rows out, in one chunk."""
+        """A copy of some rows, in one chunk."""
         self._release()
         places = self._places(numbers)
         batches, ends = self._batches

@@ -145,7 +145,7 @@ class RayExecutor:
 
 @dataclass(frozen=True)
 class _Blocks:
-    """Blocks that are made anew each time they are iterated over: Ray stores them, the driver keeps none."""
+    """Blocks that each iteration makes again: Ray stores them, the driver keeps none."""
 
     tasks: Tasks
     recordings_per_block: int

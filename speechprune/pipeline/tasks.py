@@ -34,7 +34,7 @@ TASK_SCHEMA = pa.schema(
         pa.field("missing_points", pa.list_(pa.list_(pa.string()))),
     ]
 )
-TASKS_AT_A_TIME = 2048  # made together
+TASKS_AT_A_TIME = 512  # made together
 
 
 @dataclass(frozen=True)
@@ -83,11 +83,11 @@ def make_tasks(
     malformed = manifest.malformed
     rows = np.flatnonzero(~answered.holds(manifest.ids))
     groups, is_malformed = manifest.recordings[rows], np.zeros(len(rows), bool)
-    bad = KeySet.of((item_id,) for item_id in malformed)
-    for place in np.flatnonzero(bad.holds(manifest.ids[rows])).tolist() if malformed else ():
-        (item_id,) = manifest.rows.take(rows[[place]]).column("item_id").to_pylist()
-        groups[place : place + 1] = hash_values([(groups[place], malformed[item_id])])
-        is_malformed[place] = True
+    if malformed:
+        is_malformed = KeySet.of((item_id,) for item_id in malformed).holds(manifest.ids[rows])
+        ids = manifest.rows.take(rows[is_malformed]).column("item_id").to_pylist()
+        errors = [malformed[item_id] for item_id in ids]
+        groups[is_malformed] = hash_values(zip(groups[is_malformed], errors, strict=True))
     # items of a group behind its first one, by the number of that
     firsts = KeySet(groups).rows(groups)
     order = np.argsort(firsts, kind="stable")
@@ -98,8 +98,8 @@ def make_tasks(
         own = [rows[begins[number] : begins[number + 1]] for number in numbers.tolist()]
         places = np.cumsum([0, *map(len, own)])
         items = manifest.rows.take(np.concatenate([*own, np.empty(0, np.int64)]))
-        firsts = column_values(items.take(pa.array(places[:-1])), ("item_id", *RECORDING_COLUMNS))
-        keys = [(*recording, malformed.get(item_id)) for item_id, *recording in firsts]
+        heads = column_values(items.take(pa.array(places[:-1])), ("item_id", *RECORDING_COLUMNS))
+        keys = [(*recording, malformed.get(item_id)) for item_id, *recording in heads]
         tasks = [dict(zip((*RECORDING_COLUMNS, "error"), key, strict=True)) for key in keys]
         columns = {
             **{name: [task.get(name) for task in tasks] for name in TASK_SCHEMA.names},
