@@ -17,7 +17,7 @@ from loguru import logger
 from speechprune import storage
 from speechprune.data.parquet_files import NUM_READERS, DamagedFileError, read_parquet
 
-TARGET_BYTES = 8 << 20  # files smaller than half of this are joined, up to this
+TARGET_BYTES = 4 << 20  # files smaller than half of this are joined, up to this
 MIN_SMALL_FILES = 64  # fewer are left as they are
 PREFIX = "joined-"  # and a number: a file that replaces a joined one has a higher
 _REPLACES = "speechprune.replaces"  # in the footer: names of the files
@@ -89,7 +89,7 @@ def compact(
 
 def read_rows(file: str) -> pa.Table:
     """All rows of a file, without what its footer says."""
-    return read_parquet(file, lambda parquet: parquet.read().replace_schema_metadata())
+    return read_parquet(file, lambda parquet: parquet.read(use_threads=False).replace_schema_metadata())
 
 
 def _read(file: str) -> pa.Table | None:
