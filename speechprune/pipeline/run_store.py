@@ -38,7 +38,7 @@ class RunStore:
             with store.answering(items) as todo:    # refuse changed items, drop failures
                 ...                                 # workers write the answers to ``todo``
                                                     # recover files again
-            store.finish(summary)                   # check the lease, write the summary
+            store.finish(summary)                   # check the lease, write the summary, join small files
                                                     # release the lease
 
     Readers need none of them.
