@@ -6,6 +6,7 @@
 from speechprune.cost.encoders import (
     BlockwiseEncoderShape,
     ChunkedEncoderShape,
+    CtcShape,
     QueryingEncoderShape,
     TranscriberShape,
     WhisperEncoderShape,
@@ -37,6 +38,7 @@ __all__ = [
     "ChunkedEncoderShape",
     "ConformerShape",
     "Cost",
+    "CtcShape",
     "DecoderShape",
     "EncoderShape",
     "ExpertsDecoderShape",

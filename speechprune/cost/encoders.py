@@ -205,15 +205,10 @@ class QueryingEncoderShape(WhisperShape):
         return super().flops(num_windows) + num_windows * decoder
 
 
-@dataclass(frozen=True, kw_only=True)
-class TranscriberShape(WhisperShape):
-    """Whisper, encoder and decoder, that writes down its windows: the cascade's ``EncoderShape``.
+class TextShape:
+    """What is the same of encoders whose windows become text: a state is a token id of the language model."""
 
-    How many tokens it writes depends on the sound. ``flops``, for accounts before the fact, takes a window of
-    steady speech; the account of an answer adds what its own windows took beyond that.
-    """
-
-    vocab_size: int  # of Whisper's decoder, V
+    window_seconds: float
 
     @property
     def window_tokens(self) -> int:
@@ -224,6 +219,38 @@ class TranscriberShape(WhisperShape):
     def states_size(self) -> int:
         """A state is one token id."""
         return 1
+
+    def project_flops(self, num_windows: int) -> int:
+        """Token ids are looked up: nothing is multiplied."""
+        return 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class CtcShape(TextShape, WhisperEncoderShape):
+    """Whisper's encoder and a connector to the language model's tokens: ``EncoderShape`` of its cascade."""
+
+    positions_per_frame: int  # p: stacked to one frame of the connector
+    connector_size: int  # its hidden size, c
+    num_classes: int  # tokens that it knows, and the blank: C
+
+    def flops(self, num_windows: int) -> int:
+        """Encoder and connector: adds 2P/p · (pec + ch + c + h(C - 1))."""
+        hidden, projected = self.connector_size, self.projected_size
+        weights = self.positions_per_frame * self.hidden_size * hidden + hidden * (projected + 1)
+        weights += projected * (self.num_classes - 1)
+        frames = self.num_positions // self.positions_per_frame
+        return super().flops(num_windows) + num_windows * 2 * frames * weights
+
+
+@dataclass(frozen=True, kw_only=True)
+class TranscriberShape(TextShape, WhisperShape):
+    """Whisper, encoder and decoder, that writes down its windows: the cascade's ``EncoderShape``.
+
+    How many tokens it writes depends on the sound. ``flops``, for accounts before the fact, takes a window of
+    steady speech; the account of an answer adds what its own windows took beyond that.
+    """
+
+    vocab_size: int  # of Whisper's decoder, V
 
     def flops(self, num_windows: int) -> int:
         """Windows of steady speech: see ``STEADY_SPEECH_PASSES``."""
@@ -242,7 +269,3 @@ class TranscriberShape(WhisperShape):
         attention = 4 * self.num_decoder_layers * self.hidden_size * num_attended_keys
         decoder = (1 + prompt + num_steps) * per_token + attention
         return super().flops(1) + 2 * self.cross_attention_flops() + decoder
-
-    def project_flops(self, num_windows: int) -> int:
-        """Token ids are looked up: nothing is multiplied."""
-        return 0

@@ -7,6 +7,7 @@ import difflib
 from speechprune.models.audioflamingo3 import AudioFlamingo3
 from speechprune.models.base import SpeechModel
 from speechprune.models.cascade import Cascade
+from speechprune.models.ctc_cascade import CtcCascade
 from speechprune.models.diva import Diva
 from speechprune.models.gemma4 import Gemma4
 from speechprune.models.granite_speech import GraniteSpeech
@@ -22,6 +23,7 @@ from speechprune.plugins import import_class, is_import_path
 MODELS: dict[str, type[SpeechModel]] = {
     "audioflamingo3": AudioFlamingo3,
     "cascade": Cascade,
+    "ctc_cascade": CtcCascade,
     "diva": Diva,
     "gemma4": Gemma4,
     "granite_speech": GraniteSpeech,

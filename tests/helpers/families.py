@@ -17,6 +17,7 @@ from speechprune.audio import SAMPLE_RATE
 from tests.helpers.own_forward import OwnForwardOracle, windows_of_30_seconds
 from tests.helpers.tiny_audioflamingo3 import AudioFlamingo3Oracle, save_tiny_audioflamingo3
 from tests.helpers.tiny_cascade import CascadeOracle, save_tiny_cascade
+from tests.helpers.tiny_ctc_cascade import CtcCascadeOracle, save_tiny_ctc_cascade
 from tests.helpers.tiny_diva import DivaOracle, save_tiny_diva
 from tests.helpers.tiny_gemma4 import Gemma4Oracle, save_tiny_gemma4
 from tests.helpers.tiny_granite_speech import MEL_BINS, GraniteSpeechOracle, save_tiny_granite_speech
@@ -178,6 +179,7 @@ LOG_MEL_FLOPS = 2 * 3000 * 201 * 80  # mel frames, frequencies, mel bins
 KITS: dict[str, Kit] = {
     "audioflamingo3": Kit(save_tiny_audioflamingo3, AudioFlamingo3Oracle, feature_flops=LOG_MEL_FLOPS),
     "cascade": Kit(save_tiny_cascade, CascadeOracle, feature_flops=LOG_MEL_FLOPS),
+    "ctc_cascade": Kit(save_tiny_ctc_cascade, CtcCascadeOracle, feature_flops=LOG_MEL_FLOPS),
     "diva": Kit(save_tiny_diva, DivaOracle, feature_flops=LOG_MEL_FLOPS),
     "gemma4": Kit(save_tiny_gemma4, Gemma4Oracle, generates_from_ids=True),
     "granite_speech": Kit(

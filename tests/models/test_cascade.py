@@ -17,10 +17,10 @@ from speechprune.inference.encode import encode_recordings
 from speechprune.inference.states import embed_stored
 from speechprune.inference.types import AnsweringOptions
 from speechprune.models.base import Window
-from speechprune.models.cascade import text_tokens
 from speechprune.models.fingerprint import fingerprint
 from speechprune.models.loading import check_model, load_model
 from speechprune.models.options import ModelOptions
+from speechprune.models.text_cascade import text_tokens
 from speechprune.models.whisper_text import Segment
 from speechprune.search.words import encode_query_words
 from tests.helpers.loaded import WEIGHTS, edit, error_of

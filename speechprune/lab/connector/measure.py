@@ -16,7 +16,8 @@ from speechprune.lab.connector.config import ConnectorConfig
 from speechprune.lab.connector.objective import best_path
 from speechprune.lab.connector.speakers import WindowSpeaker
 from speechprune.lab.connector.start import Start
-from speechprune.lab.connector.windows import BLANK, frame_labels
+from speechprune.lab.connector.windows import frame_labels
+from speechprune.models.ctc import BLANK
 from speechprune.models.log_mel import LogMel
 
 NUM_WINDOWS = 60

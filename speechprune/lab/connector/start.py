@@ -12,11 +12,11 @@ from safetensors.torch import load_file, save_file
 
 from speechprune.benchmarks.builder.script import Script
 from speechprune.lab.connector.config import ConnectorConfig
-from speechprune.lab.connector.objective import Connector, CtcObjective
+from speechprune.lab.connector.objective import CtcObjective
 from speechprune.lab.connector.speakers import sentences_of
-from speechprune.lab.connector.windows import BLANK
+from speechprune.models.ctc import BLANK, Connector
 
-WEIGHTS = "start.safetensors"
+PUBLISHED = "start.safetensors"
 
 
 @dataclass(frozen=True)
@@ -61,10 +61,10 @@ def load_start(config: ConnectorConfig, scripts: Sequence[Script], folder: Path)
     from transformers import AutoFeatureExtractor, AutoTokenizer, WhisperConfig
     from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
-    if not (folder / WEIGHTS).exists():
+    if not (folder / PUBLISHED).exists():
         _prepare(config, scripts, folder)
     tokenizer, extractor = AutoTokenizer.from_pretrained(folder), AutoFeatureExtractor.from_pretrained(folder)
-    weights = load_file(folder / WEIGHTS)
+    weights = load_file(folder / PUBLISHED)
     token_ids, embeddings = weights.pop("token_ids"), weights.pop("embeddings").float()
     encoder = WhisperEncoder(WhisperConfig.from_pretrained(folder)).eval()
     encoder.load_state_dict({name: weight.float() for name, weight in weights.items()})
@@ -90,9 +90,9 @@ def _prepare(config: ConnectorConfig, scripts: Sequence[Script], folder: Path) -
     whisper.config.save_pretrained(folder)
     embeddings = language_model.get_input_embeddings().weight.detach()[token_ids]
     kept = {"token_ids": token_ids, "embeddings": embeddings}
-    half_written = folder / f"{WEIGHTS}.tmp"
+    half_written = folder / f"{PUBLISHED}.tmp"
     save_file(whisper.get_encoder().state_dict() | kept, half_written)
-    half_written.replace(folder / WEIGHTS)
+    half_written.replace(folder / PUBLISHED)
 
 
 def occurring_tokens(tokenizer: Any, scripts: Sequence[Script]) -> list[int]:

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 from pathlib import Path
 
 import torch
 from loguru import logger
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from speechprune.lab.connector.config import ConnectorConfig
 from speechprune.lab.connector.measure import Recognition, measure
 from speechprune.lab.connector.speakers import load_scripts
-from speechprune.lab.connector.start import Start, load_start
+from speechprune.lab.connector.start import PUBLISHED, Start, load_start
 from speechprune.lab.connector.windows import SpokenWindows, batches
+from speechprune.lab.fetch.folders import link_folder, write_json
 from speechprune.lab.training.progress import StageProgress
 from speechprune.lab.training.schedule import MasterWeights, learning_rate
 from speechprune.lab.training.work_folder import claim
+from speechprune.models.ctc_cascade import TOKEN_IDS, WEIGHTS
+from speechprune.models.packed_weights import pack
 
 FRAMES_SHARE_ENDS = 0.4  # of the steps: from here on the frames' labels count nothing
 LEAST_CTC_SHARE = 0.2  # at the first step, where the frames' labels count most
@@ -62,15 +64,24 @@ def train_connector(config: ConnectorConfig) -> Recognition:
 
 
 def save(start: Start, config: ConnectorConfig) -> None:
-    """Save what was trained: the connector, the encoder's free layers, and the tokens of its classes."""
+    """Save a cascade: what was trained, packed, and the two models where they are on this machine.
+
+    The encoder's free layers are saved as their differences from Whisper's.
+    """
     folder = Path(config.output.path)
     folder.mkdir(parents=True, exist_ok=True)
-    trained = {
-        name: parameter.detach().bfloat16().contiguous()
-        for name, parameter in start.objective.named_parameters()
-        if parameter.requires_grad
-    }
+    published = load_file(Path(config.output.work_path) / "start" / PUBLISHED)
+    trained = {}
+    for name, parameter in start.objective.named_parameters():
+        if parameter.requires_grad:
+            trained[name] = parameter.detach().cpu().float()
+            if name.startswith("encoder."):
+                trained[name] -= published[name.removeprefix("encoder.")].float()
     token_ids = torch.tensor(start.token_ids, dtype=torch.int32)
-    save_file(trained | {"token_ids": token_ids}, folder / "connector.safetensors")
-    sizes = {"hidden_size": config.recipe.hidden_size, "free_layers": config.recipe.free_layers}
-    (folder / "connector.json").write_text(json.dumps(sizes, indent=2) + "\n")
+    save_file(pack(trained) | {TOKEN_IDS: token_ids}, folder / WEIGHTS)
+    sizes = {"hidden_size": config.recipe.hidden_size, "num_tokens": len(token_ids)}
+    kind = {"model_type": "ctc_cascade", "whisper": "whisper", "llm": "llm"}
+    write_json(folder / "config.json", kind | {"connector": sizes})
+    for part, source in (("whisper", config.start.whisper), ("llm", config.start.llm)):
+        if Path(source).is_dir() and not (folder / part).exists():
+            link_folder(Path(source), folder / part)

@@ -19,11 +19,10 @@ from speechprune.benchmarks.builder.script import Script
 from speechprune.benchmarks.builder.speech import Synthesizer
 from speechprune.lab.connector.config import SpeechOptions
 from speechprune.lab.connector.speakers import WINDOW_SECONDS, Spoken, WindowSpeaker
+from speechprune.models.ctc import BLANK, FRAMES_PER_SECOND
 from speechprune.models.log_mel import LogMel
 
-FRAMES_PER_SECOND = 12.5
 NUM_FRAMES = round(WINDOW_SECONDS * FRAMES_PER_SECOND)
-BLANK = 0  # class of a frame without a token; tokens' classes are from 1 on
 IGNORED = -100
 MAX_MASKED_MEL_FRAMES, MAX_MASKED_MEL_BINS, NUM_MASKS = 40, 12, 3
 

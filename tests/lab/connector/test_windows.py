@@ -13,14 +13,13 @@ from speechprune.benchmarks.builder.speech import Utterance, Word
 from speechprune.lab.connector.config import SpeechOptions
 from speechprune.lab.connector.speakers import Spoken, TimedWord, WindowSpeaker, fill_window
 from speechprune.lab.connector.windows import (
-    BLANK,
-    FRAMES_PER_SECOND,
     IGNORED,
     NUM_FRAMES,
     SpokenWindows,
     batches,
     frame_labels,
 )
+from speechprune.models.ctc import BLANK, FRAMES_PER_SECOND
 
 SENTENCES = ("The review is on Monday.", "Laura's team leads it, as it's their plan.", "Nobody else comes.")
 

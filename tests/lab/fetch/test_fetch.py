@@ -166,6 +166,24 @@ def test_files_are_taken_as_they_are(cache, whole):
     assert names(cache / "text") == {"a.bin"}
 
 
+def test_a_shipped_connector_joins_its_two_models(cache, whole, tmp_path, monkeypatch):
+    shipped = tmp_path / "shipped/joined"
+    shipped.mkdir(parents=True)
+    (shipped / "config.json").write_text("{}")
+    (shipped / "connector.safetensors").touch()
+    monkeypatch.setattr(fetching, "SHIPPED", shipped.parent)
+    assert fetch("joined", whole | {"joined": dataclasses.replace(whole["both"], kind="ctc_cascade")})
+    assert names(cache / "joined") == {"whisper", "llm", "config.json", "connector.safetensors"}
+    assert (cache / "joined/config.json").read_text() == "{}"
+
+
+def test_what_is_shipped_has_the_sha256_of_the_catalogue():
+    for name, model in read_catalogue().items():
+        if model.kind == "ctc_cascade":
+            for file, digest in model.files.items():
+                assert sha256(fetching.SHIPPED / name / file) == digest
+
+
 def test_what_a_killed_process_left_is_cleared_away(cache, whole):
     (cache / "unfinished" / "mind").mkdir(parents=True)
     (cache / "unfinished" / "tiny-mind").mkdir()
