@@ -78,7 +78,7 @@ def output_folder(path: str) -> str:
 
 def resolve(uri: str, base: str) -> str:
     """Return ``uri`` if it is absolute, else its address below the folder ``base``."""
-    if "://" in uri or _FILE_URI.match(uri) or Path(uri).is_absolute():
+    if "://" in uri or _FILE_URI.match(uri) or os.path.isabs(uri):
         return uri
     return join(base, uri) if is_remote(base) else str(Path(base) / uri)
 

@@ -22,7 +22,8 @@ from speechprune.inference.types import AnsweringOptions
 from speechprune.models.options import ModelOptions
 from speechprune.pipeline import answer_stage
 from speechprune.pipeline.failures import FailureLog
-from speechprune.pipeline.stages import decode_recording, make_tasks
+from speechprune.pipeline.stages import decode_recording
+from speechprune.pipeline.tasks import make_tasks
 from speechprune.pruning import PruningMethod, method_class
 
 
@@ -98,7 +99,7 @@ class AnswerStage:
         source = Source(batches=[(rows, batch.schema)], base=storage.absolute("."))
         with tempfile.TemporaryDirectory() as folder:
             manifest = check_manifest(source, InputOptions(manifest="the batch"), folder)
-            tasks = make_tasks(manifest, KeySet())
+            tasks = make_tasks(manifest, KeySet()).table()
             decode = partial(decode_recording, failures=self._failures)
             with ThreadPoolExecutor(os.cpu_count()) as threads:
                 decoded = list(threads.map(decode, (tasks.slice(i, 1) for i in range(len(tasks)))))

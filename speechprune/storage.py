@@ -31,6 +31,7 @@ from speechprune.addresses import shortened as shortened
 # s3fs retries what botocore does not; both back off between attempts. A request without
 # an answer after 10 s is sent again: a healthy store starts to answer within milliseconds
 _S3 = {"retries": {"max_attempts": 10, "mode": "standard"}, "connect_timeout": 10, "read_timeout": 10}
+_READ_WHOLE = {"max_concurrency": 1}  # else s3fs asks for the size first, to read large objects in parts
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _STORAGE_OPTIONS: dict[str, dict[str, Any]] = {"s3": {"config_kwargs": _S3}}
 
@@ -116,13 +117,17 @@ def files_in(folder: str, suffix: str) -> list[str]:
 
     Not a glob: a folder may have brackets or stars in its name.
     """
+    return sorted(sizes_in(folder, suffix))
+
+
+def sizes_in(folder: str, suffix: str) -> dict[str, int]:
+    """Bytes of each of the files that ``files_in`` lists."""
     fs, path = filesystem(folder)
-    files: list[str] = []
+    infos: list[dict[str, Any]] = []
     with storage_errors(folder), contextlib.suppress(FileNotFoundError):
-        files = fs.ls(path, detail=False)
-    if is_remote(folder):
-        files = [fs.unstrip_protocol(file) for file in files]
-    return sorted(file for file in files if file.endswith(suffix))
+        infos = fs.ls(path, detail=True)
+    sizes = {info["name"]: int(info.get("size") or 0) for info in infos if info["name"].endswith(suffix)}
+    return {fs.unstrip_protocol(file): size for file, size in sizes.items()} if is_remote(folder) else sizes
 
 
 def folders_in(folder: str) -> list[str]:
@@ -159,7 +164,7 @@ def read_bytes(uri: str) -> bytes:
     """Read a whole file; FileNotFoundError if there is none."""
     fs, path = filesystem(uri)
     with storage_errors(uri):
-        return cast(bytes, fs.cat_file(path))
+        return cast(bytes, fs.cat_file(path, **(_READ_WHOLE if uri.startswith("s3://") else {})))
 
 
 def read_text(uri: str) -> str:

@@ -1,4 +1,4 @@
-"""Items of a manifest as Arrow tables, made of some rows at a time."""
+"""Items of a manifest as Arrow tables on disk, made of some rows at a time."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 
 from speechprune.data import Row
 from speechprune.data.columns import GOLD_SPAN_COLUMNS, ITEM_COLUMNS
+from speechprune.data.disk_rows import DiskFile
 
 
 def seconds_in(cell: Any) -> float | None:
@@ -29,40 +30,45 @@ def gold_seconds(cell: Any) -> float | None:
 
 
 class ItemTables:
-    """Columns of items in parts, joined at the end: to ``ITEM_COLUMNS`` and the carried columns."""
+    """Columns of items in parts on disk, joined at the end: to ``ITEM_COLUMNS`` and the carried columns."""
 
     def __init__(self) -> None:
-        self._lengths: list[int] = []
-        # parts of each column; of carried ones by part, as not all rows have all of them
-        self._own: dict[str, list[pa.Array]] = {field.name: [] for field in ITEM_COLUMNS}
-        self._carried: dict[str, dict[int, tuple[pa.Array, bool]]] = {}
+        self.disk = DiskFile()
+        self._are_json: list[set[str]] = []  # names of those columns in each part
+        self._carried: dict[str, None] = {}  # names in order; not all rows have all of them
 
     def add(self, items: Sequence[Row], types: dict[str, pa.DataType]) -> None:
         """Take some items, which have the same columns; ``types`` are those that the format knows."""
-        number = len(self._lengths)
-        self._lengths.append(len(items))
-        for field in ITEM_COLUMNS:
-            self._own[field.name].append(pa.array([item[field.name] for item in items], field.type))
-        for name in items[0]:
-            if name not in self._own:
-                values = [item[name] for item in items]
-                self._carried.setdefault(name, {})[number] = _carried_column(name, values, types.get(name))
+        columns = {f.name: pa.array([item[f.name] for item in items], f.type) for f in ITEM_COLUMNS}
+        carried = [name for name in items[0] if name not in columns]
+        are_json = set()
+        for name in carried:
+            values = [item[name] for item in items]
+            columns[name], is_json = _carried_column(name, values, types.get(name))
+            if is_json:
+                are_json.add(name)
+        self._carried |= dict.fromkeys(carried)
+        self._are_json.append(are_json)
+        self.disk.add(pa.table(columns))
 
     def ids(self, places: Sequence[int]) -> list[str]:
         """Ids of the items in some places."""
-        column = pa.chunked_array(self._own["item_id"], pa.string())
+        column = pa.concat_tables([part.select(["item_id"]) for part in self.disk.tables]).column(0)
         return [column[place].as_py() for place in places]
 
     def joined(self) -> pa.Table:
-        """All items."""
-        fields = [pa.field(field.name, field.type) for field in ITEM_COLUMNS]
-        columns = [pa.chunked_array(self._own[field.name], field.type) for field in fields]
-        for name, parts in self._carried.items():
-            every = [parts.get(n) or (pa.nulls(length), False) for n, length in enumerate(self._lengths)]
-            columns.append(column := _joined(every))
-            fields.append(pa.field(name, column.type))
-        # one part: rows are taken from it recording by recording, each time from all parts otherwise
-        return pa.table(columns, schema=pa.schema(fields)).combine_chunks()
+        """All items, one chunk for each part."""
+        own = [field.name for field in ITEM_COLUMNS]
+        items = pa.concat_tables([part.select(own) for part in self.disk.tables])
+        for name in self._carried:
+            every = [
+                (part.column(name), name in are_json)
+                if name in part.column_names
+                else (pa.chunked_array([pa.nulls(len(part))]), False)
+                for part, are_json in zip(self.disk.tables, self._are_json, strict=True)
+            ]
+            items = items.append_column(name, _joined(every))
+        return items
 
 
 def _carried_column(name: str, values: list[Any], kind: pa.DataType | None) -> tuple[pa.Array, bool]:
@@ -82,7 +88,7 @@ def _as_json(values: list[Any]) -> pa.Array:
     return pa.array(texts, pa.string())
 
 
-def _joined(parts: list[tuple[pa.Array, bool]]) -> pa.ChunkedArray:
+def _joined(parts: list[tuple[pa.ChunkedArray, bool]]) -> pa.ChunkedArray:
     """Parts of a column in the type that all of their values have, or as JSON if one is or there is none."""
     if not any(is_json for _, is_json in parts):
         try:
@@ -91,4 +97,5 @@ def _joined(parts: list[tuple[pa.Array, bool]]) -> pa.ChunkedArray:
             return column.cast(pa.string()) if pa.types.is_null(column.type) else column
         except pa.ArrowException:  # parts that differ too much
             pass
-    return pa.chunked_array([part if is_json else _as_json(part.to_pylist()) for part, is_json in parts])
+    texts = [part if is_json else _as_json(part.to_pylist()) for part, is_json in parts]
+    return pa.concat_tables([pa.table({"carried": text}) for text in texts]).column("carried")

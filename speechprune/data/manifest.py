@@ -8,21 +8,25 @@ import math
 from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
 from speechprune import storage
-from speechprune.data import Row
+from speechprune.data import Row, collector_paused
 from speechprune.data.choices import gold_letter, read_choices
-from speechprune.data.columns import GOLD_SPAN_COLUMNS, ITEM_COLUMNS, RESERVED_NAMES
+from speechprune.data.columns import GOLD_SPAN_COLUMNS, ITEM_COLUMNS, RECORDING_COLUMNS, RESERVED_NAMES
+from speechprune.data.disk_rows import DiskFile, DiskRows
 from speechprune.data.item_tables import ItemTables, gold_seconds, seconds_in
-from speechprune.data.row_files import ManifestError, Source
-from speechprune.data.row_keys import KIND, KeySet, hash_values
+from speechprune.data.row_files import ROWS_AT_A_TIME, ManifestError, Source
+from speechprune.data.row_keys import KIND, KeySet, hash_rows, hash_values
 from speechprune.data.sources import InputOptions, read_source
 
 NUM_PROBLEMS_SHOWN = 5
+ITEM_NAMES = tuple(field.name for field in ITEM_COLUMNS)
+_QUESTION_NAMES = tuple(name for name in ITEM_NAMES if name not in ("item_id", "track"))
 
 
 @dataclass(frozen=True)
@@ -32,6 +36,22 @@ class Manifest:
     items: pa.Table  # ``ITEM_COLUMNS`` with absolute audio URIs, then the columns that are carried through
     malformed: dict[str, str]  # item_id -> what is wrong with the row; such an item becomes a failed row
     num_repeated: int  # rows left out because they say the same as an earlier one
+    disk: DiskFile | None = None  # that the items are in; None where they are in memory
+
+    @cached_property
+    def rows(self) -> DiskRows:
+        """The items, to be read a part at a time."""
+        return DiskRows(self.items, self.disk)
+
+    @cached_property
+    def ids(self) -> np.ndarray:
+        """Hash of every item's id."""
+        return hash_rows(self.rows, ["item_id"])
+
+    @cached_property
+    def recordings(self) -> np.ndarray:
+        """Hash of every item's recording, or its slice."""
+        return hash_rows(self.rows, RECORDING_COLUMNS)
 
 
 def make_manifest(rows: list[Row], carried: Sequence[pa.Field] = ()) -> Manifest:
@@ -61,10 +81,11 @@ def check_manifest(
 ) -> Manifest:
     """Resolve and check rows that were read, see ``read_manifest``; sentences name ``options.manifest``."""
     checked = _CheckedRows(options, source.base, audio_folder, needs_audio)
-    for rows, schema in source.batches:
-        checked.add(rows, schema)
-        if checked.is_full:
-            break
+    with collector_paused():
+        for rows, schema in source.batches:
+            checked.add(rows, schema)
+            if checked.is_full:
+                break
     names, problems = checked.names, checked.problems
     if not names:
         raise ManifestError(f"{options.manifest} has no rows: there is nothing to ask")
@@ -93,7 +114,13 @@ def check_manifest(
         item_id: checked.malformed[place]
         for item_id, place in zip(checked.tables.ids(places), places, strict=True)
     }
-    return Manifest(items.filter(pa.array(keep)) if num_repeated else items, malformed, num_repeated)
+    disk = checked.tables.disk
+    if num_repeated:
+        every, disk = DiskRows(items, disk), DiskFile()
+        for some in np.array_split(np.flatnonzero(keep), -(-len(keep) // ROWS_AT_A_TIME)):
+            disk.add(every.take(some))
+        items = pa.concat_tables(disk.tables)
+    return Manifest(items, malformed, num_repeated, disk)
 
 
 class _CheckedRows:
@@ -185,7 +212,7 @@ def read_row(row: Row, track: int | None) -> Row:
 
     ``track``: of items without one of their own.
     """
-    item = {field.name: row.get(field.name) for field in ITEM_COLUMNS}
+    item = {name: row.get(name) for name in ITEM_NAMES}
     item |= {name: value for name, value in row.items() if name not in item}
     for name in ("start", "end"):
         try:
@@ -244,10 +271,9 @@ def _malformed_gold_span(start: Any, end: Any) -> str | None:
 
 def _question_of(item: Row) -> tuple[Any, ...]:
     """All that makes an item what it is, but its id."""
-    return tuple(
-        tuple(value) if isinstance(value, list) else value
-        for value in (item[field.name] for field in ITEM_COLUMNS if field.name not in ("item_id", "track"))
-    ) + ((item["track"],) if item["track"] is not None else ())  # ids are older than tracks
+    values = [item[name] for name in _QUESTION_NAMES]
+    track = [] if item["track"] is None else [item["track"]]  # ids are older than tracks
+    return tuple(tuple(value) if isinstance(value, list) else value for value in values + track)
 
 
 def _hash_of(item: Row) -> str:

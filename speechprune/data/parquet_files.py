@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import io
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import IO, TypeVar
 
 import pyarrow as pa
@@ -130,10 +130,16 @@ def _digest(data: bytes) -> bytes:
     return hashlib.sha256(data).digest()
 
 
-def as_parquet(*row_groups: pa.Table, use_dictionary: bool | list[str] = True, note: bytes = b"") -> bytes:
+def as_parquet(
+    *row_groups: pa.Table,
+    use_dictionary: bool | list[str] = True,
+    note: bytes = b"",
+    entries: Mapping[str, str] | None = None,
+) -> bytes:
     """Return tables of one schema as the bytes of a Parquet file, a row group each.
 
-    ``note``: stands between the pages and the digests, for ``read_note``; other readers don't look there.
+    - ``note``: stands between the pages and the digests, for ``read_note``; other readers don't look there.
+    - ``entries``: of the footer's metadata.
     """
     sink = io.BytesIO()
     with pq.ParquetWriter(
@@ -145,7 +151,7 @@ def as_parquet(*row_groups: pa.Table, use_dictionary: bool | list[str] = True, n
     ) as writer:
         for table in row_groups:
             writer.write_table(table, row_group_size=max(1, len(table)))
-        writer.add_key_value_metadata({_NAME.decode(): "before the footer"})
+        writer.add_key_value_metadata({_NAME.decode(): "before the footer"} | dict(entries or {}))
     data = sink.getvalue()
     place = len(data) - _footer_bytes(data)
     pages, footer = data[:place], data[place:]

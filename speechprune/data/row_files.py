@@ -155,7 +155,7 @@ def _read_json(file: IO[bytes]) -> Iterator[Batch]:
 
 def _load_json(text: str, place: str) -> Any:
     try:
-        return json.loads(text, object_pairs_hook=_object)
+        return _JSON.decode(text)
     except ManifestError as error:
         raise ManifestError(f"{place}: {error}") from error
     except (ValueError, RecursionError) as error:
@@ -163,8 +163,12 @@ def _load_json(text: str, place: str) -> Any:
 
 
 def _object(pairs: list[tuple[str, Any]]) -> Row:
-    _refuse_repeated([name for name, _ in pairs])
-    return dict(pairs)
+    if len(row := dict(pairs)) < len(pairs):
+        _refuse_repeated([name for name, _ in pairs])
+    return row
+
+
+_JSON = json.JSONDecoder(object_pairs_hook=_object)
 
 
 def _json_row(value: Any, place: str) -> Row:

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 
 from speechprune.data import column_values
 
+if TYPE_CHECKING:
+    from speechprune.data.disk_rows import DiskRows
+
 NUM_BYTES = 16
 KIND = np.dtype(f"S{NUM_BYTES}")
 ROWS_AT_A_TIME = 10_000  # become Python objects
+KEYS_AT_A_TIME = 1_000_000  # looked up together
 
 
 def hash_values(rows: Iterable[tuple[Any, ...]]) -> np.ndarray:
@@ -22,11 +26,15 @@ def hash_values(rows: Iterable[tuple[Any, ...]]) -> np.ndarray:
     return np.frombuffer(b"".join(hashlib.blake2b(t, digest_size=NUM_BYTES).digest() for t in texts), KIND)
 
 
-def hash_rows(table: pa.Table, names: Sequence[str]) -> np.ndarray:
+def hash_rows(table: pa.Table | DiskRows, names: Sequence[str]) -> np.ndarray:
     """Hash some columns of every row."""
     starts = range(0, len(table), ROWS_AT_A_TIME)
-    parts = [hash_values(column_values(table.slice(start, ROWS_AT_A_TIME), names)) for start in starts]
-    return np.concatenate([np.empty(0, KIND), *parts])
+    hashes = np.empty(len(table), KIND)
+    for start in starts:
+        hashes[start : start + ROWS_AT_A_TIME] = hash_values(
+            column_values(table.slice(start, ROWS_AT_A_TIME), names)
+        )
+    return hashes
 
 
 class KeySet:
@@ -34,7 +42,12 @@ class KeySet:
 
     def __init__(self, keys: np.ndarray | None = None) -> None:
         every = np.empty(0, KIND) if keys is None else keys
-        self.keys, self.first_rows = np.unique(every, return_index=True)
+        order = np.argsort(every, kind="stable")
+        ordered = every[order]
+        is_first = np.append(np.ones(min(1, len(every)), bool), ordered[1:] != ordered[:-1])
+        is_set = is_first.all()  # then nothing is copied: of ten million keys it would be hundreds of MB
+        self.keys: np.ndarray = ordered if is_set else ordered[is_first]
+        self.first_rows: np.ndarray = order if is_set else order[is_first]
 
     @classmethod
     def of(cls, keys: Iterable[tuple[str, ...]]) -> KeySet:
@@ -59,7 +72,11 @@ class KeySet:
 
     def rows(self, keys: np.ndarray) -> np.ndarray:
         """Number of the first row of each of some keys; -1 of those that are not in the set."""
-        if not len(self.keys):
-            return np.full(len(keys), -1)
-        places = np.minimum(np.searchsorted(self.keys, keys), len(self.keys) - 1)
-        return np.where(self.keys[places] == keys, self.first_rows[places], -1)
+        rows = np.full(len(keys), -1)
+        for start in range(0, len(keys) if len(self.keys) else 0, KEYS_AT_A_TIME):
+            some = keys[start : start + KEYS_AT_A_TIME]
+            places = np.minimum(np.searchsorted(self.keys, some), len(self.keys) - 1)
+            rows[start : start + KEYS_AT_A_TIME] = np.where(
+                self.keys[places] == some, self.first_rows[places], -1
+            )
+        return rows

@@ -34,7 +34,8 @@ from speechprune.pipeline.lease import Lease
 from speechprune.pipeline.preview import recording_lengths
 from speechprune.pipeline.progress import Progress
 from speechprune.pipeline.settings import check_settings, model_settings, output_path_errors
-from speechprune.pipeline.stages import TASK_SCHEMA, decode_recording, pack_items
+from speechprune.pipeline.stages import decode_recording
+from speechprune.pipeline.tasks import TASK_SCHEMA, Tasks, pack_items
 from speechprune.pruning.late_interaction import block_tokens
 
 
@@ -154,7 +155,7 @@ def _encode(
 
 def _make_tasks(
     executor: Executor, recordings: Sequence[Recording], contents: Contents, seconds: float
-) -> pa.Table:
+) -> Tasks:
     """The parts that are missing, in order."""
     rows = []
     lengths = recording_lengths(executor, [recording.uri for recording in recordings])
@@ -179,7 +180,7 @@ def _make_tasks(
                     "items": pack_items(pa.Table.from_pylist([item])),
                 }
             )
-    return pa.Table.from_pylist(rows, schema=TASK_SCHEMA)
+    return Tasks.of(pa.Table.from_pylist(rows, schema=TASK_SCHEMA))
 
 
 def _copy(directory: WindowsDirectory, plan: Plan, contents: Contents) -> int:

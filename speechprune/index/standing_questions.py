@@ -28,8 +28,8 @@ from speechprune.pipeline.preview import warn_of_unknown_words
 from speechprune.pipeline.progress import Progress
 from speechprune.pipeline.run_store import RunStore
 from speechprune.pipeline.settings import answer_settings
-from speechprune.pipeline.stages import make_tasks
 from speechprune.pipeline.summary import summarise
+from speechprune.pipeline.tasks import Tasks, make_tasks
 
 KEYS = ("id", "question", "choices")
 
@@ -186,7 +186,7 @@ def todays_store(output: str) -> RunStore:
     return RunStore(storage.join(output, f"date={today}"), place="questions.output")
 
 
-def _ask(config: IndexConfig, tasks: pa.Table, store: RunStore, progress: Progress) -> None:
+def _ask(config: IndexConfig, tasks: Tasks, store: RunStore, progress: Progress) -> None:
     executor = make_executor(config.ray, config.model)
     point = Point(method=config.pruning.build(), query_text=config.answering.query_text)
     executor.run(answer_stages(config.model, [point], config.answering, store), tasks, progress)

@@ -14,6 +14,7 @@ from speechprune.data import column_values
 from speechprune.data.answer_rows import answers_table
 from speechprune.data.column import FLOAT
 from speechprune.data.columns import COLUMNS
+from speechprune.data.disk_rows import DiskRows
 from speechprune.data.parquet_files import as_parquet
 from speechprune.inference.evidence import MAX_TIMELINE_PARTS, NUM_EVIDENCE_SECONDS
 
@@ -23,7 +24,9 @@ CONSTANT = 12345.678
 SCORE_RANGE = 0.1  # of phase 1 in a recording, about; a timeline's scores are rounded
 
 
-def answers_bytes(items: pa.Table, *, num_answers: int, num_files: int, mean_seconds: float) -> float:
+def answers_bytes(
+    items: pa.Table | DiskRows, *, num_answers: int, num_files: int, mean_seconds: float
+) -> float:
     """Return the bytes that answers take in Parquet, without transcripts of their evidence.
 
     Parameters

@@ -29,7 +29,8 @@ from speechprune.models.options import ModelOptions
 from speechprune.pipeline.executor import Stages
 from speechprune.pipeline.failures import FailureLog, UnexpectedError, failure_sentence
 from speechprune.pipeline.run_store import RunStore
-from speechprune.pipeline.stages import decode_recording, unpack_items, write_answers
+from speechprune.pipeline.stages import decode_recording, write_answers
+from speechprune.pipeline.tasks import unpack_items
 
 BINARY_COLUMNS = ("pcm", "windows")
 

@@ -7,17 +7,16 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-import pyarrow as pa
+import numpy as np
 from loguru import logger
 
 from speechprune import storage
-from speechprune.data import column_values
-from speechprune.data.columns import RECORDING_COLUMNS
+from speechprune.data.disk_rows import DiskRows
 from speechprune.data.formats import counted
 from speechprune.data.index_files import Part, WindowsDirectory, stored_parts
 from speechprune.data.index_models import open_index
 from speechprune.data.manifest import Manifest, read_manifest
-from speechprune.data.row_keys import KeySet, hash_rows
+from speechprune.data.row_keys import ROWS_AT_A_TIME, KeySet
 from speechprune.inference.point import Point
 from speechprune.models.loading import check_model
 from speechprune.pipeline.answer_stage import answer_stages
@@ -27,8 +26,8 @@ from speechprune.pipeline.preview import preview, warn_of_unknown_words
 from speechprune.pipeline.progress import Progress
 from speechprune.pipeline.run_store import RunStore
 from speechprune.pipeline.settings import answer_settings
-from speechprune.pipeline.stages import make_tasks
 from speechprune.pipeline.summary import Summary, summarise
+from speechprune.pipeline.tasks import make_tasks
 
 
 @dataclass(frozen=True)
@@ -79,31 +78,30 @@ def run_batch_qa(config: BatchQAConfig) -> Summary:
     point = Point(method=config.pruning.build(), query_text=config.answering.query_text)
     stages = answer_stages(config.model, [point], config.answering, store, config.encoding)
     manifest, stored = inputs.manifest, inputs.stored
+    items = KeySet(manifest.ids)
     with store.launch(inputs.settings, config):
-        with store.answering(manifest.items) as todo:
+        with store.answering(manifest.rows, items) as todo:
             tasks = make_tasks(manifest, store.answered, stored)
-            _announce(config, manifest, num_done=len(manifest.items) - len(todo))
+            _announce(config, manifest, num_done=len(items) - len(todo))
             if inputs.windows is not None:
-                _announce_index(tasks, stored)
+                _announce_index(manifest.rows.subset(np.flatnonzero(todo.holds(manifest.ids))), stored)
             progress = Progress(num_items=len(todo))
             if todo:
                 executor = make_executor(config.ray, config.model)
                 logger.info("to do: {}", preview(executor, tasks))
                 executor.run(stages, tasks, progress)
-        items = KeySet(hash_rows(manifest.items, ["item_id"]))
         summary = summarise(store, items, shape, progress.throughput())
         store.finish(summary.values)
     return summary
 
 
 def _announce(config: BatchQAConfig, manifest: Manifest, num_done: int) -> None:
-    items = manifest.items
-    num_recordings = len(set(column_values(items, RECORDING_COLUMNS)))
+    num_recordings = len(KeySet(manifest.recordings))
     logger.info(
         "{}: {}, {}, {:,} of them already answered",
         config.input.manifest,
         counted(num_recordings, "recording"),
-        counted(len(items), "question"),
+        counted(len(manifest.rows), "question"),
         num_done,
     )
     if manifest.num_repeated:
@@ -116,11 +114,13 @@ def _announce(config: BatchQAConfig, manifest: Manifest, num_done: int) -> None:
         random,
         config.pruning.build(),
     )
-    warn_of_unknown_words(config.model, items)
+    warn_of_unknown_words(config.model, manifest.items)
 
 
-def _announce_index(tasks: pa.Table, stored: Mapping[str, Sequence[Part]]) -> None:
-    recordings = set(tasks.column("audio").to_pylist())
+def _announce_index(items: DiskRows, stored: Mapping[str, Sequence[Part]]) -> None:
+    starts = range(0, len(items), ROWS_AT_A_TIME)
+    parts = (items.slice(start, ROWS_AT_A_TIME).column("audio").to_pylist() for start in starts)
+    recordings = set().union(*parts)
     logger.info(
         "{:,} of {} to ask are in the index",
         len(recordings & set(stored)),

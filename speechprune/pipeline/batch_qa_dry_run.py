@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from functools import partial
 
-import pyarrow as pa
+import numpy as np
 
-from speechprune.data.row_keys import hash_rows
 from speechprune.pipeline.batch_qa import Inputs
 from speechprune.pipeline.config import BatchQAConfig
 from speechprune.pipeline.dry_run import (
@@ -19,7 +18,7 @@ from speechprune.pipeline.dry_run import (
 )
 from speechprune.pipeline.run_store import RunStore
 from speechprune.pipeline.sampling import Stored, sample_tasks
-from speechprune.pipeline.stages import make_tasks
+from speechprune.pipeline.tasks import make_tasks
 
 
 def dry_run_batch_qa(config: BatchQAConfig) -> DryRun:
@@ -36,9 +35,8 @@ def dry_run_batch_qa(config: BatchQAConfig) -> DryRun:
         return DryRun(refusals.sentences, [])
     refusals.attempt(store.look)
     if settings is not None:
-        refusals.attempt(partial(store.compare, settings, manifest.items))
-    is_answered = store.answered.holds(hash_rows(manifest.items, ["item_id"]))
-    todo = manifest.items.filter(pa.array(~is_answered))
+        refusals.attempt(partial(store.compare, settings, manifest.rows))
+    todo = manifest.rows.subset(np.flatnonzero(~store.answered.holds(manifest.ids)))
     how = Answering.of(config, shape, config.ray, store.path)
     held = Stored() if inputs.windows is None or not stored else Stored.of(inputs.windows)
     sample = sample_tasks(make_tasks(manifest, store.answered, stored), [how.points[0].name], held)
@@ -48,6 +46,6 @@ def dry_run_batch_qa(config: BatchQAConfig) -> DryRun:
         sample,
         step=f"answer {config.input.manifest}",
         num_todo=len(todo),
-        num_done=len(manifest.items) - len(todo),
+        num_done=len(manifest.rows) - len(todo),
     )
     return DryRun(refusals.sentences, [estimate])

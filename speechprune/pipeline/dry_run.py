@@ -30,6 +30,7 @@ from speechprune.cost import (
     prefill_flops,
 )
 from speechprune.data import column_values
+from speechprune.data.disk_rows import DiskRows
 from speechprune.inference.evidence import NUM_EVIDENCE_SECONDS
 from speechprune.pipeline.answer_bytes import answers_bytes
 from speechprune.pipeline.failures import StartError
@@ -136,7 +137,7 @@ class Answering:
 
 
 def estimate_answers(
-    how: Answering, items: pa.Table, sample: Sample, *, step: str, num_todo: int, num_done: int
+    how: Answering, items: pa.Table | DiskRows, sample: Sample, *, step: str, num_todo: int, num_done: int
 ) -> Estimate:
     """Estimate a step that answers questions.
 

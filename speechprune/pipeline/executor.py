@@ -14,7 +14,7 @@ from speechprune.models.options import ModelOptions
 from speechprune.pipeline.failures import FailureLog, UnexpectedErrors
 from speechprune.pipeline.options import RayOptions
 from speechprune.pipeline.progress import Activity, Progress
-from speechprune.pipeline.stages import split_blocks
+from speechprune.pipeline.tasks import Tasks
 
 Stage = Callable[[pa.Table], pa.Table]
 
@@ -41,7 +41,7 @@ class Executor(Protocol):
 
     model: ModelOptions
 
-    def run(self, stages: Stages, tasks: pa.Table, progress: Progress) -> list[dict[str, Any]]:
+    def run(self, stages: Stages, tasks: Tasks, progress: Progress) -> list[dict[str, Any]]:
         """Take tasks (``TASK_SCHEMA``) through the stages; returns all reports of ``stages.write``.
 
         Raises
@@ -113,14 +113,14 @@ class LocalExecutor:
         self._since = time.monotonic()
         logger.info("in this process, without Ray (ray.executor=local)")
 
-    def run(self, stages: Stages, tasks: pa.Table, progress: Progress) -> list[dict[str, Any]]:
+    def run(self, stages: Stages, tasks: Tasks, progress: Progress) -> list[dict[str, Any]]:
         """See ``Executor``."""
         errors = UnexpectedErrors()
         failures = FailureLog(errors.note)
         stage = stages.model(model=self.model, num_threads=None, failures=failures)
         reports = []
         with progress.running(len(tasks), self._activity, errors.tracebacks):
-            for block in split_blocks(tasks, self._options.recordings_per_block):
+            for block in tasks.blocks(self._options.recordings_per_block):
                 decoded = []
                 for i in range(len(block)):
                     self._begin("decode", block.slice(i, 1))

@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from speechprune.data import column_values
+from speechprune.data.disk_rows import DiskRows
 from speechprune.data.row_keys import KIND, ROWS_AT_A_TIME, hash_rows, hash_values
 from speechprune.pipeline.changed_items import ASKED_COLUMNS, file_name
 from speechprune.pipeline.sums import READ_COLUMNS, TYPES, Sums
@@ -19,13 +20,14 @@ HASHES = ("keys", "items", "asked")
 
 @dataclass(frozen=True, kw_only=True)
 class FileNote:
-    """Hashes of every row, and sums over all."""
+    """Hashes of every row, and sums over all; and which files it replaces, see ``compaction``."""
 
     # keys, items, asked: hash of each row's key columns, of its item, and of what it was asked
     keys: np.ndarray
     items: np.ndarray
     asked: np.ndarray
     sums: Sums
+    replaced: Sequence[str] = ()
 
     @classmethod
     def of(cls, rows: pa.Table, key_columns: Sequence[str]) -> FileNote:
@@ -47,8 +49,8 @@ class FileNote:
         note = json.loads(data)
         if note["layout"] != _layout(key_columns):
             return None
-        hashes = {name: np.frombuffer(bytes.fromhex(note[name]), KIND) for name in HASHES}
-        return cls(**hashes, sums=Sums.from_json(note["sums"]))
+        keys, items, asked = (np.frombuffer(bytes.fromhex(note[name]), KIND) for name in HASHES)
+        return cls(keys=keys, items=items, asked=asked, sums=Sums.from_json(note["sums"]))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,19 +62,22 @@ class FileHashes:
     keys: np.ndarray
     items: np.ndarray
     asked: np.ndarray
+    sums: Sums  # over all
 
     @classmethod
-    def of(cls, notes: Iterable[tuple[str, FileNote]]) -> FileHashes:
-        """The hashes of files and their notes, in 16 bytes each: sums are not kept."""
-        files, num_rows = [], []
-        joined = {name: bytearray() for name in HASHES}
+    def of(cls, notes: Iterable[tuple[str, FileNote]], key_columns: Sequence[str]) -> FileHashes:
+        """The hashes of files and their notes, in 16 bytes each, and their sums."""
+        files, num_rows, sums = [], [], Sums()
+        is_item = item_columns(key_columns) == list(key_columns)
+        joined = {name: bytearray() for name in HASHES if not (is_item and name == "items")}
         for file, note in notes:
             files.append(file)
             num_rows.append(len(note.keys))
+            sums.add(note.sums)
             for name, data in joined.items():
                 data += getattr(note, name).tobytes()
         arrays = {name: np.frombuffer(data, KIND) for name, data in joined.items()}
-        return cls(files=files, num_rows=num_rows, **arrays)
+        return cls(files=files, num_rows=num_rows, sums=sums, **({"items": arrays["keys"]} | arrays))
 
 
 def _layout(key_columns: Sequence[str]) -> list[list[str]]:
@@ -84,14 +89,17 @@ def item_columns(key_columns: Sequence[str]) -> list[str]:
     return [name for name in key_columns if name in ("benchmark", "item_id")]
 
 
-def hash_asked(rows: pa.Table) -> np.ndarray:
+def hash_asked(rows: pa.Table | DiskRows) -> np.ndarray:
     """Hash what every row was asked; of a recording's address the file's name counts, as it may move."""
-    for name in ASKED_COLUMNS:
-        if name not in rows.column_names:  # files may be older than a column
-            rows = rows.append_column(name, pa.nulls(len(rows), TYPES[name]))
     place = ASKED_COLUMNS.index("audio")
-    parts = [np.empty(0, KIND)]
+    hashes = np.empty(len(rows), KIND)
     for start in range(0, len(rows), ROWS_AT_A_TIME):
-        asked = column_values(rows.slice(start, ROWS_AT_A_TIME), ASKED_COLUMNS)
-        parts.append(hash_values((*row[:place], file_name(row[place]), *row[place + 1 :]) for row in asked))
-    return np.concatenate(parts)
+        part = rows.slice(start, ROWS_AT_A_TIME)
+        for name in ASKED_COLUMNS:
+            if name not in part.column_names:  # files may be older than a column
+                part = part.append_column(name, pa.nulls(len(part), TYPES[name]))
+        asked = column_values(part, ASKED_COLUMNS)
+        hashes[start : start + len(part)] = hash_values(
+            (*row[:place], file_name(row[place]), *row[place + 1 :]) for row in asked
+        )
+    return hashes

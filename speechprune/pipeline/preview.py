@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from loguru import logger
 
 from speechprune.audio import header_seconds, recording_seconds
@@ -18,6 +18,7 @@ from speechprune.models.vocabulary import unknown_share
 if TYPE_CHECKING:
     from speechprune.models.options import ModelOptions
     from speechprune.pipeline.executor import Executor
+    from speechprune.pipeline.tasks import Tasks
 
 NUM_QUESTIONS = 200  # whose words are looked up in the model's vocabulary
 MUCH_UNKNOWN = 0.05
@@ -42,11 +43,13 @@ def warn_of_unknown_words(model: ModelOptions, items: pa.Table) -> None:
         )
 
 
-def preview(executor: Executor, tasks: pa.Table) -> str:
+def preview(executor: Executor, tasks: Tasks) -> str:
     """How much audio lies ahead, in words; a header that crashes the decoder crashes its worker alone."""
     # a malformed row may name an address that must not be opened
-    spans = tasks.filter(pc.is_null(tasks.column("error"))).select(["audio", "start", "end"])
-    estimate = executor.submit(estimate_hours, spans, cpus=0, retry=False)
+    valid = np.flatnonzero(~tasks.are_malformed)
+    numbers = random.Random(0).sample(range(len(valid)), min(NUM_HEADERS, len(valid)))
+    spans = tasks.make(valid[numbers]).select(["audio", "start", "end"])
+    estimate = executor.submit(estimate_hours, spans, len(valid), cpus=0, retry=False)
     words = executor.get_or_none(estimate, timeout_seconds=HEADERS_TIMEOUT_SECONDS)
     return words or f"{counted(len(tasks), 'recording')} of unknown length"
 
@@ -62,18 +65,16 @@ def recording_lengths(executor: Executor, uris: Sequence[str]) -> list[float | N
     return lengths
 
 
-def estimate_hours(spans: pa.Table) -> str:
-    """``12 recordings, 3.4 hours of audio`` in words, estimated where not every header was read."""
-    rows = spans.to_pylist()
-    sample = rows if len(rows) <= NUM_HEADERS else random.Random(0).sample(rows, NUM_HEADERS)
+def estimate_hours(spans: pa.Table, num_all: int) -> str:
+    """``12 recordings, 3.4 hours of audio`` in words, from a sample of them."""
     with ThreadPoolExecutor(NUM_READERS) as pool:
-        lengths = [seconds for seconds in pool.map(slice_seconds, sample) if seconds is not None]
+        lengths = [seconds for seconds in pool.map(slice_seconds, spans.to_pylist()) if seconds is not None]
     if not lengths:
-        return f"{counted(len(rows), 'recording')} of unknown length"
-    hours = sum(lengths) / len(lengths) * len(rows) / 3600
-    about = "" if len(lengths) == len(rows) else "about "
+        return f"{counted(num_all, 'recording')} of unknown length"
+    hours = sum(lengths) / len(lengths) * num_all / 3600
+    about = "" if len(lengths) == num_all else "about "
     amount = f"{hours:,.1f} hours" if hours >= 1 else f"{hours * 60:.1f} minutes"
-    return f"{counted(len(rows), 'recording')}, {about}{amount} of audio"
+    return f"{counted(num_all, 'recording')}, {about}{amount} of audio"
 
 
 def measure_lengths(uris: Sequence[str]) -> list[float | None]:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pyarrow as pa
 import ray
@@ -22,7 +22,7 @@ from speechprune.pipeline.gpus import gpu_use
 from speechprune.pipeline.options import RayOptions
 from speechprune.pipeline.progress import Activity, Progress
 from speechprune.pipeline.retries import PoisonGuard, guard_decode, guard_write, start_tracker
-from speechprune.pipeline.stages import split_blocks
+from speechprune.pipeline.tasks import Tasks
 
 # CPUs of a task or actor of a stage. They differ: Ray would fuse decoding into a model's actor of the same
 # share, and the actor would wait for it
@@ -40,7 +40,7 @@ class RayExecutor:
         is_local = Path(model.path).is_dir()
         self.model = replace(model, path=storage.absolute(model.path)) if is_local else model
 
-    def run(self, stages: Stages, tasks: pa.Table, progress: Progress) -> list[dict[str, Any]]:
+    def run(self, stages: Stages, tasks: Tasks, progress: Progress) -> list[dict[str, Any]]:
         """Build the Ray Data pipeline and pull the rows through it; see ``Executor``.
 
         Raises
@@ -53,7 +53,7 @@ class RayExecutor:
         tracker = start_tracker()
         guards = {"tracker": tracker, "limits": options}
         # from_arrow would run a task a block, to learn its size
-        dataset = ray.data.from_blocks(list(split_blocks(tasks, options.recordings_per_block)))
+        dataset = ray.data.from_blocks(cast(list[pa.Table], _Blocks(tasks, options.recordings_per_block)))
         dataset = dataset.map_batches(
             guard_decode,
             batch_size=1,
@@ -141,6 +141,17 @@ class RayExecutor:
             return None
         except RayError:
             return None
+
+
+@dataclass(frozen=True)
+class _Blocks:
+    """Blocks that each iteration makes again: Ray stores them, the driver keeps none."""
+
+    tasks: Tasks
+    recordings_per_block: int
+
+    def __iter__(self) -> Iterator[pa.Table]:
+        return self.tasks.blocks(self.recordings_per_block)
 
 
 def _activity(tracker: Any) -> Activity:

@@ -8,29 +8,25 @@ files, ``leases/`` the lease of the launch that is writing.
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import itertools
 from collections.abc import Collection, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from loguru import logger
 
 from speechprune import storage
-from speechprune.data import column_values
-from speechprune.data.columns import ANSWER_COLUMNS, ITEM_COLUMNS
-from speechprune.data.parquet_files import NUM_READERS, DamagedFileError, as_parquet, read_note, read_parquet
+from speechprune.data import collector_paused
+from speechprune.data.disk_rows import DiskRows
+from speechprune.data.parquet_files import read_parquet
 from speechprune.data.row_keys import KIND, KeySet, hash_rows
+from speechprune.pipeline.answers_files import AnswersFiles, again
 from speechprune.pipeline.changed_items import ASKED_COLUMNS, refuse_changed_items
-from speechprune.pipeline.file_note import FileHashes, FileNote, hash_asked, item_columns
+from speechprune.pipeline.file_note import FileHashes, hash_asked, item_columns
 from speechprune.pipeline.lease import Lease
 from speechprune.pipeline.settings import check_settings, compare_settings, output_path_errors
 from speechprune.pipeline.sums import Sums
 
 LEASE_MINUTES = 1.0
-FILES_AT_A_TIME = 256
 
 
 class RunStore:
@@ -42,7 +38,7 @@ class RunStore:
             with store.answering(items) as todo:    # refuse changed items, drop failures
                 ...                                 # workers write the answers to ``todo``
                                                     # recover files again
-            store.finish(summary)                   # check the lease, write the summary
+            store.finish(summary)                   # check the lease, write the summary, join small files
                                                     # release the lease
 
     Readers need none of them.
@@ -62,9 +58,11 @@ class RunStore:
     ) -> None:
         self.path = storage.output_folder(path)
         self.key_columns = list(key_columns)
+        self._files = AnswersFiles(self.path, key_columns)
         self.answered = KeySet()
         self._items = KeySet()  # of the answers, and ``_asked`` what was asked, by the numbers of its rows
         self._asked = np.empty(0, KIND)
+        self._sums: Sums | None = None  # over all answers
         self._place = place
         self._lease: Lease  # of ``launch``
 
@@ -94,7 +92,7 @@ class RunStore:
             yield
 
     @contextlib.contextmanager
-    def answering(self, items: pa.Table, keys: KeySet | None = None) -> Iterator[KeySet]:
+    def answering(self, items: pa.Table | DiskRows, keys: KeySet | None = None) -> Iterator[KeySet]:
         """Yield the keys that are to be answered in this launch, their earlier failures dropped.
 
         - ``items``: items of the manifest, with the column ``benchmark`` where that is a key column.
@@ -115,9 +113,16 @@ class RunStore:
             self.recover()
 
     def finish(self, summary: dict[str, Any]) -> None:
-        """Write ``summary.json``; raises ``LeaseError`` where another launch has taken over."""
+        """Write ``summary.json``, then join small answers files.
+
+        Raises
+        ------
+        LeaseError
+            Another launch has taken over.
+        """
         self._lease.check()
         storage.write_json(storage.join(self.path, "summary.json"), summary)
+        self._files.compact(self._lease.check)
 
     # the same checks before a launch, which write nothing
 
@@ -127,11 +132,11 @@ class RunStore:
         Whether this one could write to it is not tried.
         """
         with output_path_errors(self._place):
-            self._keep_answered(self._read_hashes("ok"))
+            self._keep_answered(again(lambda: self._read_hashes("ok")))
             Lease(self.path, LEASE_MINUTES).look()
 
     def compare(
-        self, settings: dict[str, Any], items: pa.Table | None, may_be_new: Collection[str] = ()
+        self, settings: dict[str, Any], items: pa.Table | DiskRows | None, may_be_new: Collection[str] = ()
     ) -> None:
         """Raise what ``launch`` and ``answering`` would raise about settings and items, after ``look``."""
         with output_path_errors(self._place):
@@ -143,7 +148,7 @@ class RunStore:
     # its parts
 
     def _holds(self) -> str | None:
-        return "answers" if self._files("ok") or self._files("failed") else None
+        return "answers" if self._files.all("ok") or self._files.all("failed") else None
 
     def recover(self) -> KeySet:
         """Set damaged files aside and leave one row per key; return the keys that are answered.
@@ -151,84 +156,61 @@ class RunStore:
         A worker that outlived its killed driver may have written an item again, and an item that failed once
         may be answered by now.
         """
-        self._keep_answered(self._keep_first_rows("ok", KeySet()))
-        self._keep_first_rows("failed", self.answered)
+        found = self._read_hashes("ok", set_aside=True)
+        self._keep_answered(found)
+        if not self._keep_first_rows(found, self.answered, KeySet()):
+            self._sums = None
+        failed = self._read_hashes("failed", set_aside=True)
+        self._keep_first_rows(failed, KeySet(failed.keys), self.answered)
         return self.answered
 
-    def _keep_first_rows(self, status: str, seen: KeySet) -> FileHashes:
-        """Drop rows of keys that were seen, in the set or in an earlier row; return what was in the files."""
-        found = self._read_hashes(status, set_aside=True)
+    def _keep_first_rows(self, found: FileHashes, keys: KeySet, seen: KeySet) -> bool:
+        """Drop rows of keys that were seen, in the set or in an earlier row; return whether there are none.
+
+        - ``found``: what is in the files, and ``keys`` the set of it.
+        """
         keep = np.zeros(len(found.keys), bool)
-        keep[KeySet(found.keys).first_rows] = True
+        keep[keys.first_rows] = True
         keep &= ~seen.holds(found.keys)
         ends = np.cumsum(found.num_rows)
         for file, num_rows, end in zip(found.files, found.num_rows, ends, strict=True):
-            self._keep_rows(file, keep[end - num_rows : end])
-        return found
+            self._files.keep_rows(file, keep[end - num_rows : end])
+        return bool(keep.all())
 
     def _keep_answered(self, found: FileHashes) -> None:
         self.answered = KeySet(found.keys)
-        self._items = KeySet(found.items)
+        self._items = self.answered if found.items is found.keys else KeySet(found.items)
         self._asked = found.asked
+        self._sums = found.sums
 
     def _read_hashes(self, status: str, *, set_aside: bool = False) -> FileHashes:
-        return FileHashes.of(self._read_notes(status, set_aside=set_aside))
+        return FileHashes.of(self._files.notes(status, set_aside=set_aside), self.key_columns)
 
-    def check_items(self, items: pa.Table) -> None:
+    def check_items(self, items: pa.Table | DiskRows) -> None:
         """Refuse items that ask something else than what is answered under their id."""
         if not self.answered:
             return
         names = item_columns(self.key_columns)
         rows = self._items.rows(hash_rows(items, names))
-        is_other = (rows >= 0) & (self._asked[rows] != hash_asked(items))
+        with collector_paused():
+            is_other = (rows >= 0) & (self._asked[rows] != hash_asked(items))
         if is_other.any():
             answered = self.read_answers("ok", [*names, *ASKED_COLUMNS])
-            changed = items.filter(pa.array(is_other))
+            changed = items.take(np.flatnonzero(is_other))
             refuse_changed_items(answered, changed, names, path=self.path, place=self._place)
 
     def drop_failed(self, keys: KeySet) -> None:
         """Drop the failed rows of what is about to be tried again."""
         if keys:
-            for file, note in self._read_notes("failed", set_aside=True):
-                self._keep_rows(file, ~keys.holds(note.keys))
-
-    def _keep_rows(self, file: str, keep: np.ndarray) -> None:
-        if not keep.any():
-            storage.remove(file)
-        elif not keep.all():
-            table = read_parquet(file, lambda parquet: parquet.read())
-            self._write(file, table.filter(pa.array(keep)))
-
-    def _read_notes(self, status: str, *, set_aside: bool = False) -> Iterator[tuple[str, FileNote]]:
-        """Every whole answers file and what is in it; damaged files are left out, or set aside."""
-
-        def read(file: str) -> FileNote | None:
-            noted = read_note(storage.read_bytes(file))  # of all bytes: a bit of any may have flipped
-            if noted and (note := FileNote.from_bytes(noted, self.key_columns)):
-                return note
-            try:
-                return read_parquet(file, lambda parquet: FileNote.of(parquet.read(), self.key_columns))
-            except DamagedFileError as error:
-                if not set_aside:
-                    logger.warning("left out: {}", error)
-                return None
-
-        files = iter(self._files(status))
-        with ThreadPoolExecutor(NUM_READERS) as pool:
-            # some at a time: notes that wait take memory
-            batches = iter(lambda: list(itertools.islice(files, FILES_AT_A_TIME)), [])
-            notes = (pair for some in batches for pair in zip(some, pool.map(read, some), strict=True))
-            for file, note in notes:
-                if note is not None:
-                    yield file, note
-                elif set_aside:
-                    storage.move_into(file, storage.join(self.path, "set_aside"))
-                    logger.warning("set aside {}: it is not a whole Parquet file; its items run again", file)
+            for file, note in self._files.notes("failed", set_aside=True):
+                self._files.keep_rows(file, ~keys.holds(note.keys))
 
     def sums(self, status: str, items: KeySet) -> Sums:
         """Sums of a summary over the rows of some items; damaged files are left out."""
+        if status == "ok" and self._sums is not None and items.holds(self._items.keys).all():
+            return self._sums
         total = Sums()
-        for file, note in self._read_notes(status):
+        for file, note in self._files.notes(status):
             is_wanted = items.holds(note.items)
             if is_wanted.all():
                 total.add(note.sums)
@@ -239,33 +221,12 @@ class RunStore:
 
     def read_answers(self, status: str, columns: list[str]) -> pa.Table:
         """Some columns of all rows of a status; null in files that lack one. Damaged files are left out."""
-
-        def read(file: str) -> pa.Table:
-            try:
-                return read_parquet(file, lambda parquet: parquet.read(columns))
-            except DamagedFileError as error:
-                logger.warning("left out: {}", error)
-                return empty
-
-        types = {field.name: field.type for field in (*ITEM_COLUMNS, *ANSWER_COLUMNS)}
-        empty = pa.schema([(name, types.get(name, pa.null())) for name in columns]).empty_table()
-        with ThreadPoolExecutor(NUM_READERS) as pool:
-            tables = pool.map(read, self._files(status))
-            return pa.concat_tables([empty, *tables], promote_options="permissive")
+        return self._files.read(status, columns)
 
     def write_answers(self, status: str, table: pa.Table) -> None:
         """Publish rows as one file, in one step.
 
         The file is named by the keys in it: a retried task writes over its own file.
         """
-        keys = "\n".join(sorted("\t".join(key) for key in column_values(table, self.key_columns)))
-        name = hashlib.sha256(keys.encode()).hexdigest()[:24]
-        uri = storage.join(self.path, "answers", f"status={status}", f"{name}.parquet")
-        self._write(uri, table)
-
-    def _write(self, uri: str, rows: pa.Table) -> None:
-        note = FileNote.of(rows, self.key_columns).as_bytes(self.key_columns)
-        storage.write_bytes(uri, as_parquet(rows, note=note))
-
-    def _files(self, status: str) -> list[str]:
-        return storage.files_in(storage.join(self.path, "answers", f"status={status}"), ".parquet")
+        self._sums = None
+        self._files.write(status, table)

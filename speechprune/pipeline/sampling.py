@@ -10,14 +10,14 @@ from dataclasses import dataclass, field, replace
 from statistics import fmean
 from typing import TypeVar
 
+import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from speechprune import storage
 from speechprune.data import Row, column_values
 from speechprune.data.index_files import WindowsDirectory
 from speechprune.pipeline.preview import NUM_READERS, slice_seconds
-from speechprune.pipeline.stages import unpack_items
+from speechprune.pipeline.tasks import Tasks, unpack_items
 
 NUM_HEADERS = 1000  # read at most: some seconds on an object store
 
@@ -96,12 +96,12 @@ class Stored:
         )
 
 
-def sample_tasks(tasks: pa.Table, points: Sequence[str], stored: Stored) -> Sample:
-    """Look at a sample of tasks (``TASK_SCHEMA``); those of malformed rows are left out.
+def sample_tasks(tasks: Tasks, points: Sequence[str], stored: Stored) -> Sample:
+    """Look at a sample of tasks; those of malformed rows are left out.
 
     ``points``: names of all points; of a task without ``missing_points`` every item is asked at each.
     """
-    valid = tasks.filter(pc.is_null(tasks.column("error")))
+    valid = np.flatnonzero(~tasks.are_malformed)
 
     def look(row: Row) -> Sampled | None:
         if row["missing_points"] is None:
@@ -113,13 +113,15 @@ def sample_tasks(tasks: pa.Table, points: Sequence[str], stored: Stored) -> Samp
         found = _look_at(row)
         return None if found is None else replace(found, num_answers=num_answers)
 
-    return replace(_sample(valid, look), num_malformed=len(tasks) - len(valid))
+    sample = _sample(len(valid), lambda numbers: tasks.make(valid[numbers]), look)
+    return replace(sample, num_malformed=len(tasks) - len(valid))
 
 
 def sample_files(uris: Sequence[str]) -> Sample:
     """Look at a sample of whole files, by their addresses."""
     spans = {name: pa.nulls(len(uris), pa.float64()) for name in ("start", "end")}
-    return _sample(pa.table({"audio": pa.array(uris, pa.string())} | spans), _look_at)
+    table = pa.table({"audio": pa.array(uris, pa.string())} | spans)
+    return _sample(len(table), lambda numbers: table.take(pa.array(numbers)), _look_at)
 
 
 def _look_at(row: Row) -> Sampled | None:
@@ -140,16 +142,18 @@ def pick(everything: Sequence[Value]) -> list[Value]:
     return [everything[place] for place in places]
 
 
-def _sample(table: pa.Table, look: Callable[[Row], Sampled | None]) -> Sample:
-    numbers = pick(range(len(table)))
+def _sample(
+    num_all: int, take: Callable[[np.ndarray], pa.Table], look: Callable[[Row], Sampled | None]
+) -> Sample:
+    rows = take(np.array(pick(range(num_all)), np.int64)).to_pylist()
     with ThreadPoolExecutor(NUM_READERS) as pool:
-        looked = list(pool.map(look, table.take(pa.array(numbers, pa.int64())).to_pylist()))
+        looked = list(pool.map(look, rows))
     found = [one for one in looked if one is not None]
     known = [one.seconds for one in found if one.seconds is not None]
     mean = fmean(known) if known else 0.0
     return Sample(
         recordings=[one if one.seconds is not None else replace(one, seconds=mean) for one in found],
-        num_all=len(table),
+        num_all=num_all,
         num_unknown=len(found) - len(known),
         num_missing=len(looked) - len(found),
     )

@@ -1,16 +1,10 @@
-"""Task rows, and the first and the last stage: items to tasks, recordings to samples, rows to files.
-
-A task is one recording with all its questions, encoded once. Workers of these stages never load torch.
-"""
+"""The first and the last stage: recordings to samples, rows to files. Their workers never load torch."""
 
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import time
-from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import psutil
@@ -23,7 +17,6 @@ from speechprune.data import column_values
 from speechprune.data.columns import RECORDING_COLUMNS
 from speechprune.data.index_columns import STATE_COLUMNS
 from speechprune.data.index_files import Part, read_parts
-from speechprune.data.row_keys import KeySet, hash_rows
 from speechprune.pipeline.failures import (
     FailureLog,
     MalformedRow,
@@ -32,26 +25,8 @@ from speechprune.pipeline.failures import (
     failure_sentence,
 )
 from speechprune.pipeline.run_store import RunStore
+from speechprune.pipeline.tasks import TASK_SCHEMA, pack_items
 
-if TYPE_CHECKING:
-    from speechprune.data.manifest import Manifest
-
-TASK_SCHEMA = pa.schema(
-    [
-        pa.field("task_id", pa.string()),
-        pa.field("audio", pa.string()),
-        pa.field("start", pa.float64()),
-        pa.field("end", pa.float64()),
-        pa.field("track", pa.int64()),
-        pa.field("part_of", pa.float64()),  # seconds of the recording that this is one of several parts of
-        pa.field("error", pa.string()),  # of a malformed row; null otherwise
-        # where an index holds the recording, in order; null where its audio is to be decoded
-        pa.field("index_parts", pa.list_(pa.struct([("file", pa.string()), ("row_group", pa.int32())]))),
-        pa.field("items", pa.large_binary()),  # an Arrow IPC stream: the items, with their carried columns
-        # of a sweep: names of the points at which each item is not answered yet; else null
-        pa.field("missing_points", pa.list_(pa.list_(pa.string()))),
-    ]
-)
 DECODED_SCHEMA = pa.schema(
     [
         *TASK_SCHEMA,  # its error is then of whatever kind
@@ -92,71 +67,6 @@ MODEL_PROGRESS_SCHEMA = pa.schema(
 )
 NUM_FAILURES_SHOWN = 3  # a block
 MODEL_STAGES = ("encode", "prune", "prefill", "generate")
-
-
-def make_tasks(
-    manifest: Manifest,
-    answered: KeySet,
-    stored: Mapping[str, Sequence[Part]] | None = None,
-    *,
-    missing_points: Sequence[Sequence[str]] | None = None,
-) -> pa.Table:
-    """Group the items still to be answered by recording (and slice of it), in the manifest's order.
-
-    - ``answered``: ``item_id`` of the items that are answered.
-    - ``stored``: where an index holds recordings, by address; slices of them are decoded all the same, as the
-      windows of a slice begin at its start.
-    - ``missing_points``: of a sweep: names of the points at which each item of the manifest is not answered
-      yet.
-    """
-    items = manifest.items
-    groups: dict[tuple[Any, ...], list[int]] = defaultdict(list)
-    identities = column_values(items, ("item_id", *RECORDING_COLUMNS))
-    is_answered = answered.holds(hash_rows(items, ["item_id"]))
-    for index, (item_id, *recording) in enumerate(identities):
-        if not is_answered[index]:
-            groups[*recording, manifest.malformed.get(item_id)].append(index)
-    rows = [
-        {
-            "task_id": hashlib.sha256(repr(key).encode()).hexdigest()[:16],
-            **(task := dict(zip((*RECORDING_COLUMNS, "error"), key, strict=True))),
-            "index_parts": _index_parts(task, stored or {}),
-            "items": pack_items(items.take(indices)),
-            "missing_points": None if missing_points is None else [missing_points[i] for i in indices],
-        }
-        for key, indices in groups.items()
-    ]
-    return pa.Table.from_pylist(rows, schema=TASK_SCHEMA)
-
-
-def _index_parts(task: dict[str, Any], stored: Mapping[str, Sequence[Part]]) -> list[dict[str, Any]] | None:
-    """Places in the index of a whole recording's default track; None where it is to be decoded."""
-    audio, start, end, track = (task[name] for name in RECORDING_COLUMNS)
-    if task["error"] or audio not in stored or start or end is not None or track is not None:
-        return None
-    return [part._asdict() for part in stored[audio]]
-
-
-def split_blocks(tasks: pa.Table, recordings_per_block: int) -> Iterator[pa.Table]:
-    """Blocks: the unit of scheduling, retry and progress."""
-    for start in range(0, len(tasks), recordings_per_block):
-        num_tasks = min(recordings_per_block, len(tasks) - start)
-        # take: a slice would drag the whole table along when it is serialised
-        yield tasks.slice(start, num_tasks).take(pa.array(range(num_tasks)))
-
-
-def pack_items(items: pa.Table) -> bytes:
-    """Items of one recording as bytes that keep every column's type."""
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, items.schema) as writer:
-        writer.write_table(items)
-    packed: bytes = sink.getvalue().to_pybytes()
-    return packed
-
-
-def unpack_items(packed: bytes) -> pa.Table:
-    """The inverse of ``pack_items``."""
-    return pa.ipc.open_stream(packed).read_all()
 
 
 def decode_recording(

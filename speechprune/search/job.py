@@ -25,7 +25,7 @@ from speechprune.pipeline.executor import Executor, make_executor
 from speechprune.pipeline.preview import warn_of_unknown_words
 from speechprune.pipeline.progress import Progress
 from speechprune.pipeline.run_store import RunStore
-from speechprune.pipeline.stages import make_tasks
+from speechprune.pipeline.tasks import make_tasks
 from speechprune.search.approximate import SearchIndex
 from speechprune.search.config import SearchConfig
 from speechprune.search.inputs import Inputs, check_words

@@ -31,7 +31,7 @@ from speechprune.pipeline.preview import preview, warn_of_unknown_words
 from speechprune.pipeline.progress import Progress
 from speechprune.pipeline.run_store import RunStore
 from speechprune.pipeline.settings import model_settings
-from speechprune.pipeline.stages import make_tasks
+from speechprune.pipeline.tasks import Tasks, make_tasks
 from speechprune.sweep.answer_sheet import NUMBER_COLUMNS
 from speechprune.sweep.config import SweepConfig
 from speechprune.sweep.points import points_table
@@ -196,7 +196,7 @@ def missing_tasks(
     benchmarks: Mapping[str, Manifest],
     stored: Mapping[str, Sequence[Part]],
     store: RunStore,
-) -> tuple[pa.Table, int]:
+) -> tuple[Tasks, int]:
     """Tasks of one model whose items say at which points they are not answered yet; and how many answers."""
     tables, num_answers = [], 0
     for name, manifest in benchmarks.items():
@@ -209,10 +209,10 @@ def missing_tasks(
         ]
         num_answers += sum(map(len, missing))
         done = {(item_id,) for item_id, names in zip(ids, missing, strict=True) if not names}
-        tasks = make_tasks(manifest, KeySet.of(done), stored, missing_points=missing)
+        tasks = make_tasks(manifest, KeySet.of(done), stored, missing_points=missing).table()
         task_ids = [f"{name}:{task_id}" for task_id in tasks.column("task_id").to_pylist()]
         tables.append(tasks.set_column(0, "task_id", pa.array(task_ids, pa.string())))
-    return pa.concat_tables(tables), num_answers
+    return Tasks.of(pa.concat_tables(tables)), num_answers
 
 
 def _report(

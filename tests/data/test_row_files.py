@@ -9,7 +9,7 @@ import pytest
 
 from speechprune.data.manifest import ManifestError
 from speechprune.data.row_keys import KeySet
-from speechprune.pipeline.stages import make_tasks, unpack_items
+from speechprune.pipeline.tasks import make_tasks, unpack_items
 from tests.helpers.manifest_files import ITEMS, ONE, read_file, write_csv, write_jsonl, write_parquet
 
 
@@ -105,7 +105,7 @@ def test_views_are_carried_as_the_values_that_they_show(tmp_path, kind, values):
     table = pa.table({"audio": ["a.wav", "b.wav"], "question": ["x", "y"], "extra": pa.array(values, kind)})
     pq.write_table(table, tmp_path / "m.parquet")
     manifest = read_file(tmp_path / "m.parquet")
-    tasks = make_tasks(manifest, KeySet())["items"].to_pylist()
+    tasks = make_tasks(manifest, KeySet()).table()["items"].to_pylist()
     carried = [row["extra"] for task in tasks for row in unpack_items(task).to_pylist()]
     assert carried == values
     pq.write_table(manifest.items, tmp_path / "out.parquet")

@@ -20,7 +20,8 @@ import soundfile
 from speechprune.pipeline.failures import FailureLog
 from speechprune.pipeline.options import RayOptions
 from speechprune.pipeline.retries import guard_decode, start_tracker
-from speechprune.pipeline.stages import TASK_SCHEMA, decode_recording, split_blocks
+from speechprune.pipeline.stages import decode_recording
+from speechprune.pipeline.tasks import TASK_SCHEMA, split_blocks
 from tests.helpers.audio_files import ENCODERS, encode
 from tests.helpers.corruption import CORRUPTIONS
 

@@ -15,7 +15,8 @@ from speechprune.pipeline.failures import CodeError, FailureLog, StartError
 from speechprune.pipeline.options import RayOptions
 from speechprune.pipeline.progress import Progress
 from speechprune.pipeline.ray_executor import RayExecutor
-from speechprune.pipeline.stages import PROGRESS_SCHEMA, TASK_SCHEMA, failed_recording
+from speechprune.pipeline.stages import PROGRESS_SCHEMA, failed_recording
+from speechprune.pipeline.tasks import TASK_SCHEMA, Tasks
 
 MODEL = ModelOptions(path="no model")
 
@@ -35,12 +36,12 @@ def shipped() -> Iterable[None]:
     ray.cloudpickle.unregister_pickle_by_value(sys.modules[__name__])
 
 
-def tasks_of(num: int) -> pa.Table:
+def tasks_of(num: int) -> Tasks:
     rows = [
         dict.fromkeys(TASK_SCHEMA.names) | {"task_id": str(i), "audio": f"{i}.wav", "items": b""}
         for i in range(num)
     ]
-    return pa.Table.from_pylist(rows, TASK_SCHEMA)
+    return Tasks.of(pa.Table.from_pylist(rows, TASK_SCHEMA))
 
 
 def decode(task: pa.Table, **_) -> pa.Table:

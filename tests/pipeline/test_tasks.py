@@ -21,7 +21,8 @@ from speechprune.data.row_keys import KeySet
 from speechprune.pipeline.failures import FailureLog, PoisonedRecording
 from speechprune.pipeline.options import RayOptions
 from speechprune.pipeline.retries import Attempts, AttemptTracker, raise_if_poisoned, start_tracker
-from speechprune.pipeline.stages import decode_recording, make_tasks, split_blocks, unpack_items
+from speechprune.pipeline.stages import decode_recording
+from speechprune.pipeline.tasks import make_tasks, split_blocks, unpack_items
 from tests.helpers.harness import wait_until
 from tests.helpers.telling_tones import named_second, telling_tones, write_tracks
 
@@ -48,7 +49,7 @@ def test_each_items_track_is_decoded(tmp_path):
     path.write_bytes(write_tracks([telling_tones(3, first=30), telling_tones(3, first=60)], "matroska"))
     rows = [{"audio": str(path), "question": "?", "track": track} for track in (None, 0, 1, 1)]
     manifest = make_manifest([row | {"item_id": str(i)} for i, row in enumerate(rows)])
-    tasks = make_tasks(manifest, KeySet(), stored={str(path): [Part("file", 0)]})
+    tasks = make_tasks(manifest, KeySet(), stored={str(path): [Part("file", 0)]}).table()
     assert [task["track"] for task in tasks.to_pylist()] == [None, 0, 1]
     assert [task["index_parts"] is None for task in tasks.to_pylist()] == [False, True, True]
     for number, second in ((1, 31.25), (2, 61.25)):
@@ -61,7 +62,7 @@ def test_each_items_track_is_decoded(tmp_path):
 def test_every_open_item_is_in_one_task_of_its_recording(drawn, data):
     manifest = manifest_of(drawn)
     answered = data.draw(st.sets(st.sampled_from([str(i) for i in range(len(drawn))])))
-    tasks = make_tasks(manifest, KeySet.of((item_id,) for item_id in answered))
+    tasks = make_tasks(manifest, KeySet.of((item_id,) for item_id in answered)).table()
     seen = []
     for task in tasks.to_pylist():
         items = unpack_items(task["items"])
@@ -78,7 +79,7 @@ def test_every_open_item_is_in_one_task_of_its_recording(drawn, data):
 
 @given(ITEMS, st.integers(1, 7))
 def test_blocks_are_the_tasks_in_order_a_few_at_a_time(drawn, recordings_per_block):
-    tasks = make_tasks(manifest_of(drawn), KeySet())
+    tasks = make_tasks(manifest_of(drawn), KeySet()).table()
     blocks = list(split_blocks(tasks, recordings_per_block))
     assert pa.concat_tables(blocks) == tasks
     assert [len(block) for block in blocks[:-1]] == [recordings_per_block] * (len(blocks) - 1)
@@ -91,11 +92,11 @@ def test_a_sweeps_tasks_name_the_points_that_each_item_is_missing_whatever_its_c
     names = pa.array([["mine"]] * 3, pa.list_(pa.string()))
     items = manifest.items.append_column("missing_points", names)
     missing = [["p", "q"], ["q"], ["p"]]
-    tasks = make_tasks(replace(manifest, items=items), KeySet.of([("1",)]), missing_points=missing)
+    tasks = make_tasks(replace(manifest, items=items), KeySet.of([("1",)]), missing_points=missing).table()
     (task,) = tasks.to_pylist()
     assert task["missing_points"] == [["p", "q"], ["p"]]
     assert unpack_items(task["items"]).column("missing_points").to_pylist() == [["mine"], ["mine"]]
-    assert make_tasks(manifest, KeySet()).column("missing_points").null_count == 2
+    assert make_tasks(manifest, KeySet()).table().column("missing_points").null_count == 2
 
 
 def test_what_a_worker_loads_for_its_first_recording_is_not_within_that_recordings_limit():

@@ -30,7 +30,7 @@ from speechprune.config import ConfigError
 from speechprune.data.formats import counted
 from speechprune.pipeline.progress import Progress
 from speechprune.pipeline.settings import check_settings, output_path_errors
-from speechprune.pipeline.stages import split_blocks
+from speechprune.pipeline.tasks import split_blocks
 
 PACKAGES = ("speechprune", "ray", "numpy", "soundfile", "av", "transformers")
 NEURAL_PACKAGES = ("onnxruntime", "piper-tts")  # of the kinds of speech piper and kokoro

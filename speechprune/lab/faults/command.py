@@ -61,6 +61,7 @@ def main(arguments: Sequence[str]) -> int:
     killed_index.add_argument("--kills", type=int, default=10, help="number of kills")
     driver = whats.add_parser("driver")
     driver.add_argument("--items", type=int, default=1_000_000, help="of the manifest")
+    driver.add_argument("--items-per-file", type=int, default=20, help="of the answers files")
     options = parser.parse_args(arguments)
     unknown = set(getattr(options, "names", [])) - set(FAULTS)
     if unknown:
@@ -71,7 +72,7 @@ def main(arguments: Sequence[str]) -> int:
         show_soak(results[0])
     elif options.what == "driver":
         with temporary_folder() as folder:
-            results = driver_use(Path(folder), options.items, MODEL)
+            results = driver_use(Path(folder), options.items, options.items_per_file, MODEL)
         show_driver(results)
     elif options.what == "kills":
         with temporary_folder() as folder:

@@ -28,7 +28,8 @@ from speechprune.pipeline.failures import FailureLog
 from speechprune.pipeline.options import RayOptions
 from speechprune.pipeline.progress import Progress
 from speechprune.pipeline.run_store import RunStore
-from speechprune.pipeline.stages import decode_recording, make_tasks, write_answers
+from speechprune.pipeline.stages import decode_recording, write_answers
+from speechprune.pipeline.tasks import make_tasks
 
 CPUS_PER_NODE = 4  # so that Ray keeps processes that decode and write while the model stage sleeps
 

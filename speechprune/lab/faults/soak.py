@@ -118,8 +118,9 @@ def watch(job: psutil.Process, answers: Path, num_files: float) -> dict[str, lis
     """
     readings: dict[str, list[Reading]] = defaultdict(list)
     last_line = time.monotonic()
+    share = 0.0
     while job.is_running() and job.status() != psutil.STATUS_ZOMBIE:
-        share = len(list(answers.glob("*.parquet"))) / num_files
+        share = max(share, len(list(answers.glob("*.parquet"))) / num_files)  # at its end they are joined
         for process in [job, *job.children(recursive=True)]:
             try:
                 role = "driver" if process == job else _role(process)

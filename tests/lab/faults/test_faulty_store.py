@@ -37,7 +37,9 @@ def test_what_is_written_is_read_although_a_fifth_of_all_requests_fails(store, k
 def test_expired_credentials_become_one_line_and_then_all_is_well_again(store):
     storage.write_bytes("s3://faults/one", b"1")
     store.inject(StoreFault.EXPIRED)
-    with pytest.raises(storage.StorageError, match=r"s3://faults/one: Forbidden.*your credentials"):
+    with pytest.raises(
+        storage.StorageError, match=r"s3://faults/one: The provided token has expired.*your credentials"
+    ):
         storage.read_bytes("s3://faults/one")
     store.stop_injecting()
     assert storage.read_bytes("s3://faults/one") == b"1"
