@@ -68,12 +68,12 @@ SMOKE = Sizes(
     encoder_batches=(1, 2),
     lengths=(30.0, 90.0),
     questions=(1, 2),
-    cases=(Case(31.0, 1, 2), Case(35.0, 2, 1)),
+    cases=(Case(3.0, 1, 2), Case(31.0, 2, 1)),
     generation_batches=(1, 2),
     generation_prompt=40,
     new_tokens=10,
     few_layers=1,
-    compared_questions=4,
+    compared_questions=2,
     compile_backend="eager",  # no C compiler
 )
 
