@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from speechprune import storage
-from speechprune.pipeline import batch_qa
+from speechprune.pipeline.executor import LocalExecutor
 from tests.helpers.harness import Job, launch, write_sound
 
 NUM_ITEMS = 6
@@ -54,17 +54,18 @@ def test_flipped_bits_are_answered_again_with_the_same_values(job):
 
 
 def test_rows_that_are_damaged_before_the_summary_are_counted(job, monkeypatch, capsys):
-    summarise = batch_qa.summarise
+    run = LocalExecutor.run
 
-    def damage_first(*arguments):
+    def run_and_damage(*arguments):
+        reports = run(*arguments)
         flip_a_bit(job.files("ok")[0], random.Random(0))
-        return summarise(*arguments)
+        return reports
 
-    monkeypatch.setattr(batch_qa, "summarise", damage_first)
+    monkeypatch.setattr(LocalExecutor, "run", run_and_damage)
     result = launch(job.config)
     assert result.code == 1
     assert "1 items have no row, as a file was damaged: give the same command again" in result.lines
-    assert "left out: " in "\n".join(result.lines)
+    assert "set aside " in "\n".join(result.lines)
     assert job.summary()["num_missing"] == 1
     assert "5 answered, 0 failed, 1 MISSING" in capsys.readouterr().out
     monkeypatch.undo()
