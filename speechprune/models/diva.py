@@ -17,10 +17,9 @@ from speechprune.audio import SAMPLE_RATE
 from speechprune.cost import ModelShape, QueryingEncoderShape
 from speechprune.models.base import EncodedWindows, SpeechModel, Window
 from speechprune.models.diva_config import DivaConfig, parse_diva
-from speechprune.models.hub import ModelError
 from speechprune.models.log_mel import LogMel
 from speechprune.models.source import ModelSource
-from speechprune.models.text_model import decoder_shape, language_model_with
+from speechprune.models.text_model import check_chat_template, decoder_shape, language_model_with
 
 PLACEHOLDER = "<|audio|>"  # added to the tokenizer in memory; it has no embedding and needs none
 WINDOW_SECONDS = 30
@@ -107,8 +106,7 @@ class Diva(SpeechModel):
         )
         extractor = AutoFeatureExtractor.from_pretrained(**whisper.location)
         tokenizer = AutoTokenizer.from_pretrained(**llama.location)
-        if tokenizer.chat_template is None:
-            raise ModelError(f"{llama.folder} has no chat template: give one that was tuned to chat")
+        check_chat_template(tokenizer, llama.folder)
         connector = source.load_weights(DivaConnector)
         encoder = whisper.load_weights(EncoderOfWhisper).encoder
         model = llama.load_weights(LlamaForCausalLM)

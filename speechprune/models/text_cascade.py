@@ -20,7 +20,7 @@ from speechprune.models.base import EncodedWindows, SpeechModel, SplicedPrompt, 
 from speechprune.models.cascade_config import TextCascadeConfig
 from speechprune.models.hub import ModelError
 from speechprune.models.source import ModelSource
-from speechprune.models.text_model import decoder_shape, language_model_with
+from speechprune.models.text_model import check_chat_template, decoder_shape, language_model_with
 from speechprune.models.whisper_text import Segment, Transcript
 
 INTRODUCTION = "Transcript of a recording:"
@@ -101,8 +101,7 @@ class TextCascade(SpeechModel):
         if text_class is None:
             raise ModelError(f"{text_source.folder} is no causal language model: give one")
         tokenizer = cls.load_tokenizer(source)
-        if tokenizer.chat_template is None:
-            raise ModelError(f"{text_source.folder} has no chat template: give one that was tuned to chat")
+        check_chat_template(tokenizer, text_source.folder)
         text_model = text_source.load_weights(text_class)
         transcriber = cls.load_transcriber(source, text_model, tokenizer)
         model = cls(transcriber, text_model, tokenizer, config, **source.batches)

@@ -87,6 +87,11 @@ def load_tokenizer(source: ModelSource) -> Any:
     tokenizer = AutoTokenizer.from_pretrained(**source.location)
     settings, _ = ProcessorMixin.get_processor_dict(**source.location)
     tokenizer.chat_template = settings.get("chat_template", tokenizer.chat_template)
-    if tokenizer.chat_template is None:
-        raise ModelError(f"{source.folder} has no chat template: give one that was tuned to chat")
+    check_chat_template(tokenizer, source.folder)
     return tokenizer
+
+
+def check_chat_template(tokenizer: Any, folder: str) -> None:
+    """Refuse a tokenizer without a chat template."""
+    if tokenizer.chat_template is None:
+        raise ModelError(f"{folder} has no chat template: give one that was tuned to chat")

@@ -16,7 +16,7 @@ from speechprune.cost import ModelShape, WhisperGatedMlpShape
 from speechprune.models.base import Window
 from speechprune.models.hub import ModelError
 from speechprune.models.source import ModelSource
-from speechprune.models.text_model import decoder_shape
+from speechprune.models.text_model import check_chat_template, decoder_shape
 from speechprune.models.ultravox_config import UltravoxConfig, parse_ultravox
 from speechprune.models.whisper_family import (
     WhisperFamily,
@@ -73,8 +73,7 @@ class Ultravox(WhisperFamily):
 
         config = cast(UltravoxConfig, source.config)
         tokenizer = PreTrainedTokenizerFast.from_pretrained(**source.location)
-        if tokenizer.chat_template is None:
-            raise ModelError(f"{source.folder} has no chat template: give one that was tuned to chat")
+        check_chat_template(tokenizer, source.folder)
         tokenizer.add_special_tokens({"additional_special_tokens": [PLACEHOLDER]})
         config.audio_token_id = tokenizer.convert_tokens_to_ids(PLACEHOLDER)
         stored = set() if source.options.random_weights else source.weight_names()
