@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import boto3
+import numpy as np
 import pytest
 import ray
 import s3fs
@@ -123,3 +124,11 @@ def archive(tmp_path, tiny_model_folder) -> Archive:
     archive = Archive(tmp_path, tiny_model_folder)
     archive.configure(str(archive.sounds), archive.index)
     return archive
+
+
+@pytest.fixture
+def short_codes(monkeypatch):
+    """Make codes of a search index short: they are learned in less time."""
+    for name, value in (("CODE_BYTES", 4), ("_ENTRY_BYTES", 8), ("_NO_CODES", np.zeros((0, 4), np.uint8))):
+        monkeypatch.setattr(f"speechprune.data.inverted_lists.{name}", value)
+    monkeypatch.setattr("speechprune.data.token_codec.CODE_BYTES", 4)

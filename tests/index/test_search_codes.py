@@ -1,15 +1,12 @@
 """The search index: what is new is coded once, what is gone is removed, and a kill leaves the earlier one."""
 
-import json
 import shutil
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
-import yaml
 
 from speechprune import storage
 from speechprune.config import ConfigError
@@ -22,12 +19,10 @@ from speechprune.index.config import ArchiveOptions, IndexConfig, IndexOptions
 from speechprune.index.search_codes import check_search_codes, update_search_codes
 from speechprune.models.options import ModelOptions
 from speechprune.pipeline.options import RayOptions
-from tests.helpers.archive import NIGHT
-from tests.helpers.harness import launch, write_sound
 
 pytest.importorskip("faiss")
+pytestmark = pytest.mark.usefixtures("short_codes")
 
-SEARCH = NIGHT.parent / "search_archive.py"
 CONFIG = IndexConfig(
     archive=ArchiveOptions(path="sounds"),
     model=ModelOptions(path="model"),
@@ -44,14 +39,6 @@ def _no_model(monkeypatch):
     monkeypatch.setattr("speechprune.index.search_codes.load_in_worker", lambda *_, **__: None)
     statistics = WordStatistics(1, np.zeros(3), np.zeros(3))
     monkeypatch.setattr("speechprune.index.search_codes.measure_vocabulary", lambda *_: statistics)
-
-
-@pytest.fixture(autouse=True)
-def _short_codes(monkeypatch):
-    """They are learned in less time."""
-    for name, value in (("CODE_BYTES", 4), ("_ENTRY_BYTES", 8), ("_NO_CODES", np.zeros((0, 4), np.uint8))):
-        monkeypatch.setattr(f"speechprune.data.inverted_lists.{name}", value)
-    monkeypatch.setattr("speechprune.data.token_codec.CODE_BYTES", 4)
 
 
 def windows_of(recording: str, version: str, num_shards: int = 1, num_tokens: int = 300) -> pa.Table:
@@ -268,37 +255,3 @@ def test_a_damaged_part_gets_no_codes_and_the_others_do(directory, monkeypatch):
     monkeypatch.setattr("speechprune.index.search_codes.read_parts", read)
     codes, _ = update(directory)
     assert {recording for recording, _, _ in coded(codes)} == {"a", "b", "d"}
-
-
-def test_a_search_uses_the_codes_unless_exact_is_asked_for(archive, speech):
-    for i, seconds in enumerate((3.0, 40.0, 61.0)):
-        write_sound(archive.sounds / f"{i}.wav", speech(seconds, start=9.0 * i))
-    assert launch(archive.config, job=NIGHT).code == 0
-    config = archive.folder / "search.yaml"
-    values = {
-        "search": {"index": archive.index, "num_answered": 0},
-        "model": {"path": archive.model, "dtype": "float32", "device": "cpu"},
-        "ray": {"executor": "local"},
-    }
-    config.write_text(yaml.safe_dump(values))
-
-    def search(name: str, *settings: str) -> tuple[str, list[dict]]:
-        run = archive.folder / name
-        assert launch("Which day?", str(config), f"output.path={run}", *settings, job=SEARCH).code == 0
-        kind = json.loads((run / "summary.json").read_text())["search"]
-        return kind, pq.read_table(run / "hits.parquet").to_pylist()
-
-    kind, without = search("without")
-    assert kind == "exact"
-    assert launch(archive.config, "index.search_codes=true", job=NIGHT).code == 0
-    assert archive.summary(archive.index)["search_codes"]["num_coded"] == 6
-    assert search("exact", "search.exact=true") == ("exact", without)
-    kind, hits = search("approximate")
-    assert kind == "approximate"
-    assert {hit["recording"] for hit in hits} == {hit["recording"] for hit in without}
-    assert all(0 <= hit["start"] < hit["end"] and hit["score"] > 0 for hit in hits)
-    write_sound(archive.sounds / "new.wav", speech(20.0, start=50.0))  # indexed, but without codes
-    (archive.sounds / "0.wav").unlink()
-    assert launch(archive.config, job=NIGHT).code == 0
-    _, hits = search("partly")
-    assert {Path(hit["recording"]).name for hit in hits} == {"1.wav", "2.wav", "new.wav"}
