@@ -38,12 +38,12 @@ from speechprune.pipeline.executor import make_executor
 from speechprune.pruning.late_interaction import block_tokens
 from speechprune.search.approximate import SearchIndex, approximate_pass
 from speechprune.search.candidates import find_matches
+from speechprune.search.config import SearchOptions
 from speechprune.search.words import encode_query_words
 
 NOISE = 0.5  # of the copies' states, as a share of each dimension's deviation
 RECORDINGS_PER_FILE = 50
 PARTS_PER_RECORDING = 40  # of 90 s, where an archive is repeated
-NUM_CANDIDATES = 32
 NUM_QUESTIONS = 20  # whose medians are printed
 MEASURED = (
     *(f"{what}_{clock}" for what in ("listing", "lists", "all") for clock in ("seconds", "cpu_seconds")),
@@ -91,7 +91,7 @@ def main(arguments: Sequence[str]) -> int:
             index = SearchIndex.open(SearchCodes(larger.path), contents, stored_parts(contents))
             assert index is not None
             clocks.append((time.perf_counter(), time.process_time()))
-            _, _, reading = approximate_pass(executor, index, words, rate, NUM_CANDIDATES)
+            _, _, reading = approximate_pass(executor, index, words, rate, SearchOptions.num_candidates)
             clocks.append((time.perf_counter(), time.process_time()))
             find_matches(index.coded, index.learned.codec, words.vectors)
             listing, passed, lists = np.diff([*clocks, (time.perf_counter(), time.process_time())], axis=0)
