@@ -20,7 +20,7 @@ from speechprune.inference.states import load_states
 FaissIndex = Any  # an IndexIVFPQ: the package is an extra
 CODE_BYTES = 56  # product code of a token: one byte for each of 56 parts of its vector
 NUM_PROBES = 8  # centroids whose tokens a word is compared with, at most
-MIN_PROBES = 2  # of these, however many tokens they have: with one, recall@5 is 3 points lower
+MIN_PROBES = 2  # of these, however many tokens they have: with one, recall is lower
 TOKENS_PER_WORD = 1 << 16  # tokens that a word is compared with, but for those and one centroid's, at most
 MAX_CENTROIDS = 4096
 # tokens that a codebook is learned from: at least one for each of a byte's values

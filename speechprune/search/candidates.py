@@ -26,7 +26,7 @@ from speechprune.data.word_statistics import WordStatistics
 from speechprune.search.words import QueryWords
 
 MATCHES_PER_WORD = 4096  # tokens, or more in a large archive:
-TOKENS_PER_MATCH = 10_000  # of twice as many, recall@5 among 5,000 recordings is 6 points lower
+TOKENS_PER_MATCH = 10_000  # with half as many matches, recall among 5,000 recordings is lower
 WORDS_PER_READ = 64  # words whose lists are in memory together
 _SMALLEST = 1e-12
 

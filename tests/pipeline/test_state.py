@@ -6,12 +6,14 @@ import random
 from pathlib import Path
 
 import pytest
+from s3fs import S3FileSystem
 
 from speechprune import storage
 from speechprune.pipeline.executor import LocalExecutor
 from tests.helpers.harness import Job, launch, write_sound
 
 NUM_ITEMS = 6
+OTHER_REQUESTS = 16  # lease, settings, listings, summary: however many files there are
 MEASURED = ("seconds_", "peak_memory_bytes", "finished_at")
 
 
@@ -71,6 +73,23 @@ def test_rows_that_are_damaged_before_the_summary_are_counted(job, monkeypatch, 
     monkeypatch.undo()
     assert launch(job.config).code == 0
     assert (job.summary()["num_ok"], job.summary()["num_missing"]) == (NUM_ITEMS, 0)
+
+
+def test_a_launch_with_nothing_to_do_asks_a_store_once_for_each_answers_file(job, s3_bucket, monkeypatch):
+    output = f"output.path=s3://{s3_bucket.name}/run"
+    assert launch(job.config, output).code == 0
+    requests: list[tuple[str, str]] = []
+    call = S3FileSystem._call_s3
+
+    async def noted(self, method, *arguments, **options):
+        requests.append((method, options.get("Key", "")))
+        return await call(self, method, *arguments, **options)
+
+    monkeypatch.setattr(S3FileSystem, "_call_s3", noted)
+    assert launch(job.config, output).code == 0
+    about_answers = [method for method, key in requests if "answers/status=ok/" in key]
+    assert about_answers == ["get_object"] * NUM_ITEMS
+    assert len(requests) - NUM_ITEMS == OTHER_REQUESTS
 
 
 def test_a_disk_that_fills_up_ends_the_job_in_a_line_and_loses_nothing(job, monkeypatch):
